@@ -14,7 +14,7 @@ from typing import Any
 
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
-from ptylive.streamer.foreign.arrays import mapped
+from ptylive.streamer.foreign.arrays import stored_frames
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
@@ -44,7 +44,7 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
     array, hdf5 = path.with_suffix(".npy"), path.with_suffix(".h5")
     check_is_file(path)
     if array.is_file():
-        frames = mapped(array)
+        frames = stored_frames(array)
         metadata, notes = described_by(path, frames.shape)
         yield ScanFile(frames, metadata, notes=notes)
     elif hdf5.is_file():

@@ -19,6 +19,7 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
+from ptylive.streamer.storage.file_frames import FileFrames
 from ptylive.streamer.storage.scan_file import ScanFile
 
 MOST_PIXELS = 2**26
@@ -119,16 +120,16 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # about metadata that are cut off
             image = Image.open(path, formats=("TIFF",))
-            mapped = _imagej(path, image)
-            pages = 1 if mapped is not None else int(getattr(image, "n_frames", 1))
+            stack = _imagej(path, image)
+            pages = 1 if stack is not None else int(getattr(image, "n_frames", 1))
     except InputFileError:
         raise
     except Exception as error:  # a third-party decoder on a third-party file: any exception becomes one line here
         text = " ".join(str(error).replace(f" {str(path)!r}", "").split()).rstrip(".") or type(error).__name__
         raise InputFileError(f"{path} is not a readable TIFF: {text}", _HINT) from None
     with image:
-        if mapped is not None:
-            yield ScanFile(mapped, notes=("ImageJ stack: its pages follow the first",))
+        if stack is not None:
+            yield ScanFile(stack, notes=("ImageJ stack: its pages follow the first",))
             return
         try:
             first = _Page.of(image)
@@ -139,8 +140,8 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
         yield ScanFile(Pages(path, image, first, pages))
 
 
-def _imagej(path: Path, image: Any) -> Array | None:
-    """Map consecutive pages that are counted only in the description; None for any other file."""
+def _imagej(path: Path, image: Any) -> FileFrames | None:
+    """Consecutive pages that are counted only in the description; None for any other file."""
     tags = image.tag_v2
     images = re.search(r"images=(\d+)", str(tags.get(_DESCRIPTION, ""))[:2000])
     count = int(images[1]) if images else 1
@@ -155,4 +156,4 @@ def _imagej(path: Path, image: Any) -> Array | None:
     start = int(tags[_OFFSETS][0])
     if start + count * shape[1] * shape[2] * dtype.itemsize > path.stat().st_size:
         raise InputFileError(f"{path} is cut off: it announces {count} pages", "copy it again")
-    return np.memmap(path, dtype, "r", start, shape)
+    return FileFrames(path, dtype, start, shape)

@@ -127,6 +127,23 @@ def test_what_cannot_be_opened_says_why(tmp_path):
             pass
 
 
+def test_a_file_that_swmr_marks_as_open_is_said_to_be_no_damage(tmp_path):
+    """Such files are not locked but marked, and the mark stays if their writer is killed."""
+    path = tmp_path / "scan.h5"
+    script = (
+        f"import h5py; f = h5py.File({str(path)!r}, 'w', libver='latest'); f['data'] = [[[1.0]]]; f.swmr_mode = True"
+    )
+    with subprocess.Popen([sys.executable, "-c", f"{script}; import os; os._exit(1)"]) as other:
+        other.wait()
+    with pytest.raises(InputFileError) as refused, opened(path):
+        pass
+    with FileWorker() as files, pytest.raises(InputFileError) as of_worker:
+        files.read(walk_hdf5, path)
+    for one in (refused, of_worker):
+        assert "scan.h5 is open for writing in another program, or was not closed by it: " in one.value.line()
+        assert "h5clear" in one.value.hint
+
+
 def test_a_file_that_another_program_writes_is_said_to_be_no_damage(tmp_path):
     path = tmp_path / "scan.h5"
     words = "scan.h5 is open for writing in another program: close it there, or wait for its end"
