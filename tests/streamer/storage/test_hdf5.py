@@ -10,6 +10,7 @@ import pytest
 
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import InputFileError
+from ptylive.streamer.source import open_source
 from ptylive.streamer.storage import hdf5
 from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
 from ptylive.streamer.vetting.tasks import walk_hdf5
@@ -118,6 +119,35 @@ def test_patterns_as_the_stream_codes_them_are_known(path):
             file.create_dataset(name, data=frames, **options)
         assert [name for name in kinds if stores_bslz4_patterns(file[name])] == ["coded", "and checked"]
         assert [name for name in kinds if has_checksums(file[name])] == ["and checked", "only checked"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "told"),
+    [
+        (5, {"chunks": (2, 2, 8, 8)}, ""),
+        (2, {"chunks": (2, 2, 8, 8)}, "4 of 6 chunks of its data set were never written"),
+        (0, {"chunks": (2, 2, 8, 8)}, "6 of 6 chunks of its data set were never written"),
+        (5, {}, ""),
+        (0, {}, "its data set was never written"),
+    ],
+)
+def test_what_was_never_written_is_told(path, rows, options, told):
+    """A program that creates the whole data set and is broken off leaves patterns that HDF5 reads as 0."""
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("data", (5, 3, 8, 8), "<u2", **options)
+        if rows:
+            data[:rows] = 1
+    with open_source(path) as source:
+        notes = [note for note in source.doubts if "never written" in note]
+    assert notes == ([f"{told}, patterns there are empty: check it"] if told else [])
+
+
+def test_frames_that_are_marked_as_missing_are_no_doubt(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", (5, 3, 8, 8), "<u2", chunks=(1, 1, 8, 8))[:2] = 1
+        file["metadata/received"] = np.repeat(np.arange(5) < 2, 3)
+    with open_source(path) as source:
+        assert source.doubts == ()
 
 
 def test_what_cannot_be_opened_says_why(tmp_path):
