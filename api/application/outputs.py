@@ -165,7 +165,7 @@ def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], o
         try:
             parse(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
-            raise InputFileError(f"{path} exists and is not a results file", OTHER_NAME) from None
+            raise InputFileError(f"{path} exists and holds something else", OTHER_NAME) from None
 
 
 def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:

@@ -19,9 +19,10 @@ ptylive report results.h5 for_the_group.html --maps obf,adf --run run1,run2
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="results file")],
+    results: Annotated[Path, typer.Argument(help="results file", readable=False)],
     page: Annotated[
-        Path | None, typer.Argument(metavar="[HTML]", help="file to write; default: next to the results file")
+        Path | None,
+        typer.Argument(metavar="[HTML]", help="file to write; default: next to the results file", readable=False),
     ] = None,
     maps: Annotated[
         str | None, typer.Option(help="maps, comma-separated; default: phases, bright and dark field")
