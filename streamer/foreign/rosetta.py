@@ -32,6 +32,7 @@ from ptylive.streamer.foreign.units import (
     time_us,
     unequal_pixels,
 )
+from ptylive.streamer.storage.hdf5 import attributes
 from ptylive.streamer.storage.scan_file import ScanFile
 
 NO_ZARR = (3, 14)
@@ -76,8 +77,14 @@ class LazyFrames:
 @contextmanager
 def open_mib(path: Path) -> Iterator[ScanFile]:
     """Open a Merlin ``.mib``, with its ``.hdr`` where there is one. Raises InputFileError."""
-    held = path.with_suffix(".mib") if path.suffix.lower() == ".hdr" else path
-    found = _read("quantumdetector", held)
+    held = path
+    if path.suffix.lower() == ".hdr":
+        held = path.with_suffix(".MIB" if path.suffix.isupper() else ".mib")
+    if held.suffix != ".mib" and held.exists():  # RosettaSciIO would take the file itself for its header
+        new = held.with_suffix(".mib").name
+        hint = f"rename it to {new}, and its header in the same way"
+        raise InputFileError(f"{held}: RosettaSciIO opens only .mib in small letters", hint)
+    found = _read_merlin(held)
     number = int(value_at(found, "original_metadata.mib_properties.frame_number_in_file") or 0)
     if number > int(np.prod(found["data"].shape[:-2])):  # it guesses lines, and drops an incomplete last line
         found = _read("quantumdetector", held, navigation_shape=(number, 1))
@@ -91,6 +98,18 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
     if (dwell := time_us(value_at(found, "metadata.Acquisition_instrument.dwell_time"))) is not None:
         metadata["dwell_time_us"] = dwell
     yield ScanFile(frames.in_a_row(), metadata, notes=notes)
+
+
+def _read_merlin(path: Path) -> Mapping[str, Any]:
+    """Read a ``.mib`` and its ``.hdr``. Raises InputFileError, which names a header that may be at fault."""
+    header = path.with_suffix(".hdr")
+    try:
+        return _read("quantumdetector", path)
+    except InputFileError as error:
+        if not header.is_file():
+            raise
+        hint = f"is it complete, and {header.name} its header? it also opens without that file"
+        raise InputFileError(str(error), hint) from None
 
 
 def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
@@ -142,10 +161,15 @@ def open_blo(path: Path) -> Iterator[ScanFile]:
     yield ScanFile(frames_of(path, found), metadata)
 
 
+def recognises_hspy(file: Any) -> bool:
+    """Whether an open HDF5 file is HyperSpy's: until version 1.2 they were called .hdf5."""
+    return attributes(file).get("file_format") == "HyperSpy"
+
+
 @contextmanager
 def open_hspy(path: Path) -> Iterator[ScanFile]:
-    """Open a HyperSpy ``.hspy`` or ``.zspy``. Raises InputFileError."""
-    found = _read(path.suffix.lower().removeprefix("."), path)
+    """Open a HyperSpy ``.hspy`` of any name, or a ``.zspy``. Raises InputFileError."""
+    found = _read("zspy" if path.suffix.lower() == ".zspy" else "hspy", path)
     frames = frames_of(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
     notes: tuple[str, ...] = ()
@@ -254,7 +278,9 @@ def _empad_header(path: Path) -> Path:
             if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
                 return header
     raise InputFileError(
-        f"{path}: no .xml file next to it names it", "put the header of the acquisition into the same folder"
+        f"{path}: no .xml file next to it names it",
+        "put the header of the acquisition into the same folder; for a file that is not from an EMPAD, save the array "
+        "(Ry, Rx, Qy, Qx) with numpy.save",
     )
 
 

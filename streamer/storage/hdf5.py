@@ -21,6 +21,7 @@ BITSHUFFLE_FILTER = 32008
 _BITSHUFFLE_LZ4 = 2
 _CHUNK_CACHE_BYTES = 64 * 2**20
 _MOST_NAMES = 10_000
+_KNOWN = "docs/files.md lists the files that open; one of them is an array (Ry, Rx, Qy, Qx) saved with numpy.save"
 MATLAB_BEFORE_HDF5 = b"MATLAB 5.0 MAT-file"
 
 
@@ -38,11 +39,7 @@ def opened(path: Path) -> Iterator[Any]:
             raise InputFileError(
                 problem, "save it in MATLAB with save(…, '-v7.3'), or its patterns with numpy.save"
             ) from None
-        unreadable = isinstance(error, PermissionError)
-        problem = (
-            "cannot be read: permission denied" if unreadable else "is not an HDF5 file, or was not closed properly"
-        )
-        raise InputFileError(f"{path} {problem}", "give a native .h5 file (docs/conventions.md)") from None
+        raise InputFileError(f"{path} is not an HDF5 file, or was not closed properly", _KNOWN) from None
     with file:
         yield file
 

@@ -189,3 +189,32 @@ def test_a_mib_has_all_of_its_frames_and_says_which_it_lacks(tmp_path, data, fra
     np.testing.assert_array_equal(found[:, 0, 0], np.arange(frames))
     assert len(notes) == bool(said)
     assert all(said in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["a.MIB", "a.HDR"])
+def test_a_mib_in_capitals_is_to_be_renamed(tmp_path, name):
+    """RosettaSciIO replaces .mib by .hdr in the name, and took the file itself for its header."""
+    (tmp_path / "a.MIB").write_bytes(mib(range(4)))
+    (tmp_path / "a.HDR").touch()
+    with pytest.raises(InputFileError, match=r"a\.MIB: RosettaSciIO opens only \.mib") as caught:
+        opened_as_it_is(tmp_path / name)
+    assert "rename it to a.mib" in caught.value.hint
+
+
+def opened_as_it_is(path):
+    with rosetta.open_mib(path) as file:
+        return file
+
+
+@pytest.mark.parametrize(
+    "header", ["", "hello", "Frames per Trigger (Number):\t0\nFrames in Acquisition (Number):\t4\n"]
+)
+def test_a_header_that_is_none_is_named(tmp_path, header):
+    pytest.importorskip("rsciio", reason="the extra `import` is not installed")
+    (tmp_path / "a.mib").write_bytes(mib(range(4)))
+    (tmp_path / "a.hdr").write_text(header)
+    with pytest.raises(InputFileError, match=r"a\.mib: RosettaSciIO cannot read it") as caught:
+        opened_as_it_is(tmp_path / "a.mib")
+    assert "and a.hdr its header?" in caught.value.hint
+    (tmp_path / "a.hdr").unlink()
+    assert opened_as_it_is(tmp_path / "a.mib").frames.shape == (4, 8, 8)
