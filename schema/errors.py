@@ -38,6 +38,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def encodable(text: str) -> str:
+    """Escape what UTF-8 cannot encode, and files thus cannot store: names on disks of other systems may hold it."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Hint for an unknown name: the nearest of ``known`` (difflib's similarity 0.6), or ``otherwise``."""
     from difflib import get_close_matches

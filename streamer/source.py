@@ -15,6 +15,7 @@ import numpy as np
 
 from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, InputFileError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.detector import ALLOWED_DTYPES, array_problem
+from ptylive.schema.errors import encodable
 from ptylive.schema.metadata import MASKS, NAMES, arrays_and_numbers, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.schema.pattern.undistorted import Undistorted
@@ -268,7 +269,7 @@ def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str,
         raise InputFileError(text, "correct the attribute, or override it with --set") from None
     return ScanHeader(
         uid=str(given.get("uid") or uuid.uuid4()),
-        series=str(given.get("series") or path.stem),
+        series=str(given.get("series") or encodable(path.stem)),
         frames=stored.frames,
         scan=scan,
         optics=optics,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.schema import InputFileError, PtyliveError, RefinementError
+from ptylive.schema.errors import encodable
 from ptylive.schema.files.filelock import locked
 from ptylive.schema.files.small_files import real_path
 
@@ -106,7 +107,7 @@ def check_results_file(path: Path, source: FileSource) -> None:
     check_hdf5_file(path, [source.path])
     stored = look(real_path(path)).settings
     uid, file, digest = (str(stored.get(name, "")) for name in (SCAN_UID, SCAN_FILE, SCAN_SHA256))
-    named = file in ("", source.path.name)
+    named = file in ("", encodable(source.path.name))
     if uid and source.stored_uid:
         named = same = uid == source.stored_uid
     else:

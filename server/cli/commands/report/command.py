@@ -41,7 +41,7 @@ def report(
     check_output_file(page, [results])
     take_in_waiting(results, say)
     found = read_report(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
-    written(page, to_html(found).encode("utf-8"))
+    written(page, to_html(found).encode("utf-8", "backslashreplace"))
     runs = [item.name for item in found.runs]
     brief = {"file": str(results), "report": str(page), "maps": [item.title for item in found.pictures], "runs": runs}
     answer(brief, as_json=as_json)
