@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.small_files import check_is_file, read_bytes
 from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, scan_lies_last
@@ -37,6 +38,7 @@ from ptylive.streamer.storage.scan_file import ScanFile
 
 NO_ZARR = (3, 14)
 """From this Python on, the zarr 2 needed by RosettaSciIO's reader of ``.zspy`` cannot be built (pyproject.toml)."""
+_MOST_HEADER_BYTES = 2**24
 _NAMED = 5
 """Number of frame numbers listed in a message."""
 _PIECE = "8MiB"
@@ -103,6 +105,8 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
 def _read_merlin(path: Path) -> Mapping[str, Any]:
     """Read a ``.mib`` and its ``.hdr``. Raises InputFileError, which names a header that may be at fault."""
     header = path.with_suffix(".hdr")
+    if header.exists():
+        check_is_file(header)
     try:
         return _read("quantumdetector", path)
     except InputFileError as error:
@@ -228,8 +232,8 @@ def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, A
     """Return all signals that RosettaSciIO finds in a file, lazily unless ``options`` say otherwise; options that its
     reader does not support are left out. Raises InputFileError: missing, unreadable.
     """
-    if not path.exists():
-        raise InputFileError(f"{path}: no such file", "check the path")
+    if not (plugin == "zspy" and path.is_dir()):
+        check_is_file(path)  # a reader would wait for ever for somebody to write into a pipe
     reader = _reader(plugin, path)
     known = signature(reader).parameters
     options = {"lazy": True} | {name: value for name, value in options.items() if name in known}
@@ -273,9 +277,10 @@ def frames_of(path: Path, found: Mapping[str, Any]) -> LazyFrames:
 
 def _empad_header(path: Path) -> Path:
     """Find the ``.xml`` in the folder of a ``.raw`` that names it. Raises InputFileError."""
+    check_is_file(path)
     for header in sorted(path.parent.glob("*.xml")):
-        with contextlib.suppress(OSError):  # a folder of that name, an unreadable file
-            if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
+        with contextlib.suppress(InputFileError):  # a folder of that name, a pipe, an unreadable file
+            if f'filename="{path.name}"'.encode() in read_bytes(header, _MOST_HEADER_BYTES):
                 return header
     raise InputFileError(
         f"{path}: no .xml file next to it names it",

@@ -1,10 +1,14 @@
 """What RosettaSciIO's readers report about a scan: units, guesses that are mentioned, headers next to files."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign import rosetta
+from ptylive.streamer.source import open_source
 
 dask_array = pytest.importorskip("dask.array", reason="the extra `import` is not installed")
 
@@ -218,3 +222,23 @@ def test_a_header_that_is_none_is_named(tmp_path, header):
     assert "and a.hdr its header?" in caught.value.hint
     (tmp_path / "a.hdr").unlink()
     assert opened_as_it_is(tmp_path / "a.mib").frames.shape == (4, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["a.blo", "a.xml", "a.raw", "a.hspy", "a.zspy", "a.dm4", "a.mib", "a_000.tvips"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name, make):
+    make(tmp_path / name)
+    if (name, make) != ("a.zspy", Path.mkdir):  # that is what such scans are
+        with pytest.raises(InputFileError, match=f"{name} is not a file"), open_source(tmp_path / name):
+            pass
+
+
+@pytest.mark.parametrize(("name", "companion"), [("a.mib", "a.hdr"), ("a.raw", "a.xml")])
+def test_a_companion_that_is_a_pipe_is_not_waited_for(tmp_path, name, companion):
+    (tmp_path / name).write_bytes(mib(range(4)))
+    os.mkfifo(tmp_path / companion)
+    with (
+        pytest.raises(InputFileError, match=r"a\.hdr is not a file|no \.xml file next to it"),
+        open_source(tmp_path / name),
+    ):
+        pass
