@@ -28,6 +28,7 @@ from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
 
 MAX_JSON_BYTES = 16 * 2**20
+_NOT_OF_NION = "export the data from Nion Swift again; rename the file if it does not describe frames of the same name"
 _HIGH_TENSION_V = (
     "hardware_source.high_tension_v",
     "hardware_source.autostem.high_tension_v",
@@ -94,14 +95,12 @@ def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise InputFileError(f"{path} is too large to be a metadata file", "name the file that holds the frames")
-        described = json.loads(path.read_text(encoding="utf-8"))
+            raise InputFileError(f"{path} is too large to be a metadata file", _NOT_OF_NION)
+        described = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except (OSError, ValueError, RecursionError) as error:
-        raise InputFileError(
-            f"{path} is not readable as JSON: {error}", "export the data from Nion Swift again"
-        ) from None
+        raise InputFileError(f"{path} is not readable as JSON: {error}", _NOT_OF_NION) from None
     if not isinstance(described, Mapping):
-        raise InputFileError(f"{path} is not a metadata file of Nion Swift", "name the file that holds the frames")
+        raise InputFileError(f"{path} is not a metadata file of Nion Swift", _NOT_OF_NION)
     return described
 
 
