@@ -19,7 +19,7 @@ from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames, unmapped
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, scan_lies_last
-from ptylive.streamer.foreign.rosetta import only_scan, read_signals, scale_of, value_at
+from ptylive.streamer.foreign.rosetta import check_no_spectra, only_scan, read_signals, scale_of, value_at
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
@@ -40,6 +40,7 @@ _SEMIANGLE_MRAD = "EELS.Experimental Conditions.Convergence semi-angle (mrad)"
 def open_dm(path: Path) -> Iterator[ScanFile]:
     """Open the only data set of four axes, or else of three. Raises InputFileError."""
     found = only_scan(path, read_signals("digitalmicrograph", path, chunks=-1))
+    check_no_spectra(path, found)
     array = _mapped(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
     notes: tuple[str, ...] = ()

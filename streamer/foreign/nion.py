@@ -19,6 +19,7 @@ from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
     energy_eV,
+    is_energy,
     length_A,
     scan_metadata,
     time_us,
@@ -64,11 +65,13 @@ def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tu
 
 
 def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Like :func:`described_by`, for properties already read from the file of that name."""
+    """Like :func:`described_by`, for properties already read from the file of that name. Raises InputFileError."""
     metadata: dict[str, Any] = {}
     unequal: tuple[str, ...] = ()
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
     scales = [(c.get("scale"), c.get("units")) for c in calibrations if isinstance(c, Mapping)]
+    if any(is_energy(unit) for _, unit in scales):
+        raise InputFileError(f"{name} describes spectra, not diffraction patterns", "name the file that holds the scan")
     if len(scales) == len(shape):
         metadata |= detector_metadata(scales[-2:])
         unequal = unequal_pixels(scales[-2:])

@@ -29,6 +29,7 @@ from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
     energy_eV,
+    is_energy,
     scan_metadata,
     time_us,
     unequal_pixels,
@@ -174,6 +175,7 @@ def recognises_hspy(file: Any) -> bool:
 def open_hspy(path: Path) -> Iterator[ScanFile]:
     """Open a HyperSpy ``.hspy`` of any name, or a ``.zspy``. Raises InputFileError."""
     found = _read("zspy" if path.suffix.lower() == ".zspy" else "hspy", path)
+    check_no_spectra(path, found)
     frames = frames_of(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
     notes: tuple[str, ...] = ()
@@ -213,6 +215,14 @@ def only_scan(path: Path, signals: Sequence[Mapping[str, Any]]) -> Mapping[str, 
             problem = f"{path} holds {len(found)} data sets of {axes} axes"
             raise InputFileError(problem, "save the scan to a separate file")
     raise InputFileError(f"{path} holds no data set of three or four axes", "name the file that holds the scan")
+
+
+def check_no_spectra(path: Path, found: Mapping[str, Any]) -> None:
+    """Raise InputFileError for a signal of spectra, which may have as many axes as a scan of patterns."""
+    axes = found["axes"]
+    spectra = any(is_energy(axis.get("units")) for axis in axes)
+    if spectra or [axis.get("navigate") for axis in axes].count(False) == 1:
+        raise InputFileError(f"{path} holds spectra, not diffraction patterns", "name the file that holds the scan")
 
 
 def reads_without_pickle(path: Path, plugin: str) -> bool:

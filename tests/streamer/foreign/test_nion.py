@@ -105,3 +105,10 @@ def test_a_file_that_only_has_the_name_is_to_be_renamed(tmp_path, content):
     with pytest.raises(InputFileError, match=r"a\.json is not") as caught:
         described(tmp_path, content)
     assert "rename the file if it does not describe" in caught.value.hint
+
+
+def test_spectra_are_no_patterns(tmp_path):
+    """A spectrum image (rows, columns, energies) has as many axes as a list of patterns."""
+    axes = [{"scale": 0.1, "units": "nm"}, {"scale": 0.1, "units": "nm"}, {"scale": 0.5, "units": "eV"}]
+    with pytest.raises(InputFileError, match=r"a\.json describes spectra, not diffraction patterns"):
+        described(tmp_path, {"spatial_calibrations": axes}, (4, 5, 100))

@@ -75,6 +75,21 @@ def test_unequal_pixels_are_told_of(told, tmp_path):
     assert ["2 by 3 mrad" in note for note in found.notes] == [True]
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [
+        [axis(0.1, "nm"), axis(0.1, "nm"), axis(10.0, "eV")],
+        [axis(1.0, "") | {"navigate": navigate} for navigate in (True, True, False)],
+    ],
+    ids=["energies", "one axis of a signal"],
+)
+def test_spectra_are_no_patterns(told, tmp_path, axes):
+    """A spectrum image (rows, columns, energies) has as many axes as a list of patterns."""
+    told((4, 5, 100), axes=axes)
+    with pytest.raises(InputFileError, match=r"a\.hspy holds spectra, not diffraction patterns"):
+        opened(rosetta.open_hspy, tmp_path / "a.hspy")
+
+
 @pytest.mark.parametrize("metadata", [{}, {"Acquisition_instrument": 7}, {"Acquisition_instrument": {"TEM": {}}}])
 def test_what_is_not_there_is_not_told(told, tmp_path, metadata):
     told(axes=[axis(None, None)] * 4, metadata=metadata)
