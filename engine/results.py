@@ -30,6 +30,7 @@ from ptylive.engine.results_file import (
 )
 from ptylive.engine.stored_run import how_made, turned
 from ptylive.schema import Calibration, LiveMap, PtyliveError
+from ptylive.schema.errors import encodable
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray, ComplexArray
 from ptylive.schema.preset import Preset
@@ -182,7 +183,7 @@ def describe_scan(uid: str, file: Path | None, results: Path | None = None, dige
     description = {SCAN_UID: uid, SCAN_FILE: "" if file is None else file.name, SCAN_SHA256: digest}
     if file is not None and results is not None:
         description[SCAN_PATH] = Path(os.path.relpath(file.resolve(), results.resolve().parent)).as_posix()
-    return {name: value for name, value in description.items() if value}
+    return {name: encodable(value) for name, value in description.items() if value}
 
 
 def describe_run(command_line: str, backend: str) -> dict[str, str]:
@@ -193,7 +194,7 @@ def describe_run(command_line: str, backend: str) -> dict[str, str]:
         program = "unknown"
     return {
         "version": program,
-        "command_line": command_line,
+        "command_line": encodable(command_line),
         "backend": backend,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
     }

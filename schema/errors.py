@@ -38,6 +38,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def encodable(text: str) -> str:
+    """Escape what UTF-8 cannot encode, and files thus cannot store: names on disks of other systems may hold it."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Hint for an unknown name: the nearest of ``known`` (difflib's similarity 0.6), or ``otherwise``."""
     from difflib import get_close_matches
@@ -97,8 +102,17 @@ class StoppedError(RefinementError):
     """The user stopped a refinement before there was anything to keep: it did not fail."""
 
 
+_MARKED_AS_OPEN = "already open for write"
+"""HDF5 on a file that a writer (SWMR, or any of the latest format) has marked, also if the writer has died since."""
+
+
 def open_elsewhere(path: object, error: BaseException) -> InputFileError | None:
     """Return the error for a file that HDF5 refuses because another program writes it; None for other reasons."""
-    if not isinstance(error, BlockingIOError):
-        return None
-    return InputFileError(f"{path} is open for writing in another program", "close it there, or wait for its end")
+    if isinstance(error, BlockingIOError):
+        return InputFileError(f"{path} is open for writing in another program", "close it there, or wait for its end")
+    if _MARKED_AS_OPEN in str(error):
+        return InputFileError(
+            f"{path} is open for writing in another program, or was not closed by it",
+            "close it there, or wait for its end; if that program has crashed, run h5clear -s on a copy of the file",
+        )
+    return None

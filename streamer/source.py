@@ -15,11 +15,13 @@ import numpy as np
 
 from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, InputFileError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.detector import ALLOWED_DTYPES, array_problem
+from ptylive.schema.errors import encodable
 from ptylive.schema.metadata import MASKS, NAMES, arrays_and_numbers, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.schema.scan_header import sent_texts
 from ptylive.streamer.detector_arrays import read_detector_arrays, with_arrays
+from ptylive.streamer.storage.hdf5 import never_written
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
 from ptylive.streamer.storage.pixel_types import readable
@@ -238,7 +240,7 @@ def _opened(
         header = replace(_header(path, file, stored, values), basis=file.basis)
         if values:
             header = overlay(header, values)
-        notes = list(file.notes)
+        notes = [*file.notes, *_never_written(opened)]
         shape_given = any(locate(name) == ("scan", "shape") for name, value in values.items() if value is not None)
         header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, shape_given=shape_given))
         header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
@@ -246,6 +248,12 @@ def _opened(
         flat = Undistorted.of(header) if in_place else None
         file_header = header if flat is None else flat.header
         yield FileSource(path, file_header, received, tuple(notes), stored, file, flat)
+
+
+def _never_written(file: ScanFile) -> Iterator[str]:
+    """A note on patterns that the file announces but does not hold, unless it marks them as not received."""
+    if file.received is None and (part := never_written(file.frames)):
+        yield f"{part}, patterns there are empty{CHECK_IT}"
 
 
 def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, Any]) -> ScanHeader:
@@ -261,7 +269,7 @@ def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str,
         raise InputFileError(text, "correct the attribute, or override it with --set") from None
     return ScanHeader(
         uid=str(given.get("uid") or uuid.uuid4()),
-        series=str(given.get("series") or path.stem),
+        series=str(given.get("series") or encodable(path.stem)),
         frames=stored.frames,
         scan=scan,
         optics=optics,

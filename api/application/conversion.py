@@ -124,18 +124,19 @@ def write_scan(
     on_progress: Callable[[int, int], None] | None = None,
     *,
     leave_out: bool = False,
+    permitted: Callable[[], object] | None = None,
 ) -> Written:
     """Write a scan as a native file, whole or not at all.
 
-    ``leave_out``: frames that cannot be read count as not received, as long as others can be read. Raises
-    InputFileError and OSError, for the file being read as well as for the one being written.
+    ``leave_out``: frames that cannot be read count as not received, as long as others can be read. ``permitted``: see
+    `replacing`. Raises InputFileError and OSError, for the file being read as well as for the one being written.
     """
     from ptylive.streamer.recording.recording_writer import created_scan
 
     numbers = np.flatnonzero(source.received)
     unreadable: list[int] = []
     problem: Exception | None = None
-    with replacing(target) as temporary, created_scan(temporary, source.header) as writer:
+    with replacing(target, permitted) as temporary, created_scan(temporary, source.header) as writer:
         for start in range(0, len(numbers), BATCH_FRAMES):
             index = numbers[start : start + BATCH_FRAMES]
             try:
@@ -222,7 +223,11 @@ def convert_file(
 
     with open_source(path, values) as opened:
         source = cleaned(opened).identified()
-        check_recording(target, source)
+
+        def check() -> None:
+            check_recording(target, source)
+
+        check()
         restated = {name.rpartition(".")[2] for name in values} & {"rotation_deg", "transform", "detector_transform"}
         orientation = "" if restated else kept_orientation(source.header, preparation)
         converted: PatternSource = source
@@ -232,7 +237,7 @@ def convert_file(
         raw = header.frames * header.detector_shape[0] * header.detector_shape[1] * header.frame_dtype.itemsize
         if not choice.is_raw:
             converted, report = compressed(converted, choice)
-        written = write_scan(target, converted, on_progress, leave_out=True)
+        written = write_scan(target, converted, on_progress, leave_out=True, permitted=check)
     ratio = raw / stored_bytes(target)
     return Conversion(written.frames, ratio, report, written.unreadable, written.problem, orientation, source.doubts)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.schema import InputFileError, PtyliveError, RefinementError
+from ptylive.schema.errors import encodable
 from ptylive.schema.files.filelock import locked
 from ptylive.schema.files.small_files import real_path
 
@@ -106,7 +107,7 @@ def check_results_file(path: Path, source: FileSource) -> None:
     check_hdf5_file(path, [source.path])
     stored = look(real_path(path)).settings
     uid, file, digest = (str(stored.get(name, "")) for name in (SCAN_UID, SCAN_FILE, SCAN_SHA256))
-    named = file in ("", source.path.name)
+    named = file in ("", encodable(source.path.name))
     if uid and source.stored_uid:
         named = same = uid == source.stored_uid
     else:
@@ -165,7 +166,7 @@ def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], o
         try:
             parse(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
-            raise InputFileError(f"{path} exists and is not a results file", OTHER_NAME) from None
+            raise InputFileError(f"{path} exists and holds something else", OTHER_NAME) from None
 
 
 def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.offline import reconstruct_source, refinable
-from ptylive.application.outputs import check_output_file, check_recording
-from ptylive.engine.exports.pypty_dataset import PyptyScan, script_of, write_pypty_dataset
+from ptylive.application.outputs import OTHER_NAME, check_output_file, check_recording
+from ptylive.engine.exports.pypty_dataset import PyptyScan, is_own_script, script_of, write_pypty_dataset
+from ptylive.schema import InputFileError
 
 QUICKEST = ("bf",)
 """A map of the scan is made, because maps provide its calibration."""
@@ -29,9 +30,20 @@ def write_for_pypty(
 
     script = script_of(target)
     with open_source(path, values) as source:
-        check_recording(target, source)
-        check_output_file(script, [path])
+
+        def check() -> None:
+            check_recording(target, source)
+            _check_script(script, path)
+
+        check()
         calibration = reconstruct_source(source, values, QUICKEST).calibration
         identity = {"uid": source.identity(), "series": source.header.series}
         dataset = refinable(source, calibration)
-        return write_pypty_dataset(dataset, target, script, identity, on_progress), script
+        return write_pypty_dataset(dataset, target, script, identity, on_progress, check), script
+
+
+def _check_script(script: Path, scan: Path) -> None:
+    """Raise InputFileError if the preset cannot be written, or would replace a script that is not one."""
+    check_output_file(script, [scan])
+    if script.exists() and not is_own_script(script.read_text(encoding="utf-8", errors="replace")):
+        raise InputFileError(f"{script} exists and is not a preset that ptylive wrote", OTHER_NAME)

@@ -65,7 +65,11 @@ def simulate_file(
     Raises InputFileError if the file already exists and ``overwrite`` is not set, if it cannot be written, or for a
     structure that cannot be read; MetadataError for impossible settings; OSError for a full disk.
     """
-    check_target(target, settings, overwrite=overwrite)
+
+    def check() -> None:
+        check_target(target, settings, overwrite=overwrite)
+
+    check()
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -74,7 +78,7 @@ def simulate_file(
 
     kind = SimulatedTilts if settings.tilts.beam == "parallel" else SimulatedScan
     scan = kind.of(settings, target)
-    with replacing(target) as temporary:
+    with replacing(target, check) as temporary:
         written = write_scan(temporary, scan, on_progress)
         write_truth(temporary, *scan.truth())
     return Simulated(

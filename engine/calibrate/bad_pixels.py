@@ -76,6 +76,7 @@ def find_bad_pixels(
     radius = disc.radius_px if given_radius_px is None else min(given_radius_px, disc.radius_px)
     if radius < LEAST_RADIUS_PX:
         return none_found
+    total = np.ldexp(total, -int(np.frexp(filled.max())[1]))  # squares of tiny counts would be 0; nothing is rounded
     distance = np.hypot(*(np.indices(total.shape) - np.reshape(disc.center_px, (2, 1, 1)))) / radius
     noise = _noise(total, distance)
     if noise.inside == 0:

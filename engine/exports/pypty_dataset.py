@@ -26,7 +26,10 @@ from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 BATCH = 256
 _SETTINGS = {"algorithm": "lsq_sqrt", "epoch_max": 100, "update_probe": 1, "update_obj": 1}
 _CHUNK = 64
-SCRIPT = '''"""A scan written by ptylive for PyPty 2.2: python {script}
+_BEGINNING = '"""A scan written by ptylive for PyPty'
+SCRIPT = (
+    _BEGINNING
+    + ''' 2.2: python {script}
 
 Paths are those of the folder of this file. Change the dictionaries, or load them into a notebook.
 """
@@ -51,6 +54,7 @@ if __name__ == "__main__":
     pypty_params = pypty.initialize.append_exp_params(experimental_params, pypty_params)
     pypty.iterative.run(pypty_params)
 '''
+)
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,13 @@ def write_pypty_dataset(
     script: Path,
     scan: Mapping[str, str] = MappingProxyType({}),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    permitted: Callable[[], object] | None = None,
 ) -> PyptyScan:
     """Write the patterns of a data set to ``data`` (HDF5) and the preset to ``script``; each whole or not at all.
 
-    ``scan``: ``uid`` and ``series``, which identify it when it is written again. Raises MetadataError if the scan holds
-    coefficients, or if energy, detector pixel or semi-angle are unknown.
+    ``scan``: ``uid`` and ``series``, which identify it when it is written again. ``permitted``: see `replacing`; called
+    before either file is replaced. Raises MetadataError if the scan holds coefficients, or if energy, detector pixel or
+    semi-angle are unknown.
     """
     import h5py
 
@@ -88,7 +94,7 @@ def write_pypty_dataset(
     middle = np.asarray(dataset.beam_center_px, dtype=float)
     whole = np.floor(middle + 0.5).astype(int)
     near = neighbours(dataset.bad_pixels)
-    with replacing(data) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
+    with replacing(data, permitted) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         chunks = (min(_CHUNK, count), size, size)
         stored = file.create_dataset("data", (count, size, size), "<f4", chunks=chunks, compression="gzip")
         stored.attrs["long_name"] = "counts; pixel (size // 2, size // 2) has frequency 0"
@@ -100,7 +106,7 @@ def write_pypty_dataset(
             stored[first : first + len(counts)] = centred(filled(counts, dataset.bad_pixels, near), whole, size)
             stream.check()
             on_progress(min(first + BATCH, count), count)
-    with replacing(script) as temporary:
+    with replacing(script, permitted) as temporary:
         temporary.write_text(text, encoding="utf-8")
     offset = middle - whole
     return PyptyScan(count, size, int(dataset.bad_pixels.sum()), (float(offset[0]), float(offset[1])))
@@ -184,3 +190,8 @@ def _literal(value: Any) -> str:
 def script_of(data: Path) -> Path:
     """Path of the preset: next to the patterns, under their name."""
     return data.with_suffix(".py")
+
+
+def is_own_script(text: str) -> bool:
+    """Whether the text of a file is that of a preset written here, maybe changed further down."""
+    return text.startswith(_BEGINNING)

@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,11 +20,14 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, permitted: Callable[[], object] | None = None) -> Iterator[Path]:
     """Yield a temporary name next to ``path``; on success sync it and rename it over ``path``, otherwise remove it.
 
     The name is unique across threads and processes, on this machine or another one. An OSError for the temporary name,
     or for a disk without room, is re-raised as one for ``path``, which is the name that users know.
+
+    ``permitted``: called just before the renaming; raises if ``path`` must not be replaced any more, because another
+    process has written it meanwhile.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
+        if permitted is not None:
+            permitted()
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:

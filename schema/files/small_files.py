@@ -31,7 +31,9 @@ def real_path(path: Path) -> Path:
 
 
 def check_is_file(path: Path, hint: str = "give the path of the file itself") -> None:
-    """Raise InputFileError unless the path is an ordinary file: nothing at all, a folder, a pipe, circular links."""
+    """Raise InputFileError unless the path is an ordinary file that may be read: nothing at all, a folder, a pipe,
+    circular links.
+    """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -41,6 +43,8 @@ def check_is_file(path: Path, hint: str = "give the path of the file itself") ->
         raise InputFileError(f"{path}: {problem}", "check the path") from None
     if not stat.S_ISREG(mode):
         raise InputFileError(f"{path} is not a file", hint)
+    if not os.access(path, os.R_OK):
+        raise InputFileError(f"{path} cannot be read: permission denied", "check its permissions")
 
 
 def read_bytes(path: Path, most_bytes: int) -> bytes:

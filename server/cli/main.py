@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Modules of `commands`, each with EXAMPLES and a function of the same name, and their descriptions in `--help`."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL, _FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), (errno.EACCES, errno.EPERM, errno.EROFS)
 _COMPLETED = ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")
 """Environment variables in which shells pass the line to be completed."""
 
@@ -172,7 +172,8 @@ def _explained(error: Exception) -> str:
     if isinstance(error, OSError):
         prefix = f"{error.filename}: " if error.filename else ""
         reason = " ".join((error.strerror or str(error)).split())  # libraries write several lines
-        return f"{prefix}{reason}" + (": make room, or write somewhere else" if error.errno in _FULL else "")
+        hint = ": make room, or write somewhere else" if error.errno in _FULL else ""
+        return f"{prefix}{reason}{': check its permissions' if error.errno in _FORBIDDEN else hint}"
     return f"internal error: {error!r} (run again with --debug for the traceback)"
 
 

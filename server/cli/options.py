@@ -29,7 +29,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the las
 Control = Annotated[str, typer.Option("--control", metavar="ADDRESS", help="control address of the server")]
 Keys = Annotated[
     Path | None,
-    typer.Option("--keys", metavar="DIR", envvar=KEYS_VARIABLE, help="key folder, for a server that requires keys"),
+    typer.Option(
+        "--keys",
+        metavar="DIR",
+        envvar=KEYS_VARIABLE,
+        help="key folder, for a server that requires keys",
+        readable=False,
+    ),
 ]
 Backend = Annotated[str, typer.Option("--backend", help="auto, cpu or gpu")]
 Cluster = Annotated[

@@ -39,12 +39,14 @@ def say(line: str) -> None:
 
 def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the outcome of a command: as one JSON line, or as ``name: value`` lines."""
+    from ptylive.schema.errors import printable  # loads numpy and pydantic: not needed for the help
+
     if as_json:
         sys.stdout.write(json.dumps(values, default=str) + "\n")
     else:
         for name, value in values.items():
             for line in _lines(value):
-                sys.stdout.write(f"{name}: {_readable(line)}\n")
+                sys.stdout.write(f"{name}: {printable(_readable(line))}\n")
     sys.stdout.flush()
 
 

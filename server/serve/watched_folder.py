@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from ptylive.schema.errors import encodable
 from ptylive.schema.files.small_files import read_text
 from ptylive.streamer.foreign.formats import HDF5_NAMES, PICTURES_TOO, SUFFIXES
 from ptylive.streamer.foreign.tvips import LATER_PART
@@ -157,7 +158,10 @@ class WatchedFolder:
         while waiting:
             folder, depth = waiting.pop()
             for entry in self._entries(folder):
-                if entry.is_dir(follow_symlinks=False):
+                if encodable(entry.name) != entry.name:  # it could be neither sent nor stored
+                    if entry.is_dir(follow_symlinks=False) or may_be_a_scan(Path(entry.name)):
+                        self.unseen.add(f"{encodable(entry.name)}: its name is not UTF-8: rename it")
+                elif entry.is_dir(follow_symlinks=False):
                     if depth < DEEPEST:
                         waiting.append((Path(entry.path), depth + 1))
                 elif (seen := _seen(entry)) is not None:

@@ -1,7 +1,7 @@
 """Archives of numpy arrays: an ``.npz`` with a scan in it, and similar archives of other programs.
 
-An array stored without compression (``numpy.savez``) is mapped into memory. A compressed one (``savez_compressed``)
-cannot be read from the middle: it is read whole, if its stated size is below a bound.
+Patterns of an array stored without compression (``numpy.savez``) are read when they are needed. A compressed one
+(``savez_compressed``) cannot be read from the middle: it is read whole, if its stated size is below a bound.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
-from ptylive.streamer.foreign.arrays import check_frames
+from ptylive.streamer.foreign.arrays import check_frames, unmapped
 from ptylive.streamer.foreign.nion import described_by
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import ScanFile, StoredFrames
 
 MOST_MEMBERS = 1000
 MOST_UNPACKED_BYTES = 4 * 2**30
@@ -101,11 +101,11 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
         return Member(name, tuple(shape), np.dtype(dtype), bool(fortran_order), file.tell(), info)
 
 
-def array_of(path: Path, member: Member) -> Array:
-    """Return the array, mapped if stored uncompressed. Raises InputFileError: damaged, objects, too large to unpack."""
+def array_of(path: Path, member: Member) -> StoredFrames:
+    """Return the array, in its file if not compressed. Raises InputFileError: damaged, objects, too large to unpack."""
     check(path, member)
     try:
-        return _mapped(path, member) if member.is_stored else _unpacked(path, member)
+        return unmapped(path, _mapped(path, member)) if member.is_stored else _unpacked(path, member)
     except _FAULTS as error:
         raise _unreadable(path, error) from None
 

@@ -1,4 +1,4 @@
-"""Arrays of patterns in ``.npy`` files, mapped into memory, and the shapes that a scan can have."""
+"""Arrays of patterns in ``.npy`` files, and the shapes that a scan can have."""
 
 from __future__ import annotations
 
@@ -11,13 +11,27 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
+from ptylive.streamer.storage.file_frames import FileFrames
+from ptylive.streamer.storage.scan_file import StoredFrames
 
 
-def mapped(path: Path) -> Array:
+def stored_frames(path: Path) -> StoredFrames:
     """Return the frames (…, Qy, Qx) of a ``.npy`` file. Raises InputFileError."""
     array = mapped_array(path)
     check_frames(path, array.shape)
-    return array
+    return unmapped(path, array)
+
+
+def unmapped(path: Path, array: Any) -> StoredFrames:
+    """Return the frames of a mapped array as they are read from its file; in another order than C's, the array itself,
+    whose patterns are spread over the file. Raises InputFileError.
+    """
+    if not array.flags.c_contiguous or array.dtype.hasobject:
+        return array  # type: ignore[no-any-return]
+    try:
+        return FileFrames(path, array.dtype, array.offset, array.shape)
+    except OSError as error:
+        raise InputFileError(f"{path}: {error.strerror}", "check its permissions") from None
 
 
 def mapped_array(path: Path) -> Array:

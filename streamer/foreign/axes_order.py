@@ -10,8 +10,10 @@ import numpy as np
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.units import angle_mrad, frequency_invA, length_A
 
-ROWS_FIRST, REVERSED = (2, 3, 0, 1), (3, 2, 1, 0)
-"""Axes of (Qy, Qx, Ry, Rx) and of (Qx, Qy, Rx, Ry) in the order (Ry, Rx, Qy, Qx)."""
+Order = tuple[int, int, int, int]
+IN_ORDER, ROWS_FIRST, REVERSED, SWAPPED = (0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 0), (1, 0, 3, 2)
+"""Axes of (Ry, Rx, Qy, Qx), (Qy, Qx, Ry, Rx), (Qx, Qy, Rx, Ry) and (Rx, Ry, Qx, Qy) in the order of the first."""
+_NAMES = ("Ry", "Rx", "Qy", "Qx")
 
 
 def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
@@ -33,6 +35,11 @@ def _space_of(units: Sequence[Any]) -> str | None:
     return None
 
 
+def reordered(order: Order) -> str:
+    """Name the axes of an array that is read in another order, and the cost of it."""
+    return f"{', '.join(_NAMES[order.index(axis)] for axis in range(4))}: slow to read; ptylive convert reorders them"
+
+
 class ReorderedFrames:
     """Frames (Ry, Rx, Qy, Qx) of an array of four axes in another order, which is read piece by piece.
 
@@ -40,7 +47,7 @@ class ReorderedFrames:
     runs, as ``ptylive convert`` does, it costs one pass for each run.
     """
 
-    def __init__(self, array: Any, order: tuple[int, int, int, int]) -> None:
+    def __init__(self, array: Any, order: Order) -> None:
         self._array = array
         self._order = order
 

@@ -2,7 +2,7 @@
 
 RosettaSciIO always takes the two fastest axes for the detector's. DigitalMicrograph marks data of that order with "Data
 Order Swapped"; without this tag the fastest axes of a 4D-STEM data set are those of the scan. The units decide where
-they can, otherwise the tag. Patterns are mapped from the file at the position that RosettaSciIO finds.
+they can, otherwise the tag. Patterns are read at the position in the file that RosettaSciIO finds.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
-from ptylive.streamer.foreign.arrays import check_frames
+from ptylive.streamer.foreign.arrays import check_frames, unmapped
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, scan_lies_last
-from ptylive.streamer.foreign.rosetta import LazyFrames, only_scan, read_signals, scale_of, value_at
+from ptylive.streamer.foreign.rosetta import check_no_spectra, only_scan, read_signals, scale_of, value_at
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
@@ -40,10 +40,11 @@ _SEMIANGLE_MRAD = "EELS.Experimental Conditions.Convergence semi-angle (mrad)"
 def open_dm(path: Path) -> Iterator[ScanFile]:
     """Open the only data set of four axes, or else of three. Raises InputFileError."""
     found = only_scan(path, read_signals("digitalmicrograph", path, chunks=-1))
+    check_no_spectra(path, found)
     array = _mapped(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
     notes: tuple[str, ...] = ()
-    frames: Any = LazyFrames(array)
+    frames: Any = unmapped(path, array)
     if array.ndim == 4:
         last, notes = _order(found, scales)
         if last:

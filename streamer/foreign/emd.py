@@ -2,7 +2,7 @@
 
 py4DSTEM calls the slow axis of scan and detector x; the order of the axes in the file is the contract's. Its rotation
 (QR_rotation) is not adopted, because its sense changed between versions. HyperSpy's writer of Berkeley's EMD reverses
-all axes, which is recognised by their units.
+all axes, and marks the group; files of others are recognised by the units of their axes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,24 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.units import unit_factor
-from ptylive.streamer.foreign.axes_order import REVERSED, ROWS_FIRST, ReorderedFrames, scan_lies_last
+from ptylive.streamer.foreign.axes_order import (
+    IN_ORDER,
+    REVERSED,
+    ROWS_FIRST,
+    SWAPPED,
+    Order,
+    ReorderedFrames,
+    reordered,
+    scan_lies_last,
+)
 from ptylive.streamer.foreign.units import detector_metadata, energy_eV, scan_metadata, unequal_pixels
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
 _MARKS = ("emd_group_type", "version_major", "authoring_program")
 _MOST_NAMES = 10_000
+_OF_HYPERSPY = "signal_type"
+"""Attribute of a group that only HyperSpy's writer sets."""
 
 
 def recognises(file: Any) -> bool:
@@ -43,13 +54,11 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
         data = dataset(file, names[0])
         scales = [_scale(file, names[0], axis) for axis in range(4)]
         notes: tuple[str, ...] = (f"data cube read: {names[0]}",)
-        frames = data
-        if scan_lies_last(scales):
-            rows_first = [_name(file, names[0], axis) for axis in (2, 3)] == ["y", "x"]
-            order = ROWS_FIRST if rows_first else REVERSED
+        frames, order = data, _order(file, names[0], scales)
+        if order != IN_ORDER:
             frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
-            axes_text = "Qy, Qx, Ry, Rx" if rows_first else "Qx, Qy, Rx, Ry"
-            notes += (f"by their units its axes are {axes_text}: slow to read; ptylive convert reorders them",)
+            basis = "as HyperSpy stores them" if _by_hyperspy(file, names[0]) else "by their units"
+            notes += (f"{basis} its axes are {reordered(order)}",)
         metadata = {
             **scan_metadata(scales[:2]),
             **detector_metadata(scales[2:]),
@@ -70,6 +79,21 @@ def _cubes(file: Any) -> list[str]:
 
     file.visititems(look)
     return names
+
+
+def _by_hyperspy(file: Any, name: str) -> bool:
+    return _OF_HYPERSPY in file[name].parent.attrs
+
+
+def _order(file: Any, name: str, scales: list[tuple[Any, Any]]) -> Order:
+    """Axes of the array in the order (Ry, Rx, Qy, Qx)."""
+    if _by_hyperspy(file, name):  # reversed, whatever the units; a transposed signal has the scan last
+        return SWAPPED if scan_lies_last([scales[axis] for axis in REVERSED]) else REVERSED
+    if not scan_lies_last(scales):
+        return IN_ORDER
+    of_emdfile = "dim0" in file[name].parent  # which keeps the order of an array
+    rows_first = of_emdfile or [_name(file, name, axis) for axis in (2, 3)] == ["y", "x"]
+    return ROWS_FIRST if rows_first else REVERSED
 
 
 def _scale(file: Any, name: str, axis: int) -> tuple[Any, Any]:

@@ -58,6 +58,16 @@ PICTURES_TOO = (".tif", ".tiff")
 """Suffixes of files that are more often pictures than scans: opened when named, but not taken up from a folder."""
 HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi", ".ptyd", ".mat")
 _NATIVE = ("data", "coefficients")
+_BY_CONTENT: tuple[tuple[Callable[[Any], bool], Reader], ...] = (
+    (dectris_files.recognises, dectris_files.open_dectris),
+    (rosetta.recognises_hspy, rosetta.open_hspy),
+    (velox.recognises, velox.open_velox),
+    (emd.recognises, emd.open_emd),
+    (cxi.recognises, cxi.open_cxi),
+    (ptyd.recognises, ptyd.open_ptyd),
+    (plain_hdf5.recognises, plain_hdf5.open_plain),
+)
+"""Readers of HDF5 files of other programs, and how to recognise theirs; the first one that does reads the file."""
 
 
 def reader_for(path: Path, values: Mapping[str, Any] | None = None) -> Reader | None:
@@ -68,7 +78,7 @@ def reader_for(path: Path, values: Mapping[str, Any] | None = None) -> Reader | 
         return lambda archive: opening(archive, known)
     if suffix in BY_NAME:
         return BY_NAME[suffix]
-    if suffix not in HDF5_NAMES or not path.is_file():
+    if not path.is_file() or not (suffix in HDF5_NAMES or h5py.is_hdf5(path)):
         return None
     with opened(path) as file:
         return _by_content(file)
@@ -77,19 +87,12 @@ def reader_for(path: Path, values: Mapping[str, Any] | None = None) -> Reader | 
 def _by_content(file: Any) -> Reader | None:
     if any(_is_array(file, name) for name in _NATIVE):
         return None
-    if dectris_files.recognises(file):
-        return dectris_files.open_dectris
-    if velox.recognises(file):
-        return velox.open_velox
-    if emd.recognises(file):
-        return emd.open_emd
-    if cxi.recognises(file):
-        return cxi.open_cxi
-    if ptyd.recognises(file):
-        return ptyd.open_ptyd
-    if plain_hdf5.recognises(file) or Path(file.filename).suffix.lower() == ".mat":
+    for recognises, reader in _BY_CONTENT:
+        if recognises(file):
+            return reader
+    if Path(file.filename).suffix.lower() == ".mat" or plain_hdf5.holds_one_scan(file):
         return plain_hdf5.open_plain
-    return plain_hdf5.open_plain if plain_hdf5.holds_one_scan(file) else None
+    return None
 
 
 def _is_array(file: Any, name: str) -> bool:

@@ -14,11 +14,12 @@ from typing import Any
 
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
-from ptylive.streamer.foreign.arrays import mapped
+from ptylive.streamer.foreign.arrays import stored_frames
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
     energy_eV,
+    is_energy,
     length_A,
     scan_metadata,
     time_us,
@@ -28,6 +29,7 @@ from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
 
 MAX_JSON_BYTES = 16 * 2**20
+_NOT_OF_NION = "export the data from Nion Swift again; rename the file if it does not describe frames of the same name"
 _HIGH_TENSION_V = (
     "hardware_source.high_tension_v",
     "hardware_source.autostem.high_tension_v",
@@ -44,7 +46,7 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
     array, hdf5 = path.with_suffix(".npy"), path.with_suffix(".h5")
     check_is_file(path)
     if array.is_file():
-        frames = mapped(array)
+        frames = stored_frames(array)
         metadata, notes = described_by(path, frames.shape)
         yield ScanFile(frames, metadata, notes=notes)
     elif hdf5.is_file():
@@ -63,11 +65,13 @@ def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tu
 
 
 def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Like :func:`described_by`, for properties already read from the file of that name."""
+    """Like :func:`described_by`, for properties already read from the file of that name. Raises InputFileError."""
     metadata: dict[str, Any] = {}
     unequal: tuple[str, ...] = ()
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
     scales = [(c.get("scale"), c.get("units")) for c in calibrations if isinstance(c, Mapping)]
+    if any(is_energy(unit) for _, unit in scales):
+        raise InputFileError(f"{name} describes spectra, not diffraction patterns", "name the file that holds the scan")
     if len(scales) == len(shape):
         metadata |= detector_metadata(scales[-2:])
         unequal = unequal_pixels(scales[-2:])
@@ -94,14 +98,12 @@ def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise InputFileError(f"{path} is too large to be a metadata file", "name the file that holds the frames")
-        described = json.loads(path.read_text(encoding="utf-8"))
+            raise InputFileError(f"{path} is too large to be a metadata file", _NOT_OF_NION)
+        described = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except (OSError, ValueError, RecursionError) as error:
-        raise InputFileError(
-            f"{path} is not readable as JSON: {error}", "export the data from Nion Swift again"
-        ) from None
+        raise InputFileError(f"{path} is not readable as JSON: {error}", _NOT_OF_NION) from None
     if not isinstance(described, Mapping):
-        raise InputFileError(f"{path} is not a metadata file of Nion Swift", "name the file that holds the frames")
+        raise InputFileError(f"{path} is not a metadata file of Nion Swift", _NOT_OF_NION)
     return described
 
 

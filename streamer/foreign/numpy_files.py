@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptylive.streamer.foreign.arrays import mapped
+from ptylive.streamer.foreign.arrays import stored_frames
 from ptylive.streamer.foreign.nion import described_by
 from ptylive.streamer.storage.scan_file import ScanFile
 
 
 @contextmanager
 def open_npy(path: Path) -> Iterator[ScanFile]:
-    """Open an array file, mapped into memory, never read whole. Raises InputFileError."""
-    frames = mapped(path)
+    """Open an array file, which is never read whole. Raises InputFileError."""
+    frames = stored_frames(path)
     sidecar = path.with_suffix(".json")
     metadata, notes = described_by(sidecar, frames.shape) if sidecar.is_file() else ({}, ())
     yield ScanFile(frames, metadata, notes=notes)

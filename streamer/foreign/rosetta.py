@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.small_files import check_is_file, read_bytes
 from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, scan_lies_last
@@ -28,14 +29,17 @@ from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
     energy_eV,
+    is_energy,
     scan_metadata,
     time_us,
     unequal_pixels,
 )
+from ptylive.streamer.storage.hdf5 import attributes
 from ptylive.streamer.storage.scan_file import ScanFile
 
 NO_ZARR = (3, 14)
 """From this Python on, the zarr 2 needed by RosettaSciIO's reader of ``.zspy`` cannot be built (pyproject.toml)."""
+_MOST_HEADER_BYTES = 2**24
 _NAMED = 5
 """Number of frame numbers listed in a message."""
 _PIECE = "8MiB"
@@ -60,8 +64,13 @@ class LazyFrames:
         return dtype.newbyteorder("=")
 
     def __getitem__(self, selection: Any) -> Array:
-        part = self.array[selection]
-        return np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
+        try:
+            part = self.array[selection]
+            return np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
+        except OSError:
+            raise
+        except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
+            raise OSError(" ".join(str(error).split()) or type(error).__name__) from None
 
     def in_a_row(self) -> LazyFrames:
         """Return the same frames without rows: (N, Qy, Qx)."""
@@ -71,8 +80,14 @@ class LazyFrames:
 @contextmanager
 def open_mib(path: Path) -> Iterator[ScanFile]:
     """Open a Merlin ``.mib``, with its ``.hdr`` where there is one. Raises InputFileError."""
-    held = path.with_suffix(".mib") if path.suffix.lower() == ".hdr" else path
-    found = _read("quantumdetector", held)
+    held = path
+    if path.suffix.lower() == ".hdr":
+        held = path.with_suffix(".MIB" if path.suffix.isupper() else ".mib")
+    if held.suffix != ".mib" and held.exists():  # RosettaSciIO would take the file itself for its header
+        new = held.with_suffix(".mib").name
+        hint = f"rename it to {new}, and its header in the same way"
+        raise InputFileError(f"{held}: RosettaSciIO opens only .mib in small letters", hint)
+    found = _read_merlin(held)
     number = int(value_at(found, "original_metadata.mib_properties.frame_number_in_file") or 0)
     if number > int(np.prod(found["data"].shape[:-2])):  # it guesses lines, and drops an incomplete last line
         found = _read("quantumdetector", held, navigation_shape=(number, 1))
@@ -86,6 +101,20 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
     if (dwell := time_us(value_at(found, "metadata.Acquisition_instrument.dwell_time"))) is not None:
         metadata["dwell_time_us"] = dwell
     yield ScanFile(frames.in_a_row(), metadata, notes=notes)
+
+
+def _read_merlin(path: Path) -> Mapping[str, Any]:
+    """Read a ``.mib`` and its ``.hdr``. Raises InputFileError, which names a header that may be at fault."""
+    header = path.with_suffix(".hdr")
+    if header.exists():
+        check_is_file(header)
+    try:
+        return _read("quantumdetector", path)
+    except InputFileError as error:
+        if not header.is_file():
+            raise
+        hint = f"is it complete, and {header.name} its header? it also opens without that file"
+        raise InputFileError(str(error), hint) from None
 
 
 def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
@@ -137,10 +166,16 @@ def open_blo(path: Path) -> Iterator[ScanFile]:
     yield ScanFile(frames_of(path, found), metadata)
 
 
+def recognises_hspy(file: Any) -> bool:
+    """Whether an open HDF5 file is HyperSpy's: until version 1.2 they were called .hdf5."""
+    return attributes(file).get("file_format") == "HyperSpy"
+
+
 @contextmanager
 def open_hspy(path: Path) -> Iterator[ScanFile]:
-    """Open a HyperSpy ``.hspy`` or ``.zspy``. Raises InputFileError."""
-    found = _read(path.suffix.lower().removeprefix("."), path)
+    """Open a HyperSpy ``.hspy`` of any name, or a ``.zspy``. Raises InputFileError."""
+    found = _read("zspy" if path.suffix.lower() == ".zspy" else "hspy", path)
+    check_no_spectra(path, found)
     frames = frames_of(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
     notes: tuple[str, ...] = ()
@@ -182,6 +217,14 @@ def only_scan(path: Path, signals: Sequence[Mapping[str, Any]]) -> Mapping[str, 
     raise InputFileError(f"{path} holds no data set of three or four axes", "name the file that holds the scan")
 
 
+def check_no_spectra(path: Path, found: Mapping[str, Any]) -> None:
+    """Raise InputFileError for a signal of spectra, which may have as many axes as a scan of patterns."""
+    axes = found["axes"]
+    spectra = any(is_energy(axis.get("units")) for axis in axes)
+    if spectra or [axis.get("navigate") for axis in axes].count(False) == 1:
+        raise InputFileError(f"{path} holds spectra, not diffraction patterns", "name the file that holds the scan")
+
+
 def reads_without_pickle(path: Path, plugin: str) -> bool:
     """Whether the reader has an option not to unpickle: older ones do not, and unpickle. Raises InputFileError."""
     return "allow_restricted_pickle" in signature(_reader(plugin, path)).parameters
@@ -199,8 +242,8 @@ def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, A
     """Return all signals that RosettaSciIO finds in a file, lazily unless ``options`` say otherwise; options that its
     reader does not support are left out. Raises InputFileError: missing, unreadable.
     """
-    if not path.exists():
-        raise InputFileError(f"{path}: no such file", "check the path")
+    if not (plugin == "zspy" and path.is_dir()):
+        check_is_file(path)  # a reader would wait for ever for somebody to write into a pipe
     reader = _reader(plugin, path)
     known = signature(reader).parameters
     options = {"lazy": True} | {name: value for name, value in options.items() if name in known}
@@ -244,12 +287,15 @@ def frames_of(path: Path, found: Mapping[str, Any]) -> LazyFrames:
 
 def _empad_header(path: Path) -> Path:
     """Find the ``.xml`` in the folder of a ``.raw`` that names it. Raises InputFileError."""
+    check_is_file(path)
     for header in sorted(path.parent.glob("*.xml")):
-        with contextlib.suppress(OSError):  # a folder of that name, an unreadable file
-            if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
+        with contextlib.suppress(InputFileError):  # a folder of that name, a pipe, an unreadable file
+            if f'filename="{path.name}"'.encode() in read_bytes(header, _MOST_HEADER_BYTES):
                 return header
     raise InputFileError(
-        f"{path}: no .xml file next to it names it", "put the header of the acquisition into the same folder"
+        f"{path}: no .xml file next to it names it",
+        "put the header of the acquisition into the same folder; for a file that is not from an EMPAD, save the array "
+        "(Ry, Rx, Qy, Qx) with numpy.save",
     )
 
 

@@ -34,6 +34,11 @@ def energy_eV(volts: Any, factor: float = 1.0) -> float | None:
     return _positive(volts, factor)
 
 
+def is_energy(unit: Any) -> bool:
+    """Whether a unit is one of energies, as that of a spectrum's axis."""
+    return unit_factor("energy", _plain(unit)) is not None
+
+
 def time_us(seconds: Any) -> float | None:
     """A time in µs from s; None for 0 or nonsense."""
     return _positive(seconds, 1e6)

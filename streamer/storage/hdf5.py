@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ BITSHUFFLE_FILTER = 32008
 _BITSHUFFLE_LZ4 = 2
 _CHUNK_CACHE_BYTES = 64 * 2**20
 _MOST_NAMES = 10_000
+_KNOWN = "docs/files.md lists the files that open; one of them is an array (Ry, Rx, Qy, Qx) saved with numpy.save"
 MATLAB_BEFORE_HDF5 = b"MATLAB 5.0 MAT-file"
 
 
@@ -37,11 +39,7 @@ def opened(path: Path) -> Iterator[Any]:
             raise InputFileError(
                 problem, "save it in MATLAB with save(…, '-v7.3'), or its patterns with numpy.save"
             ) from None
-        unreadable = isinstance(error, PermissionError)
-        problem = (
-            "cannot be read: permission denied" if unreadable else "is not an HDF5 file, or was not closed properly"
-        )
-        raise InputFileError(f"{path} {problem}", "give a native .h5 file (docs/conventions.md)") from None
+        raise InputFileError(f"{path} is not an HDF5 file, or was not closed properly", _KNOWN) from None
     with file:
         yield file
 
@@ -143,6 +141,21 @@ def _filters(found: Any) -> list[tuple[Any, ...]]:
     """The filters of a data set, in the order in which they are applied on writing."""
     pipeline = found.id.get_create_plist()
     return [pipeline.get_filter(k) for k in range(pipeline.get_nfilters())]
+
+
+def never_written(frames: Any) -> str:
+    """Say how much of a data set was never written, such as the rest of a scan that was broken off; empty for nothing,
+    and for frames that are no data set.
+
+    HDF5 returns a fill value there, which is a possible count.
+    """
+    if not isinstance(frames, h5py.Dataset):
+        return ""
+    if frames.chunks is None:
+        return "its data set was never written" if frames.id.get_offset() is None else ""
+    pieces = math.prod(-(-length // chunk) for length, chunk in zip(frames.shape, frames.chunks, strict=True))
+    missing = pieces - frames.id.get_num_chunks()
+    return f"{missing} of {pieces} chunks of its data set were never written" if missing > 0 else ""
 
 
 def write_arrays(group: Any, arrays: Mapping[str, Array]) -> None:

@@ -65,6 +65,8 @@ def _answer(request: dict[str, Any], memory_bytes: int) -> dict[str, Any]:
     except MemoryError:
         problem = f"{path} could not be read in {memory_bytes / 2**20:.0f} MiB of memory"
         return {"error": problem, "hint": "is it damaged?"}
+    except PermissionError:
+        return {"error": f"{path} cannot be read: permission denied", "hint": "check its permissions"}
     except Exception as error:
         if found := open_elsewhere(path, error):
             return {"error": str(found), "hint": found.hint}

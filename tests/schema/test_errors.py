@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from ptylive.schema.errors import MOST_CHARACTERS, MetadataError, brief, did_you_mean, printable
+from ptylive.schema.errors import MOST_CHARACTERS, MetadataError, brief, did_you_mean, encodable, printable
 from ptylive.schema.preset import Preset
 
 
@@ -28,6 +28,10 @@ def test_a_line_is_one_line_that_a_terminal_can_show():
     assert MetadataError("two\nlines", "a\x1bb").line() == "two lines: a\\x1bb"
     assert len(MetadataError("x" * 10**6, "y").line()) <= MOST_CHARACTERS
     assert printable("ü") == "ü"
+
+
+def test_what_utf_8_cannot_encode_is_escaped_and_nothing_else():
+    assert encodable("M\udcfcller ü\n") == "M\\udcfcller ü\n"
 
 
 def test_what_is_quoted_is_short():

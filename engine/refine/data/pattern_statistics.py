@@ -78,12 +78,16 @@ def mean_pattern(window: ScanWindow) -> DoubleArray:
 
 
 def _area_per_pattern(positions_A: DoubleArray) -> float:
-    """Scanned area per pattern, Å^2: the area of the positions' covariance ellipse scaled to a rectangle."""
-    if len(positions_A) < 4:
+    """Scanned area per pattern, Å^2: the area of the positions' covariance ellipse scaled to a rectangle.
+
+    A single line of points is as wide as they are apart.
+    """
+    points = len(positions_A)
+    if points < 4:
         return 1.0
     spread = np.linalg.svd(positions_A - positions_A.mean(axis=0), compute_uv=False)
-    lengths = np.sqrt(12 / len(positions_A)) * spread  # a uniform line of length L has variance L^2 / 12
-    return max(float(lengths.prod()) / len(positions_A), 1e-6)
+    longer, shorter = np.sqrt(12 / points) * spread  # a uniform line of length L has variance L^2 / 12
+    return max(float(longer * max(shorter, longer / points)) / points, 1e-6)
 
 
 def _noise_spread(differences: Array | None, interior: BoolArray) -> float:

@@ -30,12 +30,16 @@ ptylive analyse refined.h5 analysis/ --order 5 --log refined.loss.csv   # aberra
 
 
 def analyse(
-    results: Annotated[Path, typer.Argument(help="results file")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder for analysis.json and pictures")],
+    results: Annotated[Path, typer.Argument(help="results file", readable=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="folder for analysis.json and pictures", readable=False)
+    ],
     run: Annotated[str | None, typer.Option(help="which refinement; default: the chosen one")] = None,
     other: Annotated[
         Path | None,
-        typer.Option("--with", metavar="RESULTS", help="compare with this file by ring and shell correlation"),
+        typer.Option(
+            "--with", metavar="RESULTS", help="compare with this file by ring and shell correlation", readable=False
+        ),
     ] = None,
     other_run: Annotated[str | None, typer.Option("--with-run", help="which refinement of the other file")] = None,
     line: Annotated[
@@ -44,11 +48,13 @@ def analyse(
     ] = None,
     radius: Annotated[float, typer.Option(min=0.05, help="smallest distance between atom columns, Å")] = 0.6,
     half_dose: Annotated[
-        Path | None, typer.Option(metavar="RECORDING", help="refine two halves of the dose and compare them")
+        Path | None,
+        typer.Option(metavar="RECORDING", help="refine two halves of the dose and compare them", readable=False),
     ] = None,
     order: Annotated[int, typer.Option(min=3, max=8, help="highest order of the aberrations fitted to the probe")] = 3,
     log: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="log of losses, from ptylive or PyPty: one chart per column")
+        Path | None,
+        typer.Option(metavar="CSV", help="log of losses, from ptylive or PyPty: one chart per column", readable=False),
     ] = None,
     settings: Settings = None,
     as_json: AsJson = False,

@@ -19,8 +19,8 @@ ptylive compare results.h5 side_by_side.png --maps idpc,wdd_phase --run run1,run
 
 
 def compare(
-    results: Annotated[Path, typer.Argument(help="results file")],
-    picture: Annotated[Path, typer.Argument(metavar="PNG", help="picture to write")],
+    results: Annotated[Path, typer.Argument(help="results file", readable=False)],
+    picture: Annotated[Path, typer.Argument(metavar="PNG", help="picture to write", readable=False)],
     maps: Annotated[
         str | None, typer.Option(help="comma-separated; default: the phases and the tilt-corrected bright field")
     ] = None,

@@ -25,8 +25,8 @@ ptylive convert scan.h5 counts.h5 --set dark_reference=dark.h5 --set bad_pixel_m
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="scan file, native or foreign")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="file to write")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="scan file, native or foreign", readable=False)],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="file to write", readable=False)],
     basis: Annotated[str, typer.Option(help="detector basis, such as zernike:45+1; pixels keeps frames")] = "pixels",
     bin_width: Annotated[int, typer.Option("--bin", metavar="N", help="sum squares of N x N pixels")] = 1,
     crop: Annotated[

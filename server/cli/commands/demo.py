@@ -40,7 +40,9 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="port of the dashboard; 0: any free port")] = 5006,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="don't open the dashboard in a browser")] = False,
     exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="stop after the refinement")] = False,
-    output: Annotated[Path | None, typer.Option(metavar="DIR", help="folder for recording and results")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder for recording and results", readable=False)
+    ] = None,
 ) -> None:
     """Watch a bundled scan arrive, turn into maps and be refined, all on this machine."""
     stop_on_signals()

@@ -21,12 +21,13 @@ ptylive export results.h5 --map obf --format tiff         # beside the file
 
 
 def export(
-    results: Annotated[Path, typer.Argument(help="results file")],
+    results: Annotated[Path, typer.Argument(help="results file", readable=False)],
     to: Annotated[
         str, typer.Option("--to", "--format", help="pypty, nxs, ptyrad, py4dstem, ptychodus, png, tiff or hspy")
     ],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="folder to write into; default: the folder of the file")
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="folder to write into; default: the folder of the file", readable=False),
     ] = None,
     run: Annotated[str | None, typer.Option(help="which refinement; default: the chosen one")] = None,
     maps: Annotated[

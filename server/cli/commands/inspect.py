@@ -37,7 +37,7 @@ ptylive inspect grating.h5 --distortion --square   # for --set distortion=… of
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign", readable=False)],
     descan: Annotated[
         bool, typer.Option("--descan", help="also measure the descan of the pattern; reads all frames, best in vacuum")
     ] = False,

@@ -20,12 +20,18 @@ ptylive preset pypty.json -o preset.toml      # a PyPty preset as TOML
 
 
 def preset(
-    file: Annotated[Path | None, typer.Argument(help="preset: TOML or JSON, or PyPty's as JSON or Python text")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="TOML file to write; default: stdout")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="preset: TOML or JSON, or PyPty's as JSON or Python text", readable=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="TOML file to write; default: stdout", readable=False)
+    ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema of presets")] = False,
     recording: Annotated[
         Path | None,
-        typer.Option("--for", metavar="FILE", help="recording that the preset is for: PyPty counts in its pixels"),
+        typer.Option(
+            "--for", metavar="FILE", help="recording that the preset is for: PyPty counts in its pixels", readable=False
+        ),
     ] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="leave out what cannot be converted")] = False,
 ) -> None:

@@ -32,8 +32,8 @@ def certainty(live_map: LiveMap) -> dict[str, float]:
 
 
 def reconstruct(
-    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign", readable=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="results file", readable=False)],
     methods: Annotated[str | None, typer.Option(help="maps to make, comma-separated; all by default")] = None,
     basis: Annotated[str, typer.Option(help="make the maps from coefficients, for example zernike:45+1")] = "pixels",
     detector: Detectors = None,

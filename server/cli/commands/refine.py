@@ -56,15 +56,22 @@ ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one re
 def refine(
     files: Annotated[
         list[Path],
-        typer.Argument(help="scan file, native or foreign; several: scans of the same place at different tilts"),
+        typer.Argument(
+            help="scan file, native or foreign; several: scans of the same place at different tilts", readable=False
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="results file", readable=False)],
     preset: Annotated[
-        Path | None, typer.Option(help="settings of the refinement: TOML, JSON, or a PyPty preset as JSON or text")
+        Path | None,
+        typer.Option(help="settings of the refinement: TOML, JSON, or a PyPty preset as JSON or text", readable=False),
     ] = None,
     stage: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="settings of a stage, repeatable; stages are refined one after the other"),
+        typer.Option(
+            metavar="FILE",
+            help="settings of a stage, repeatable; stages are refined one after the other",
+            readable=False,
+        ),
     ] = None,
     settings: Settings = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="total number of epochs")] = None,

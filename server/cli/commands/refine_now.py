@@ -38,7 +38,9 @@ def refine_now(
     ] = False,
     preset: Annotated[
         Path | None,
-        typer.Option(help="settings: TOML, JSON, or a PyPty preset; its values about the scan are not used"),
+        typer.Option(
+            help="settings: TOML, JSON, or a PyPty preset; its values about the scan are not used", readable=False
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="total number of epochs")] = None,
     settings: Settings = None,

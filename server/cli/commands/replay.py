@@ -29,7 +29,7 @@ ptylive replay scan.h5 --protocol tpx3 --to tcp://127.0.0.1:8283
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign", readable=False)],
     to: Annotated[
         str,
         typer.Option(

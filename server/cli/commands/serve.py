@@ -31,7 +31,7 @@ ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set w
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="configuration file, TOML")] = None,
+    config: Annotated[Path | None, typer.Option(help="configuration file, TOML", readable=False)] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="where frames arrive: address to bind, or of the detector to connect to"),
@@ -64,7 +64,10 @@ def serve(
         typer.Option("--detector", metavar="NAME=WHAT", help="virtual detector for every scan, as in reconstruct"),
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and accept known clients only")
+        Path | None,
+        typer.Option(
+            "--keys", metavar="DIR", help="key folder: encrypt, and accept known clients only", readable=False
+        ),
     ] = None,
     token: Annotated[
         bool, typer.Option("--token", help="the dashboard requires a token: operator or read-only")

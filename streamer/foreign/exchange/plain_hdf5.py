@@ -17,14 +17,13 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
-from ptylive.streamer.foreign.axes_order import ReorderedFrames
+from ptylive.streamer.foreign.axes_order import SWAPPED, ReorderedFrames
+from ptylive.streamer.foreign.exchange.nexus_axes import with_nexus_axes
 from ptylive.streamer.storage.hdf5 import dataset, opened, pattern_arrays
 from ptylive.streamer.storage.scan_file import ScanFile
 
 PLAIN = "dp"
 MATLAB = b"MATLAB 7.3 MAT-file"
-_OF_MATLAB_4D = (1, 0, 3, 2)
-"""Axes of MATLAB's (ky, kx, rows, columns), reversed in the file, in the order (rows, columns, ky, kx)."""
 
 
 class TransposedFrames:
@@ -85,9 +84,10 @@ def open_plain(path: Path) -> Iterator[ScanFile]:
                 f"{path}: {names[0]} does not hold patterns", "save (N, Qy, Qx), or MATLAB's (ky, kx, N)"
             )
         notes: tuple[str, ...] = (f"patterns read from {names[0]}",)
-        frames: Any = data
-        if of_matlab:
-            frames = TransposedFrames(data) if data.ndim == 3 else ReorderedFrames(data, _OF_MATLAB_4D)
-            order = "(ky, kx, points)" if data.ndim == 3 else "(ky, kx, rows, columns)"
-            notes += (f"read as MATLAB's {order}: if the order was different, permute it there",)
+        if not of_matlab:
+            yield with_nexus_axes(data, notes)
+            return
+        frames = TransposedFrames(data) if data.ndim == 3 else ReorderedFrames(data, SWAPPED)
+        order = "(ky, kx, points)" if data.ndim == 3 else "(ky, kx, rows, columns)"
+        notes += (f"read as MATLAB's {order}: if the order was different, permute it there",)
         yield ScanFile(frames, notes=notes)

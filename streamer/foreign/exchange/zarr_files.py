@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,28 +18,15 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import read_bytes
-from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.rosetta import LazyFrames
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 
 MOST_TEXT = 2**20
 MOST_CHUNK_BYTES = 2**30
 MOST_ARRAYS = 1000
 COMPRESSORS = ("blosc", "zlib", "gzip", "bz2", "lzma", "lz4", "zstd")
 _DEEPEST = 4
-
-
-class ChunkedFrames(LazyFrames):
-    """Frames of a zarr array, read piece by piece."""
-
-    def __getitem__(self, selection: Any) -> Array:
-        try:
-            return np.asarray(self.array[selection])
-        except OSError:
-            raise
-        except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
-            raise OSError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 @contextmanager
@@ -65,7 +53,19 @@ def open_zarr(path: Path) -> Iterator[ScanFile]:
         raise InputFileError(f"{path}: zarr cannot read it ({text})", "save it again with zarr_format=2") from None
     check_frames(path, array.shape)
     name = found[0].relative_to(path).as_posix()
-    yield ScanFile(ChunkedFrames(array), notes=() if name == "." else (f"patterns read from {name}",))
+    notes = () if name == "." else (f"patterns read from {name}",)
+    yield ScanFile(LazyFrames(array), notes=(*notes, *_missing(found[0], array)))
+
+
+def _missing(folder: Path, array: Any) -> Iterator[str]:
+    """A note on chunks without a file: of a folder that was not copied completely, or left out because they are empty.
+
+    zarr returns a fill value there, which is a possible count.
+    """
+    stored = sum(name[:1].isdigit() for _, _, names in os.walk(folder) for name in names)
+    if stored < array.nchunks:
+        lost = array.nchunks - stored
+        yield f"{lost} of {array.nchunks} chunks are not in the folder, patterns there are {array.fill_value}{CHECK_IT}"
 
 
 def _arrays(path: Path) -> list[Path]:

@@ -82,3 +82,18 @@ def test_only_a_copy_of_the_same_patterns_is_replaced(tmp_path):
     with pytest.raises(InputFileError, match=r"copy\.h5 holds another scan"):
         convert_file(tmp_path / "tuesday/scan.npy", target, parse_basis("pixels"), Preparation(), {})
     assert target.read_bytes() == before
+
+
+def test_a_file_that_another_process_writes_meanwhile_is_not_replaced(tmp_path):
+    scan, target = tmp_path / "scan.npy", tmp_path / "out.h5"
+    np.save(scan, np.ones((2, 3, 8, 8), np.uint16))
+
+    def another(_done, _total):
+        np.save(tmp_path / "other.npy", np.full((2, 3, 8, 8), 7, np.uint16))
+        convert_file(tmp_path / "other.npy", target, parse_basis("pixels"), Preparation(), {})
+
+    with pytest.raises(InputFileError, match="holds another scan"):
+        convert_file(scan, target, parse_basis("pixels"), Preparation(), {}, another)
+    with open_source(target) as source:
+        assert (source.frames(np.arange(6)) == 7).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"scan.npy", "other.npy", "out.h5"}

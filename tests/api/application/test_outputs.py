@@ -98,7 +98,7 @@ BAD_RECORDINGS = [
 ]
 BAD_TEXTS = [
     ("preset.toml", "overwrite the input"),
-    ("scan.h5", "is not a results file"),
+    ("scan.h5", "exists and holds something else"),
     ("folder", "is a folder"),
     ("/proc/out.toml", "cannot be written"),
 ]

@@ -40,6 +40,17 @@ def test_a_file_is_read_as_any_recording(tmp_path):
     assert counts[:, good].sum(axis=1).mean() == pytest.approx(expected, rel=0.02)
 
 
+def test_a_file_that_another_process_writes_meanwhile_is_not_replaced(tmp_path):
+    path, settings = tmp_path / "scan.h5", SimulationSettings.of(SMALL)
+
+    def another(_done, _total):
+        path.write_text("of somebody else")
+
+    with pytest.raises(InputFileError, match="exists"):
+        simulate_file(path, settings, another)
+    assert path.read_text() == "of somebody else"
+
+
 def test_missing_frames_are_missing_in_the_file(tmp_path):
     made = written(tmp_path / "gaps.h5", missing_share=0.3, gap_frames=4)
     assert (made.frames, made.missing) == (21, 9)

@@ -56,6 +56,14 @@ def test_a_sound_detector_has_none(seed):
         assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any(), seed
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e-30, 1e9])
+def test_the_unit_of_the_counts_does_not_matter(unit):
+    """Regression: the squares of counts of 1e-200 are 0, by which was divided."""
+    pattern = counted(disc(), np.random.default_rng(7))
+    pattern[3, 7] = 300.0
+    assert places(find_bad_pixels(pattern * unit, FRAMES, NONE_KNOWN)) == {(3, 7)}
+
+
 def test_lines_and_discs_that_touch_are_diffraction():
     """A dark and a bright line one pixel wide, and five discs that touch."""
     pattern = disc(outside=0.2)

@@ -48,6 +48,15 @@ def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path, kind, words, read
     assert "\n" not in caught.value.line()
 
 
+def test_a_file_that_may_not_be_read_is_said_to_be_forbidden(tmp_path, monkeypatch):
+    """Root may read everything: the answer of the system is replaced."""
+    path = tmp_path / "it"
+    path.write_text("x")
+    monkeypatch.setattr(os, "access", lambda asked, mode: (asked, mode) != (path, os.R_OK))
+    with pytest.raises(InputFileError, match="it cannot be read: permission denied"):
+        check_is_file(path)
+
+
 def test_the_largest_that_is_allowed_is_read_and_one_byte_more_is_not(tmp_path):
     path = tmp_path / "notes"
     path.write_bytes(b"x" * KIB)

@@ -3,6 +3,9 @@
 import errno
 import os
 import sys
+from importlib import import_module
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -10,7 +13,7 @@ from ptylive.server.cli import main as cli
 
 CASES = (
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.h5"), "a.h5: No space left on device: make room"),
-    (OSError(errno.EACCES, os.strerror(errno.EACCES), "a.h5"), "a.h5: Permission denied"),
+    (OSError(errno.EACCES, os.strerror(errno.EACCES), "a.h5"), "a.h5: Permission denied: check its permissions"),
     (OSError("write failed\n, errno = 27"), "write failed , errno = 27"),
     (
         ImportError("libopenblas.so:\nfailed to map segment"),
@@ -43,6 +46,20 @@ def test_it_is_one_line(error, words, monkeypatch, capsys) -> None:
     assert told == ""
     (line,) = said.splitlines()
     assert line.startswith(f"ptylive: {words}")
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_files_are_checked_by_the_function_that_opens_them(command) -> None:
+    """typer would say that a command line with a file that may not be read is not understood, in three lines."""
+    function = getattr(import_module(f"ptylive.server.cli.commands.{command}"), command)
+    for name, hint in get_type_hints(function, include_extras=True).items():
+        if hasattr(hint, "__metadata__") and Path in {hint.__origin__, *flattened(hint.__origin__)}:
+            assert not hint.__metadata__[0].readable, name
+
+
+def flattened(hint) -> list:
+    """The types in a type: Path in list[Path] | None."""
+    return [inner for outer in get_args(hint) for inner in (outer, *flattened(outer))]
 
 
 def test_ctrl_c_while_python_makes_a_class_is_no_internal_error(monkeypatch, capsys) -> None:

@@ -1,6 +1,7 @@
 """Progress of a command, whose total may become unknown on the way."""
 
 import io
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
@@ -32,6 +33,11 @@ def test_sentences_have_a_line_each_and_words_share_one(capsys) -> None:
         "notes: four",
         "missing: none",
     ]
+
+
+def test_names_of_files_do_not_act_on_the_terminal(capsys) -> None:
+    answer({"file": Path("a\nb\x1b[31m.h5"), "name": "M\udcfcller"}, as_json=False)
+    assert capsys.readouterr().out == "file: a\\nb\\x1b[31m.h5\nname: M\\udcfcller\n"
 
 
 def test_what_is_said_of_each_name_has_a_line_each(capsys) -> None:

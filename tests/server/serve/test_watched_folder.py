@@ -172,6 +172,18 @@ def test_what_is_not_seen_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert folder.unseen == {"closed: Permission denied"}
 
 
+def test_names_that_are_no_unicode_are_reported_and_stop_nothing(tmp_path: Path) -> None:
+    """Regression: the thread that watches ended with the first of them."""
+    folder = watched(tmp_path)
+    for name in (b"M\xfcller.h5", b"M\xfcller.txt", b"\xfc/scan.h5"):
+        put(folder.folder / os.fsdecode(name))
+    put(folder.folder / "scan.h5")
+    names(folder, 1.0)
+    (file,) = folder.finished(1.0 + SETTLE_S)
+    assert (file.name, len(file.uid)) == ("scan.h5", 36)
+    assert folder.unseen == {f"{name}: its name is not UTF-8: rename it" for name in ("M\\udcfcller.h5", "\\udcfc")}
+
+
 def test_what_could_not_be_sent_waits_as_long_again(tmp_path: Path) -> None:
     folder = watched(tmp_path)
     put(folder.folder / "a.h5")

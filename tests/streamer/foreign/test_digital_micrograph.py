@@ -91,6 +91,11 @@ def cut(path):
     path.write_bytes(written(path).read_bytes()[:-3000])
 
 
+def spectra(path):
+    """A spectrum image (energies, rows, columns)."""
+    return written(path, DATA[:, 0], ((0.5, "eV"), *SCAN))
+
+
 def an_image(path):
     path.write_bytes(dm_bytes({"ImageList": [dm_image(np.zeros((8, 8), "<f4"), ["nm", "nm"], [1, 1])]}))
 
@@ -106,6 +111,7 @@ def more_than_there_is(path):
     ("make", "says"),
     [
         (two_scans, "2 data sets of 4 axes"),
+        (spectra, "holds spectra, not diffraction patterns"),
         (an_image, "no data set of three or four axes"),
         (cut, "RosettaSciIO cannot read it"),
         (more_than_there_is, "a.dm4"),

@@ -105,10 +105,34 @@ def test_a_file_of_berkeleys_writer_is_turned(tmp_path):
         assert any("its axes are Qx, Qy, Rx, Ry" in note for note in source.notes)
 
 
-def test_rows_that_are_named_first_are_not_reversed(tmp_path):
-    path = emd(tmp_path, dims=[(0.05, "A^-1"), (0.05, "A^-1"), (0.2, "A"), (0.2, "A")])
+@pytest.mark.parametrize("scan_last", [False, True])
+@pytest.mark.parametrize("units", [["nm", "nm", "1/nm", "1/nm"], ["", "", "", ""]])
+def test_hyperspy_s_files_are_reversed_whatever_their_units(tmp_path, units, scan_last):
+    """HyperSpy marks its groups. A signal transposed to images over the detector is told by its units alone."""
+    data = np.arange(2 * 3 * 4 * 5, dtype="<u2").reshape(2, 3, 4, 5)
+    order = [2, 3, 0, 1] if scan_last else [0, 1, 2, 3]
+    path = tmp_path / "a.emd"
+    with h5py.File(path, "w") as file:
+        file.attrs["version_major"] = 0
+        group = file.create_group("signals/scan")
+        group.attrs.update({"emd_group_type": 1, "signal_type": ""})
+        group["data"] = data.transpose(order).T
+        for number, axis in enumerate(order[::-1], 1):
+            group[f"dim{number}"] = np.array([0.0, 0.1])
+            group[f"dim{number}"].attrs["units"] = units[axis]
+    wanted = data.transpose(order) if scan_last and not units[0] else data
+    with open_source(path) as source:
+        found = source.frames(np.arange(source.frame_count))
+    np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)
+
+
+@pytest.mark.parametrize("names", [("y", "x"), ()])
+def test_rows_that_are_named_first_are_not_reversed(tmp_path, names):
+    """Nor are those of emdfile, which numbers axes from 0 and keeps the order of an array."""
+    dims = [(0.05, "A^-1"), (0.05, "A^-1"), (0.2, "A"), (0.2, "A")]
+    path = emd(tmp_path, dims=dims, first=1 if names else 0)
     with h5py.File(path, "a") as file:
-        for axis, name in ((2, "y"), (3, "x")):
+        for axis, name in zip((3, 4), names, strict=False):
             file[f"root/datacube/dim{axis}"].attrs["name"] = name
         wanted = file["root/datacube/data"][()].transpose(2, 3, 0, 1)
     with open_emd(path) as found:

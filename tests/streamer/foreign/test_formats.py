@@ -315,14 +315,14 @@ def hyperspy_signal(path: Path) -> None:
         import_module(f"rsciio.{path.suffix[1:]}").file_writer(str(path), signal)
 
 
-@pytest.mark.parametrize("suffix", [".hspy", ".zspy"])
+@pytest.mark.parametrize("suffix", [".hspy", ".zspy", ".hdf5"])
 def test_hyperspy(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("rsciio")
     if suffix == ".zspy":
         pytest.importorskip("zarr", reason="RosettaSciIO's zarr cannot be had for this Python")
-    path = tmp_path / f"a{suffix}"
-    hyperspy_signal(path)
-    frames, header, _ = read(path)
+    written = tmp_path / ("a.zspy" if suffix == ".zspy" else "a.hspy")
+    hyperspy_signal(written)  # .hdf5: the name of HyperSpy's files before version 1.2
+    frames, header, _ = read(written.rename(tmp_path / f"a{suffix}"))
     np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 6))
     assert (header.scan.shape, header.scan.step_A) == ((4, 5), pytest.approx((0.5, 0.5)))
     assert (header.optics.energy_eV, header.optics.convergence_semiangle_mrad) == (300e3, 20.0)

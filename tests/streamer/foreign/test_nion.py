@@ -91,3 +91,24 @@ def test_metadata_alone_say_what_is_missing(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((20, 6, 6), np.uint16))
     with open_nion(tmp_path / "a.json") as file:
         assert file.notes == ("metadata of a.json: none of the needed values",)
+
+
+def test_a_mark_of_an_editor_is_no_fault(tmp_path):
+    assert described(tmp_path, "\ufeff" + json.dumps({"metadata": {"instrument": {"high_tension": 8e4}}})) == {
+        "energy_eV": 80e3
+    }
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "hello"])
+def test_a_file_that_only_has_the_name_is_to_be_renamed(tmp_path, content):
+    """It may be anything that lies next to the frames, which the user did name."""
+    with pytest.raises(InputFileError, match=r"a\.json is not") as caught:
+        described(tmp_path, content)
+    assert "rename the file if it does not describe" in caught.value.hint
+
+
+def test_spectra_are_no_patterns(tmp_path):
+    """A spectrum image (rows, columns, energies) has as many axes as a list of patterns."""
+    axes = [{"scale": 0.1, "units": "nm"}, {"scale": 0.1, "units": "nm"}, {"scale": 0.5, "units": "eV"}]
+    with pytest.raises(InputFileError, match=r"a\.json describes spectra, not diffraction patterns"):
+        described(tmp_path, {"spatial_calibrations": axes}, (4, 5, 100))

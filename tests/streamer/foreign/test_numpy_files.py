@@ -1,4 +1,4 @@
-"""``.npy`` files: mapped, never unpickled, with the metadata of a Nion file next to them."""
+"""``.npy`` files: read when needed, never unpickled, with the metadata of a Nion file next to them."""
 
 import json
 
@@ -7,16 +7,17 @@ import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign.numpy_files import open_npy
+from ptylive.streamer.storage.file_frames import FileFrames
 
 DATA = np.arange(2 * 3 * 4 * 4, dtype="<u2").reshape(2, 3, 4, 4)
 
 
-def test_frames_are_mapped_and_not_read(tmp_path):
+def test_frames_stay_in_the_file_until_they_are_needed(tmp_path):
     np.save(tmp_path / "a.npy", DATA)
     with open_npy(tmp_path / "a.npy") as file:
-        assert isinstance(file.frames, np.memmap)
+        assert isinstance(file.frames, FileFrames)
         assert (file.metadata, file.notes) == ({}, ())
-        np.testing.assert_array_equal(file.frames, DATA)
+        np.testing.assert_array_equal(file.frames[:], DATA)
 
 
 def test_what_lies_beside_them_describes_them(tmp_path):

@@ -1,10 +1,14 @@
 """What RosettaSciIO's readers report about a scan: units, guesses that are mentioned, headers next to files."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign import rosetta
+from ptylive.streamer.source import open_source
 
 dask_array = pytest.importorskip("dask.array", reason="the extra `import` is not installed")
 
@@ -53,11 +57,37 @@ def test_hyperspy_says_step_pixel_energy_and_angle(told, tmp_path):
     assert opened(rosetta.open_hspy, tmp_path / "a.hspy").metadata == {"detector_pixel_mrad": 2.0}
 
 
+def test_whatever_a_decoder_raises_is_damage(tmp_path):
+    """numcodecs raises RuntimeError, zlib its own error: neither is one of ours, and both mean damaged bytes."""
+
+    def decode(_block):
+        raise RuntimeError("error during blosc decompression: -1")
+
+    array = dask_array.zeros((4, 5, 6, 6), dtype="u2").map_blocks(decode, dtype="u2", meta=np.zeros((), "u2"))
+    with pytest.raises(OSError, match="blosc decompression"):
+        rosetta.LazyFrames(array)[0, slice(0, 2)]
+
+
 def test_unequal_pixels_are_told_of(told, tmp_path):
     told(axes=[axis(0.5, "Å")] * 2 + [axis(2.0, "mrad"), axis(3.0, "mrad")])
     found = opened(rosetta.open_hspy, tmp_path / "a.hspy")
     assert found.metadata == {"scan_step_A": [0.5, 0.5]}
     assert ["2 by 3 mrad" in note for note in found.notes] == [True]
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        [axis(0.1, "nm"), axis(0.1, "nm"), axis(10.0, "eV")],
+        [axis(1.0, "") | {"navigate": navigate} for navigate in (True, True, False)],
+    ],
+    ids=["energies", "one axis of a signal"],
+)
+def test_spectra_are_no_patterns(told, tmp_path, axes):
+    """A spectrum image (rows, columns, energies) has as many axes as a list of patterns."""
+    told((4, 5, 100), axes=axes)
+    with pytest.raises(InputFileError, match=r"a\.hspy holds spectra, not diffraction patterns"):
+        opened(rosetta.open_hspy, tmp_path / "a.hspy")
 
 
 @pytest.mark.parametrize("metadata", [{}, {"Acquisition_instrument": 7}, {"Acquisition_instrument": {"TEM": {}}}])
@@ -178,3 +208,52 @@ def test_a_mib_has_all_of_its_frames_and_says_which_it_lacks(tmp_path, data, fra
     np.testing.assert_array_equal(found[:, 0, 0], np.arange(frames))
     assert len(notes) == bool(said)
     assert all(said in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["a.MIB", "a.HDR"])
+def test_a_mib_in_capitals_is_to_be_renamed(tmp_path, name):
+    """RosettaSciIO replaces .mib by .hdr in the name, and took the file itself for its header."""
+    (tmp_path / "a.MIB").write_bytes(mib(range(4)))
+    (tmp_path / "a.HDR").touch()
+    with pytest.raises(InputFileError, match=r"a\.MIB: RosettaSciIO opens only \.mib") as caught:
+        opened_as_it_is(tmp_path / name)
+    assert "rename it to a.mib" in caught.value.hint
+
+
+def opened_as_it_is(path):
+    with rosetta.open_mib(path) as file:
+        return file
+
+
+@pytest.mark.parametrize(
+    "header", ["", "hello", "Frames per Trigger (Number):\t0\nFrames in Acquisition (Number):\t4\n"]
+)
+def test_a_header_that_is_none_is_named(tmp_path, header):
+    pytest.importorskip("rsciio", reason="the extra `import` is not installed")
+    (tmp_path / "a.mib").write_bytes(mib(range(4)))
+    (tmp_path / "a.hdr").write_text(header)
+    with pytest.raises(InputFileError, match=r"a\.mib: RosettaSciIO cannot read it") as caught:
+        opened_as_it_is(tmp_path / "a.mib")
+    assert "and a.hdr its header?" in caught.value.hint
+    (tmp_path / "a.hdr").unlink()
+    assert opened_as_it_is(tmp_path / "a.mib").frames.shape == (4, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["a.blo", "a.xml", "a.raw", "a.hspy", "a.zspy", "a.dm4", "a.mib", "a_000.tvips"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name, make):
+    make(tmp_path / name)
+    if (name, make) != ("a.zspy", Path.mkdir):  # that is what such scans are
+        with pytest.raises(InputFileError, match=f"{name} is not a file"), open_source(tmp_path / name):
+            pass
+
+
+@pytest.mark.parametrize(("name", "companion"), [("a.mib", "a.hdr"), ("a.raw", "a.xml")])
+def test_a_companion_that_is_a_pipe_is_not_waited_for(tmp_path, name, companion):
+    (tmp_path / name).write_bytes(mib(range(4)))
+    os.mkfifo(tmp_path / companion)
+    with (
+        pytest.raises(InputFileError, match=r"a\.hdr is not a file|no \.xml file next to it"),
+        open_source(tmp_path / name),
+    ):
+        pass

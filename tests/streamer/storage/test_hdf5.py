@@ -10,6 +10,7 @@ import pytest
 
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import InputFileError
+from ptylive.streamer.source import open_source
 from ptylive.streamer.storage import hdf5
 from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
 from ptylive.streamer.vetting.tasks import walk_hdf5
@@ -120,11 +121,57 @@ def test_patterns_as_the_stream_codes_them_are_known(path):
         assert [name for name in kinds if has_checksums(file[name])] == ["and checked", "only checked"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "options", "told"),
+    [
+        (5, {"chunks": (2, 2, 8, 8)}, ""),
+        (2, {"chunks": (2, 2, 8, 8)}, "4 of 6 chunks of its data set were never written"),
+        (0, {"chunks": (2, 2, 8, 8)}, "6 of 6 chunks of its data set were never written"),
+        (5, {}, ""),
+        (0, {}, "its data set was never written"),
+    ],
+)
+def test_what_was_never_written_is_told(path, rows, options, told):
+    """A program that creates the whole data set and is broken off leaves patterns that HDF5 reads as 0."""
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("data", (5, 3, 8, 8), "<u2", **options)
+        if rows:
+            data[:rows] = 1
+    with open_source(path) as source:
+        notes = [note for note in source.doubts if "never written" in note]
+    assert notes == ([f"{told}, patterns there are empty: check it"] if told else [])
+
+
+def test_frames_that_are_marked_as_missing_are_no_doubt(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", (5, 3, 8, 8), "<u2", chunks=(1, 1, 8, 8))[:2] = 1
+        file["metadata/received"] = np.repeat(np.arange(5) < 2, 3)
+    with open_source(path) as source:
+        assert source.doubts == ()
+
+
 def test_what_cannot_be_opened_says_why(tmp_path):
     (tmp_path / "a.h5").write_text("text")
     for name, words in (("a.h5", "is not an HDF5 file"), ("none.h5", "no such file"), (".", "is not a file")):
         with pytest.raises(InputFileError, match=words), opened(tmp_path / name):
             pass
+
+
+def test_a_file_that_swmr_marks_as_open_is_said_to_be_no_damage(tmp_path):
+    """Such files are not locked but marked, and the mark stays if their writer is killed."""
+    path = tmp_path / "scan.h5"
+    script = (
+        f"import h5py; f = h5py.File({str(path)!r}, 'w', libver='latest'); f['data'] = [[[1.0]]]; f.swmr_mode = True"
+    )
+    with subprocess.Popen([sys.executable, "-c", f"{script}; import os; os._exit(1)"]) as other:
+        other.wait()
+    with pytest.raises(InputFileError) as refused, opened(path):
+        pass
+    with FileWorker() as files, pytest.raises(InputFileError) as of_worker:
+        files.read(walk_hdf5, path)
+    for one in (refused, of_worker):
+        assert "scan.h5 is open for writing in another program, or was not closed by it: " in one.value.line()
+        assert "h5clear" in one.value.hint
 
 
 def test_a_file_that_another_program_writes_is_said_to_be_no_damage(tmp_path):

@@ -48,6 +48,7 @@ def test_a_task_answers_with_what_it_returns(answered):
         (MemoryError(), f"{PATH} could not be read in 1024 MiB of memory", "is it damaged?"),
         (ValueError("bad\n number"), f"{PATH} could not be read: bad number", "is it damaged?"),
         (RecursionError(), f"{PATH} could not be read: RecursionError", "is it damaged?"),
+        (PermissionError(13, "no"), f"{PATH} cannot be read: permission denied", "check its permissions"),
     ],
 )
 def test_whatever_a_task_raises_is_a_line_with_the_file(answered, error, words, hint):

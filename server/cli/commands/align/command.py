@@ -20,9 +20,9 @@ ptylive align scan.h5 --set rotation_deg=-15 --json     # the rotation is forced
 
 
 def align(
-    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign", readable=False)],
     picture: Annotated[
-        Path | None, typer.Argument(metavar="PNG", help="picture to write: shifts and Thon rings")
+        Path | None, typer.Argument(metavar="PNG", help="picture to write: shifts and Thon rings", readable=False)
     ] = None,
     bin_px: Annotated[
         float | None,

@@ -28,9 +28,12 @@ ptylive dose scan1.h5 scan2.h5 -o sum.h5 --set energy_eV=80e3
 
 
 def dose(
-    files: Annotated[list[Path], typer.Argument(help="scan files, native or foreign, in the order of recording")],
+    files: Annotated[
+        list[Path], typer.Argument(help="scan files, native or foreign, in the order of recording", readable=False)
+    ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="results file for the mean map of the last place")
+        Path | None,
+        typer.Option("-o", "--output", help="results file for the mean map of the last place", readable=False),
     ] = None,
     settings: Settings = None,
     backend: Backend = "auto",

@@ -20,16 +20,20 @@ ptylive larbed sto.h5 -o again.h5 --thickness 180,220    # from the reflections 
 
 
 def larbed(
-    file: Annotated[Path, typer.Argument(help="tilt series: patterns, or reflections (/larbed)")],
+    file: Annotated[Path, typer.Argument(help="tilt series: patterns, or reflections (/larbed)", readable=False)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="results file; .csv and .png are written next to it")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="results file; .csv and .png are written next to it", readable=False
+        ),
     ],
     cell: Annotated[str | None, typer.Option(metavar="A,B,ANGLE", help="projected unit cell: Å, Å, degrees")] = None,
     tilt_step: Annotated[float | None, typer.Option(min=0, help="step of the raster of tilts, mrad")] = None,
     tilt_centre: Annotated[str, typer.Option(metavar="ROW,COL", help="tilt at the middle of the raster, mrad")] = "0,0",
     tilt_rotation: Annotated[float, typer.Option(help="rotation from raster to detector, degrees")] = 0.0,
     tilts: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="file with the tilt of each pattern, mrad: row, column")
+        Path | None,
+        typer.Option(metavar="CSV", help="file with the tilt of each pattern, mrad: row, column", readable=False),
     ] = None,
     follows_tilt: Annotated[
         bool, typer.Option("--follows-tilt", help="patterns move with the tilt (not de-scanned)")

@@ -33,7 +33,9 @@ Value = str | None
 
 
 def plan(
-    file: Annotated[Path | None, typer.Argument(help="scan file to read metadata from; options override it")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="scan file to read metadata from; options override it", readable=False)
+    ] = None,
     energy: Annotated[Value, _option("--energy", "energy_eV", "beam energy: '80 keV'")] = None,
     semi_angle: Annotated[
         Value, _option("--semi-angle", "convergence_semiangle_mrad", "convergence semi-angle: '25 mrad'")

@@ -19,9 +19,10 @@ ptylive report results.h5 for_the_group.html --maps obf,adf --run run1,run2
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="results file")],
+    results: Annotated[Path, typer.Argument(help="results file", readable=False)],
     page: Annotated[
-        Path | None, typer.Argument(metavar="[HTML]", help="file to write; default: next to the results file")
+        Path | None,
+        typer.Argument(metavar="[HTML]", help="file to write; default: next to the results file", readable=False),
     ] = None,
     maps: Annotated[
         str | None, typer.Option(help="maps, comma-separated; default: phases, bright and dark field")
@@ -40,7 +41,7 @@ def report(
     check_output_file(page, [results])
     take_in_waiting(results, say)
     found = read_report(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
-    written(page, to_html(found).encode("utf-8"))
+    written(page, to_html(found).encode("utf-8", "backslashreplace"))
     runs = [item.name for item in found.runs]
     brief = {"file": str(results), "report": str(page), "maps": [item.title for item in found.pictures], "runs": runs}
     answer(brief, as_json=as_json)

@@ -21,8 +21,10 @@ ptylive simulate scan.h5 --config sim.toml --set dose_e_per_A2=2e4 --overwrite
 
 
 def simulate(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="recording to write")],
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings (docs/simulate.md)")] = None,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="recording to write", readable=False)],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings (docs/simulate.md)", readable=False)
+    ] = None,
     settings: Settings = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="seed of all random numbers; default: the seed in the settings")

@@ -20,8 +20,8 @@ ptylive trotters scan.h5 -o trotters.h5 --at strongest --set C10=-60      # with
 
 
 def trotters(
-    file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
-    picture: Annotated[Path | None, typer.Argument(metavar="PNG", help="picture to write")] = None,
+    file: Annotated[Path, typer.Argument(help="scan file, native or foreign", readable=False)],
+    picture: Annotated[Path | None, typer.Argument(metavar="PNG", help="picture to write", readable=False)] = None,
     at: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,7 +30,9 @@ def trotters(
             help="spatial frequency along the axes of the scan, 1/Å, repeatable; default: strongest",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="HDF5 file to write the arrays to")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="HDF5 file to write the arrays to", readable=False)
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:

@@ -34,17 +34,19 @@ GOES_ON = "finished trials are kept; run the same command again to continue"
 
 
 def tune(
-    file: Annotated[Path, typer.Argument(help="scan file")],
+    file: Annotated[Path, typer.Argument(help="scan file", readable=False)],
     over: Annotated[list[str], typer.Option("--over", metavar="NAMES", help=OVER_HELP)],
     trials: Annotated[
         int, typer.Option(min=1, max=100_000, help="total number of trials, including those of earlier calls")
     ] = 40,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="DIR", help="output folder; default: SCAN_tuning next to the scan"),
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="output folder; default: SCAN_tuning next to the scan", readable=False
+        ),
     ] = None,
     preset: Annotated[
-        Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset")
+        Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset", readable=False)
     ] = None,
     settings: Settings = None,
     by: Annotated[

@@ -51,3 +51,15 @@ def test_what_lies_still_keeps_its_pixels():
     still = discs(np.zeros((20, 2)))
     assert statistics(still).dark_counts == pytest.approx(DARK)
     assert statistics(still) == statistics(replace(still, offsets_px=None))
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1), (2, 20), (20, 20)])
+@pytest.mark.parametrize("turned_deg", [0.0, 30.0])
+def test_the_dose_of_a_line_is_that_of_its_points(shape, turned_deg):
+    """Regression: a line without width had a thousand million electrons per Å²."""
+    still = discs(np.zeros((shape[0] * shape[1], 2)))
+    turn = np.radians(turned_deg)
+    turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    grid = np.stack(np.indices(shape), axis=-1).reshape(-1, 2).astype(float)
+    found = statistics(replace(still, positions_A=0.5 * grid @ turned.T))
+    assert found.dose_e_per_A2 == pytest.approx(found.counts_per_pattern / 0.25, rel=0.2)

@@ -1,6 +1,7 @@
 """``ptylive convert``: frames to coefficients, and its messages."""
 
 import json
+import os
 
 import h5py
 import numpy as np
@@ -111,6 +112,18 @@ def test_the_command(scan_file, tmp_path):
     refused = ptylive_here("convert", scan_file, tmp_path / "z.h5", "--basis", "zernik")
     assert refused.returncode == 1
     assert "unknown basis 'zernik'" in refused.stderr
+
+
+def test_names_that_are_no_unicode_are_names(tmp_path):
+    """Regression: neither the series nor the command line of such a file could be stored."""
+    scan, out, maps = (tmp_path / os.fsdecode(name) for name in (b"M\xfcller.npy", b"M\xfcller.h5", b"maps \xfc.h5"))
+    np.save(scan, np.ones((2, 3, 16, 16), np.uint16))
+    said = last_json(ptylive_here("convert", scan, out, "--json"))
+    assert said["frames"] == 6
+    for _ in range(2):  # the second time into the results of the same scan
+        last_json(ptylive_here("reconstruct", out, "-o", maps, "--methods", "bf", "--json"))
+    with open_source(out) as source:
+        assert source.header.series == "M\\udcfcller"
 
 
 def test_patterns_are_prepared(scan_file, tmp_path):

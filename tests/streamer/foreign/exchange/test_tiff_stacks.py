@@ -10,6 +10,7 @@ from ptylive.schema import InputFileError
 from ptylive.streamer.source import open_source
 
 DATA = np.random.default_rng(4).integers(0, 200, (5, 6, 7))
+COUNTS = DATA.astype("u2")
 
 
 def pages(path, dtype="u2", compression=None, data=DATA):
@@ -52,6 +53,59 @@ def test_imagej_s_large_stacks(tmp_path, order):
     np.testing.assert_array_equal(read(imagej(tmp_path / "a.tiff", order=order)), DATA)
 
 
+def tagged(path, tags, data=COUNTS):
+    """Pages with more tags, each of one number."""
+    images = [Image.fromarray(page) for page in data]
+    images[0].save(path, save_all=True, append_images=images[1:], tiffinfo=tags)
+    return path
+
+
+def of_two_samples(path):
+    """A grey page with a second sample that no tag explains, as tifffile writes arrays (rows, columns, 2)."""
+    entries = [(256, 3, 1, 4), (257, 3, 1, 4), (258, 3, 2, 0x80008), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 200),
+               (277, 3, 1, 2), (278, 3, 1, 4), (279, 4, 1, 32), (338, 3, 1, 0)]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    path.write_bytes((b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)).ljust(232, b"\0"))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 4])
+def test_the_orientation_of_pages_turns_none_of_them(tmp_path, orientation):
+    """Pillow turns the page that it loads first, and not the others."""
+    with open_source(tagged(tmp_path / "a.tif", {274: orientation})) as source:
+        for number in (4, 0, 1, 0):
+            np.testing.assert_array_equal(source.frames(np.array([number]))[0], DATA[number])
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [("u1", "i1"), ("i4", "u4")])
+def test_the_sign_of_pixels_is_that_of_their_tags(tmp_path, stored, wanted):
+    """Pillow has one mode for numbers with and without sign."""
+    pixels = DATA.astype(stored)
+    pixels[0, 0, 0] = -1 if stored == "i4" else 255
+    path = tagged(tmp_path / "a.tif", {339: 2}, pixels)
+    if wanted == "u4":
+        path.write_bytes(path.read_bytes().replace(tag(339, 2), tag(339, 1)))
+    found = read(path)
+    assert found.dtype == np.dtype(wanted)
+    np.testing.assert_array_equal(found, pixels.view(wanted))
+
+
+def tag(number, value):
+    return struct.pack("<HHIHH", number, 3, 1, value, 0)
+
+
+def test_pages_where_0_is_white_hold_the_numbers_that_are_stored(tmp_path):
+    path = pages(tmp_path / "a.tif", "u1")
+    path.write_bytes(path.read_bytes().replace(tag(262, 1), tag(262, 0)))
+    np.testing.assert_array_equal(read(path), DATA)
+
+
+def test_damaged_tags_that_are_not_used_print_nothing(tmp_path, recwarn):
+    path = tagged(tmp_path / "a.tif", {305: "a program"})
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HHI", 305, 2, 10), struct.pack("<HHI", 305, 2, 2**20)))
+    np.testing.assert_array_equal(read(path), DATA)
+    assert not recwarn.list
+
+
 def unequal(path):
     images = [Image.fromarray(np.zeros(shape, "u2")) for shape in ((4, 4), (4, 5))]
     images[0].save(path, save_all=True, append_images=images[1:])
@@ -70,7 +124,11 @@ def huge(path):
         (lambda path: path.write_text("hello"), "is not a readable TIFF"),
         (lambda path: imagej(path, count=10**9), "is cut off: it announces"),
         (lambda path: Image.new("RGB", (4, 4)).save(path, format="TIFF"), "its pages are RGB, not greyscale"),
-        (unequal, "cannot be read"),
+        (unequal, "page 1 is 4 x 5 uint16, the first is 4 x 4 uint16"),
+        (lambda path: tagged(path, {274: 6}), "its pages lie on their side"),
+        (lambda path: tagged(path, {32997: 5}), "its pages are volumes of 5 layers"),
+        (lambda path: Image.new("1", (4, 4)).save(path, format="TIFF"), "its pages are 1, not greyscale"),
+        (of_two_samples, "its pages have 8 \\+ 8 bits per pixel"),
         (huge, "is not a readable TIFF"),
         (lambda path: path.write_bytes(pages(path).read_bytes()[:-40]), "a.tif"),
     ],

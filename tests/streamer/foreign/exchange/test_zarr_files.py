@@ -31,6 +31,20 @@ def test_an_array_or_the_one_in_a_group(tmp_path, inside):
     assert header.scan.shape == (3, 4)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_chunks_that_are_missing_are_told(tmp_path, nested):
+    """A folder that was copied in part reads as empty patterns."""
+    separator = {"dimension_separator": "/"} if nested else {}
+    path = tmp_path / "a.zarr"
+    zarr.open(str(path), mode="w", shape=DATA.shape, dtype="u2", chunks=(1, 2, 6, 5), **FORMAT, **separator)[:] = DATA
+    for lost in ((), ("0/1/0/0", "2/0/0/0")):
+        for name in lost:
+            (path / (name if nested else name.replace("/", "."))).unlink()
+        with open_source(path) as source:
+            said = "2 of 6 chunks are not in the folder, patterns there are 0: check it"
+            assert source.doubts == ((said,) if lost else ())
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -1,0 +1,47 @@
+"""Axes of a data set in a NeXus group NXdata: vectors of the same group with units, named by ``@axes``.
+
+HyperSpy's writer keeps the order of a signal, in which the scan may come last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, reordered, scan_lies_last
+from ptylive.streamer.foreign.units import detector_metadata, scan_metadata, unequal_pixels
+from ptylive.streamer.storage.hdf5 import attributes, dataset
+from ptylive.streamer.storage.scan_file import ScanFile
+
+
+def with_nexus_axes(data: Any, notes: tuple[str, ...]) -> ScanFile:
+    """Frames of a data set (h5py) in the contract's order, with step and pixel size where its group states them."""
+    scales = _scales(data)
+    frames = data
+    if len(scales) == 4 and scan_lies_last(scales):
+        frames, scales = ReorderedFrames(data, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
+        notes += (f"by their units its axes are {reordered(ROWS_FIRST)}",)
+    metadata = detector_metadata(scales[-2:])
+    if len(scales) == 4:
+        metadata |= scan_metadata(scales[:2])
+    return ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[-2:])))
+
+
+def _scales(data: Any) -> list[tuple[Any, Any]]:
+    """(step, unit) of each axis; empty where the group does not name one for each."""
+    group = data.parent
+    names = attributes(group).get("axes")
+    if not isinstance(names, list) or len(names) != data.ndim:
+        return []
+    return [_scale(group, name, length) for name, length in zip(names, data.shape, strict=True)]
+
+
+def _scale(group: Any, name: Any, length: int) -> tuple[Any, Any]:
+    name = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    vector = dataset(group, name) if name and name in group else None
+    if vector is None or vector.shape != (length,) or vector.dtype.kind not in "fiu":
+        return None, None
+    values = np.asarray(vector[:2], dtype=np.float64)
+    step = float(values[1] - values[0]) if length > 1 else None
+    return step, attributes(vector).get("units")

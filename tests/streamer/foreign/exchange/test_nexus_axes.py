@@ -1,0 +1,56 @@
+"""Axes of NeXus groups: step and pixel by their units, the order by which of them are lengths."""
+
+import h5py
+import numpy as np
+import pytest
+
+from ptylive.streamer.source import open_source
+
+DATA = np.arange(3 * 4 * 6 * 5, dtype="<u2").reshape(3, 4, 6, 5)
+AXES = {"y": (0.05, "nm"), "x": (0.04, b"nm"), "ky": (1.5, "mrad"), "kx": (1.5, "mrad")}
+
+
+def nexus(path, names=("y", "x", "ky", "kx"), group="entry/scan", name="patterns", **changed):
+    """A group NXdata; ``names``: order of its axes. ``changed``: vectors in place of those that fit."""
+    order = [list(AXES).index(axis) for axis in names]
+    with h5py.File(path, "w") as file:
+        found = file.create_group(group)
+        found.attrs.update({"NX_class": "NXdata", "signal": name, "axes": np.array(names, dtype="S")})
+        found[name] = DATA.transpose(order)
+        for axis, length in zip(names, found[name].shape, strict=True):
+            step, unit = AXES[axis]
+            found[axis] = changed.get(axis, 7 + step * np.arange(length))
+            found[axis].attrs["units"] = unit
+    return path
+
+
+def read(path):
+    with open_source(path) as source:
+        return source.frames(np.arange(source.frame_count)), source.header, source.notes
+
+
+@pytest.mark.parametrize("place", [{}, {"group": "entry/data", "name": "data"}], ids=["HyperSpy", "entry/data/data"])
+@pytest.mark.parametrize("names", [("y", "x", "ky", "kx"), ("ky", "kx", "y", "x")])
+def test_axes_give_order_step_and_pixel(tmp_path, names, place):
+    frames, header, notes = read(nexus(tmp_path / "a.nxs", names, **place))
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert header.scan.step_A == pytest.approx((0.5, 0.4))
+    assert header.detector.pixel_mrad == pytest.approx(1.5)
+    assert any("its axes are Qy, Qx, Ry, Rx" in note for note in notes) == (names[0] == "ky")
+
+
+@pytest.mark.parametrize("odd", [np.zeros(2), np.array(["a", "b", "c"], "S1"), np.zeros(())], ids=str)
+def test_axes_that_do_not_fit_say_nothing(tmp_path, odd):
+    _, header, _ = read(nexus(tmp_path / "a.h5", y=odd))
+    assert header.scan.step_A is None
+    assert header.detector.pixel_mrad == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("axes", ["y", np.array(["y", "x"], "S"), 7])
+def test_axes_that_are_not_all_named_say_nothing(tmp_path, axes):
+    path = nexus(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file["entry/scan"].attrs["axes"] = axes
+    frames, header, _ = read(path)
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)

@@ -1,0 +1,61 @@
+"""Frames read from their place in a file: the parts that a mapped array gives, and an error where bytes are gone."""
+
+import os
+
+import numpy as np
+import pytest
+
+from ptylive.schema import InputFileError
+from ptylive.streamer.source import open_source
+from ptylive.streamer.storage.file_frames import FileFrames
+
+DATA = np.arange(4 * 5 * 6 * 7, dtype=">u2").reshape(4, 5, 6, 7)
+PARTS = [np.s_[1], np.s_[-1], np.s_[1, 2], np.s_[0, 1:3], np.s_[3, 4:9], np.s_[2:], np.s_[1:3, 1:4], np.s_[:, 2],
+         np.s_[::2], np.s_[2, 3:3], np.s_[4:]]  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "a.raw").write_bytes(b"header" + DATA.tobytes())
+    return tmp_path / "a.raw"
+
+
+@pytest.mark.parametrize("part", PARTS, ids=str)
+def test_parts_are_those_of_the_array(path, part):
+    found = FileFrames(path, DATA.dtype, 6, DATA.shape)[part]
+    assert found.dtype == DATA.dtype
+    np.testing.assert_array_equal(found, DATA[part])
+
+
+def test_a_point_beyond_the_end_does_not_exist(path):
+    with pytest.raises(IndexError):
+        FileFrames(path, DATA.dtype, 6, DATA.shape)[4, 0:2]
+
+
+def test_bytes_that_are_gone_are_an_error(path):
+    frames = FileFrames(path, DATA.dtype, 6, DATA.shape)
+    os.truncate(path, 6 + 2 * DATA[:2].size + 11)
+    np.testing.assert_array_equal(frames[1], DATA[1])
+    for part in (np.s_[2], np.s_[3, 0:2]):
+        with pytest.raises(OSError, match="has become shorter"):
+            frames[part]
+
+
+def test_the_file_stays_the_one_that_was_opened(path):
+    frames = FileFrames(path, DATA.dtype, 6, DATA.shape)
+    path.unlink()
+    path.write_bytes(bytes(10_000))
+    np.testing.assert_array_equal(frames[2], DATA[2])
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_an_array_that_is_cut_short_while_it_is_read_is_damaged(tmp_path, name):
+    """Regression: the process ended with a bus error."""
+    path, pixels = tmp_path / name, np.ones((8, 32, 32, 32), np.uint16)
+    with path.open("wb") as file:
+        np.save(file, pixels) if name == "a.npy" else np.savez(file, data=pixels)
+    with open_source(path) as source:
+        os.truncate(path, 100_000)
+        assert source.frames(np.arange(40)).all()
+        with pytest.raises(InputFileError, match=f"{name}: frame 200, 201 cannot be read"):
+            source.frames(np.array([200, 201]))
