@@ -26,6 +26,8 @@ WORKERS_S = 30.0
 RECENT_S = 1.0
 JOBS_S = 10.0
 """Minimum interval between queries of a batch system for its jobs."""
+OF_LOOPS = ("tornado.application", "asyncio")
+"""Loggers of Dask's event loop: a worker given up that answers late would otherwise be a traceback on the terminal."""
 REST_S = 5.0
 """Time after which a worker kept busy by another program's refinement is tried again."""
 REMEDY = "install it here and on the workers: pip install 'ptylive[cluster]'"
@@ -222,7 +224,8 @@ def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
     import dask
     from distributed import Client
 
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    for name in (*names, *OF_LOOPS):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is reported in our own words
     dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_S:g}s"})
     address = where.address

@@ -1,6 +1,7 @@
 """Workers of a cluster: which is free, how many there are, and a cluster that is not there."""
 
 import importlib.util
+import logging
 import socket
 import time
 
@@ -105,6 +106,9 @@ def test_an_address_where_nothing_answers_is_a_line(monkeypatch):
             opened(address, 1, print),
         ):
             pass
+    for name in opening.OF_LOOPS:  # "Task exception was never retrieved" is nothing for a terminal
+        assert not logging.getLogger(name).isEnabledFor(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def test_what_is_no_cluster_is_told_before_a_server_starts():
