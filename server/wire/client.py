@@ -25,6 +25,8 @@ from ptylive.streamer.sockets.connection import WatchedConnection
 from ptylive.streamer.sockets.security import client_keys, hint_for
 
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
+AT_ONCE, BUSY_S = "status", 1.0
+"""A command that a busy server answers, too, and the longest wait for that."""
 
 
 class ControlClient:
@@ -58,7 +60,8 @@ class ControlClient:
     def call(self, command: str, *, timeout_s: float | None = None, **arguments: Any) -> dict[str, Any]:
         """Send a command and return its reply without the envelope.
 
-        Raises ServerGoneError if no reply comes in time, CommandError if the server refuses.
+        Raises ServerGoneError if no reply comes in time, because there is no server or because it is busy; CommandError
+        if the server refuses.
         """
         return self.ask(command, arguments, timeout_s)
 
@@ -79,7 +82,15 @@ class ControlClient:
         self._connection.look()
         hint = hint_for(self._connection.peer, self._keys)
         self._renew()
+        if command != AT_ONCE and self._is_there():
+            problem = f"the server at {self.address} is busy: it has not answered {command} for {wait_ms / 1000:g} s"
+            raise ServerGoneError(problem, "see its status before you repeat it: it may still carry it out")
         raise ServerGoneError(f"no server answers at {self.address}", hint)
+
+    def _is_there(self) -> bool:
+        """Return whether the server answers what it answers at once, whatever it is busy with."""
+        self._socket.send(pack({"id": uuid.uuid4().hex, "command": AT_ONCE}))
+        return bool(self._socket.poll(int(1000 * min(self.timeout_s, BUSY_S))))
 
     def tell(self, command: str, **arguments: Any) -> None:
         """Send a command without reading its reply; it is lost if there is no server."""
