@@ -135,8 +135,7 @@ class Session:
         """Start receiving."""
         folder = self.config.recording_folder
         if folder is not None:
-            arguments = (folder, self.publisher.log)
-            threading.Thread(target=look_after, args=arguments, name="waiting results", daemon=True).start()
+            threading.Thread(target=look_after, args=(folder, self.publisher.log), name="waiting", daemon=True).start()
         self._finisher.start()
         self._live.start()
         self.receiver.start()
@@ -247,7 +246,7 @@ class Session:
     def commands(self) -> tuple[object, ...]:
         """Objects whose ``command_*`` methods are the commands of the control protocol."""
         of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis, IndependentCommands(self))
-        return self, *of_a_scan, self.refine.decisions, self.library, self.batch, self.opened_files, self.detector
+        return self, *of_a_scan, *self.refine.further, self.library, self.batch, self.opened_files, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan
@@ -261,6 +260,7 @@ class Session:
         """Show a past scan until the next scan arrives; None returns to the newest live scan."""
         with self._lock:
             self._scan = self._newest if scan is None else self.maps.given_to(scan)
+        self.refine.resuming.shown(scan)
 
     def needs(self, recording: Path) -> bool:
         """Whether a refinement still reads a recording."""
