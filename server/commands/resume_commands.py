@@ -80,6 +80,8 @@ class ResumeCommands:
         left = [] if recording is None else cut_off_runs(recording.parent, recording.stem)
         if recording is not None and left and (not run or (recording.stem, run) in left):
             raise CommandError("; ".join(cut_off(recording.parent, recording.stem)))
+        if run and scan is None:
+            raise CommandError(f"no scan is shown whose {brief(run)} could be resumed", "open the scan first")
         if run:
             raise CommandError(f"{brief(run)} left nothing to continue from", "start it again with refine")
         raise CommandError("there is no refinement to resume")

@@ -70,13 +70,18 @@ class ControlClient:
         if reserved := {"id", "command"} & set(arguments):
             raise CommandError(f"no command has the argument {min(reserved)!r}", "leave it out")
         wanted = uuid.uuid4().hex
-        self._socket.send(pack({"id": wanted, "command": command, **arguments}))
+        request = pack({"id": wanted, "command": command, **arguments})
+        if len(request) > MAX_MESSAGE_BYTES:
+            most = f"at most {MAX_MESSAGE_BYTES // 2**20} MiB"
+            raise CommandError(f"{command} with these arguments has {len(request) // 2**20} MiB", f"send {most}")
+        self._socket.send(request)
         wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))
         while self._socket.poll(wait_ms):
             reply = unpack(self._socket.recv())
-            if reply.pop("id", None) != wanted:
+            answers, done = reply.pop("id", None), reply.pop("ok", False)
+            if answers != wanted and (done or answers is not None):  # the id of what cannot be read is not known
                 continue
-            if reply.pop("ok", False):
+            if done:
                 return reply
             raise CommandError(str(reply.get("error", "refused")))
         self._connection.look()

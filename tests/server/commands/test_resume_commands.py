@@ -161,6 +161,14 @@ def test_one_that_ended_is_not_taken_for_cut_off(commands, tmp_path, scan):
     assert commands._refinements.current.state == "none"
 
 
+def test_a_run_of_no_scan(commands):
+    commands._current = lambda: None
+    with pytest.raises(CommandError, match="no scan is shown whose 'run1' could be resumed"):
+        commands.command_refine_resume(run="run1")
+    with pytest.raises(CommandError, match="there is no refinement to resume"):
+        commands.command_refine_resume()
+
+
 def test_a_place_that_is_no_more_is_the_usual_one(commands, tmp_path):
     job = replace(job_of(tmp_path, "run1"), place="cluster")
     keep(Kept(job))
