@@ -190,7 +190,14 @@ def test_a_worker_without_ptylive_or_with_another_is_one_line(tmp_path, job, mon
     assert "install ptylive[cluster] there" in last["message"]
     monkeypatch.setattr(runner_module, "version", lambda _: "0.0.1")
     (last,) = said(RemoteJob(job, lambda: MadeUpCluster(tmp_path)))
-    assert "the worker has ptylive 0.0.1" in last["message"]
+    assert "the worker tcp://w:1 has ptylive 0.0.1" in last["message"]
+
+
+def test_a_worker_without_room_is_left_for_another_and_why(tmp_path, job, monkeypatch):
+    monkeypatch.setattr(Scripted, "script", [ENDED])
+    full = OSError(28, "No space left on device")
+    heard = [m for m in RemoteJob(job, lambda: MadeUpCluster(tmp_path, lives=(full, None))).messages() if "lost" in m]
+    assert [m["message"] for m in heard] == ["tcp://w:1 was lost (no room on its disk): continuing on another worker"]
 
 
 def test_a_worker_that_is_busy_is_left_for_another(tmp_path, job, monkeypatch):
