@@ -133,8 +133,8 @@ class Session:
 
     def start(self) -> None:
         """Start receiving."""
-        folder = self.config.recording_folder
-        if folder is not None:
+        if (folder := self.config.recording_folder) is not None:
+            self._recovered.look_through(folder)
             threading.Thread(target=look_after, args=(folder, self.publisher.log), name="waiting", daemon=True).start()
         self._finisher.start()
         self._live.start()
@@ -174,8 +174,8 @@ class Session:
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
                 log.error("RECORDING FAILED: %s", event.message)
-            elif event.state == "complete" and event.path and event.uid not in self._begun:
-                self._recovered.add(Path(event.path))
+            elif event.state == "complete" and event.path:
+                self._recovered.recorded(Path(event.path), of_this_server=event.uid in self._begun)
             elif event.state == "waiting":
                 self.publisher.log("error", f"recording waits: {event.message}")
                 log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)
@@ -188,8 +188,7 @@ class Session:
         return self.maps.given_to(scan)
 
     def _is_idle(self) -> bool:
-        newest = self._newest
-        return (newest is None or newest.finished.is_set()) and self._finisher.idle
+        return (self._newest is None or self._newest.finished.is_set()) and self._finisher.idle
 
     def _on_scan(self, scan: ScanSession, beside: bool) -> None:
         self._begun.append(scan.uid)
@@ -236,6 +235,7 @@ class Session:
 
     def _on_finished(self, scan: ScanSession) -> None:
         self._recording_status.leave(scan)
+        self._recovered.finished(scan.recording)
         if scan.pictures:
             self._recent_scans.put(scan)
         self.refine.scan_finished(scan)
