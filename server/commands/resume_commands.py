@@ -87,7 +87,7 @@ class ResumeCommands:
         raise CommandError("there is no refinement to resume")
 
     def _kept(self, scan: ScanSession, run: str) -> Kept | None:
-        """Return a run of a scan as this server would do it. Raises CommandError, FileBusyError."""
+        """Return a run of a scan as this server would do it. Raises CommandError."""
         kept = None if scan.recording is None else find(scan.recording, run)
         if kept is None:
             return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from ptylive.engine.results_file import release_run
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.schema.files.atomic import replacing
-from ptylive.schema.files.filelock import locked
+from ptylive.schema.files.filelock import FileBusyError, locked
 from ptylive.schema.files.small_files import read_bytes
 from ptylive.server.refinement.refine_job import MAX_JOB_BYTES, RefineJob
 from ptylive.server.session.waiting_results import JOB, by_hand
@@ -94,8 +94,8 @@ def keeping(job: RefineJob, tell: Callable[[str], None]) -> Iterator[None]:
 def find(recording: Path, run: str = "") -> Kept | None:
     """Return the job of a run of a recording, or of its run that was begun last; None without a job or its checkpoint.
 
-    Its paths are those of the recording now. Raises CommandError for a file that cannot be read, FileBusyError for a
-    refinement that another server is running.
+    Its paths are those of the recording now. Raises CommandError for a file that cannot be read, and for a refinement
+    that another server is running.
     """
     from ptylive.engine.refine.run.checkpoint import exists
 
@@ -105,8 +105,11 @@ def find(recording: Path, run: str = "") -> Kept | None:
     if not found:
         return None
     path = max(found, key=_changed_ns)
-    with locked(path, 0.0):
-        kept = _read(path)
+    try:
+        with locked(path, 0.0):
+            kept = _read(path)
+    except FileBusyError as error:
+        raise CommandError(f"another server is running this refinement: {error}", error.hint) from None
     job, folder = kept.job, recording.parent
     earlier = job.recording.parent
     beside = tuple(

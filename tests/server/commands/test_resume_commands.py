@@ -9,7 +9,7 @@ import pytest
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.results_file import reserve_run
 from ptylive.schema import Calibration, CommandError, Origin, Quantity, Scan, ScanHeader
-from ptylive.schema.files.filelock import FileBusyError, locked
+from ptylive.schema.files.filelock import locked
 from ptylive.schema.preset import Preset
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.resume_commands import ResumeCommands
@@ -139,7 +139,7 @@ def test_a_job_that_cannot_be_read_is_a_line(commands, tmp_path, scan, spoiled):
 
 def test_one_that_another_server_is_running_is_left_alone(commands, tmp_path):
     path = path_of(kept(tmp_path, "run1").checkpoint)
-    with locked(path, 0.0), pytest.raises(FileBusyError, match="is being written by"):
+    with locked(path, 0.0), pytest.raises(CommandError, match="another server is running this refinement"):
         commands.command_refine_resume()
 
 

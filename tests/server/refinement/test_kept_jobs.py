@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from scripted_refinement import ENDED, Scripted, progress
 
-from ptylive.schema import Calibration
-from ptylive.schema.files.filelock import FileBusyError, locked
+from ptylive.schema import Calibration, CommandError
+from ptylive.schema.files.filelock import locked
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement import kept_jobs
 from ptylive.server.refinement.kept_jobs import find, path_of, release_unused
@@ -46,7 +46,7 @@ def test_it_is_kept_while_a_refinement_runs_and_nobody_else_may_take_it_then(job
 
     def in_between(_job):
         seen.append(kept_jobs._read(path_of(job.checkpoint)).epochs)
-        with pytest.raises(FileBusyError, match="is being written by"):
+        with pytest.raises(CommandError, match="another server is running this refinement"):
             find(job.recording)
 
     assert refined(job, in_between) == []
