@@ -43,6 +43,14 @@ class WorkerBusy(WorkerLost):
     """Raised when another program's refinement runs on the worker."""
 
 
+class WorkerUnfit(WorkerLost):
+    """Raised when a worker can do no job of this machine; ``why`` is for the case that no other worker can."""
+
+    def __init__(self, why: PtyliveError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 @dataclass(frozen=True)
 class Sight:
     """Which of this machine's files a worker can see."""
@@ -178,6 +186,10 @@ class RemoteJob:
                 return
             if isinstance(lost, WorkerBusy):
                 continue
+            if isinstance(lost, WorkerUnfit):
+                cluster.reject(address, lost.why)
+                yield {"kind": "note", "message": f"{lost}: it is not used", "lost": address}
+                continue
             if not cluster.is_there():
                 raise cluster.gone()
             lost_in_a_row = 1 if self._epoch > epoch_before else lost_in_a_row + 1
@@ -305,10 +317,8 @@ class RemoteJob:
         if answer["busy"]:
             raise WorkerBusy("it is busy")
         if answer["version"] != version("ptylive"):
-            raise PtyliveError(
-                f"the worker {address} has ptylive {answer['version']}, this machine {version('ptylive')}",
-                "install the same version on both",
-            )
+            why = f"the worker {address} has ptylive {answer['version']}, this machine {version('ptylive')}"
+            raise WorkerUnfit(PtyliveError(why, "install the same version on both"))
         return Sight(answer["sees_recording"], answer["sees_folder"], answer["has_recording"])
 
     def _checkpoint_times(self) -> tuple[int, ...]:

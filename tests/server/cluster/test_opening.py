@@ -49,6 +49,17 @@ def test_a_worker_that_was_lost_rests(monkeypatch):
     assert there.take() == ("tcp://a:1", 1)
 
 
+def test_a_worker_that_can_do_no_job_is_passed_over_until_it_may_have_been_replaced(monkeypatch):
+    there = cluster({"tcp://a:1": 1, "tcp://b:1": 1})
+    there.reject("tcp://a:1", PtyliveError("a is too old", "install"))
+    assert (there.take(), there.take()) == (("tcp://b:1", 1), None)
+    there.reject("tcp://b:1", PtyliveError("b is too old", "install"))
+    with pytest.raises(PtyliveError, match="a is too old"):
+        there.take()
+    monkeypatch.setattr(time, "monotonic", lambda before=time.monotonic: before() + 2 * opening.UNFIT_S)
+    assert there.take() == ("tcp://a:1", 1)
+
+
 def test_as_many_places_as_workers_and_one_while_none_has_come():
     assert cluster({"tcp://a:1": 1, "tcp://b:1": 1}).places() == 2
     assert cluster({}).places() == 1
