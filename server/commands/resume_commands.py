@@ -107,5 +107,5 @@ def _with_more(preset: Preset, epochs: int, done: int | None) -> Preset:
             "a refinement in stages cannot be continued by a number of epochs", "refine again with a larger epoch_max"
         )
     if done is None:
-        raise CommandError("this refinement was cut off before its end", "continue it without a number of epochs first")
+        raise CommandError("this refinement did not say how far it came", "continue it first without epochs")
     return preset.model_copy(update={"epoch_max": done + epochs})

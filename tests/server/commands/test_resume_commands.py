@@ -88,7 +88,7 @@ def test_it_goes_on_for_so_many_epochs_more(commands, tmp_path):
     assert commands._refinements.started[0].preset.solver.epoch_max == 32
     kept(tmp_path, "run2")
     commands._refinements.current = RunState()
-    with pytest.raises(CommandError, match="was cut off before its end"):
+    with pytest.raises(CommandError, match="did not say how far it came"):
         commands.command_refine_resume(epochs=20, run="run2")
 
 
