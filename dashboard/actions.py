@@ -72,8 +72,8 @@ class RefineActions:
         self._orders.send("refine_stop", "stopping the refinement")
 
     def resume(self, **options: Any) -> None:
-        """Resume the last refinement at the place the page currently selects."""
-        place = self._place.arguments()
+        """Resume the stored run on display, or otherwise the last refinement, at the place the page selects."""
+        place = self._place.arguments() | self._run()
         self._orders.send("refine_resume", "continuing from where it ended", self._on_started, **options, **place)
 
     def save(self) -> None:

@@ -203,7 +203,7 @@ class Session:
             self.place.follow(view.state)
             self.tune.follow(view, on_show=self.view_name == "tune", free=free)
             self.batch.follow(view, on_show=self.view_name == "library", free=free)
-            self.refine.enable(view.state, view.refinement, free=free)
+            self.refine.enable(view.state, refined, free=free)
             self._write(view, refined)
         finally:
             self.document.unhold()

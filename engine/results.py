@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.engine import results_file
+from ptylive.engine import file_guard, results_file
 from ptylive.engine.nexus.entry import POSITION
 from ptylive.engine.refine.results.groups import COMPRESSION, write_curve, write_judged, write_stage
 from ptylive.engine.results_file import (
@@ -28,8 +28,8 @@ from ptylive.engine.results_file import (
     Change,
     ResultsFileError,
 )
-from ptylive.engine.stored_run import how_made, turned
-from ptylive.schema import Calibration, LiveMap, PtyliveError
+from ptylive.engine.stored_run import how_made, stored_before, turned
+from ptylive.schema import Calibration, InputFileError, LiveMap, PtyliveError
 from ptylive.schema.errors import encodable
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray, ComplexArray
@@ -110,7 +110,8 @@ class Stored:
 def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Stored:
     """Add ``/refinements/<run>`` and make ``/refinement`` point to it.
 
-    If the results file cannot be written, the refinement stays in a separate file next to it or, if the folder cannot
+    A resumed run with nothing left to do that the file holds already is not stored again: the result names that run. If
+    the results file cannot be written, the refinement stays in a separate file next to it or, if the folder cannot
     be written either, in the system's folder for temporary files. Raises ResultsFileError if that fails, too.
     """
     identity = uuid.uuid4().hex
@@ -118,11 +119,28 @@ def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Map
         pending = _write_pending(results_file.pending_path(path, run.name), identity, run, calibration, settings)
     except OSError as error:
         return _stored_elsewhere(path, error, identity, run, calibration, settings)
+    if run.result.unchanged and (earlier := dropped(path, pending, run.name)):
+        return Stored(path, earlier)
     try:
         names = results_file.apply(path)
     except PtyliveError as error:
         return Stored(pending, run.name, f"{error.line()}; {_complete_in(pending, path)}")
     return Stored(path, names[identity])
+
+
+def dropped(path: Path, pending: Path, name: str) -> str:
+    """Remove a refinement that waits under ``name`` if the results file holds its equal, and return the name of that.
+
+    Empty if it does not, and the refinement stays.
+    """
+    try:
+        file_guard.admit(path)
+    except (OSError, InputFileError):  # the change of the file that follows says why
+        return ""
+    if earlier := stored_before(path, pending):
+        pending.unlink(missing_ok=True)
+        results_file.release_run(path, name)
+    return earlier
 
 
 def _complete_in(pending: Path, results: Path) -> str:

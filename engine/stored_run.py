@@ -258,6 +258,27 @@ def _number(value: Any) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
+def stored_before(path: Path, pending: Path) -> str:
+    """Return the run of a vetted results file that holds the refinement in ``pending`` already; empty if none does.
+
+    The losses of all epochs identify a trajectory, the state and the members what was found on it.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file, h5py.File(pending, "r") as new:
+            (found,) = new["refinements"].values()
+            earlier = dict(file.get("refinements", {}))
+            return next((name for name, group in reversed(earlier.items()) if _equal(group, found)), "")
+    except FAULTS:  # no file yet, or a damaged one: whoever writes it says what is wrong with it
+        return ""
+
+
+def _equal(one: Any, other: Any) -> bool:
+    alike = (set(one), set(one.attrs), one.attrs.get("state")) == (set(other), set(other.attrs), other.attrs["state"])
+    return alike and bool(np.array_equal(one["loss"][()], other["loss"][()]))
+
+
 def how_made(group: Any) -> dict[str, Any]:
     """Return what distinguishes a run: slices, total thickness (Å), probe modes, data term, converged or not.
 

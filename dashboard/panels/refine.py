@@ -11,6 +11,7 @@ from typing import Any, get_args
 from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.application.extensions import Preset
+from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.requests import decimal_point
 from ptylive.dashboard.words import UNKNOWN, number, refinement_word, seconds
@@ -251,18 +252,22 @@ class RefinePanel:
         self.further.value = further_text(further)
         return list(further)
 
-    def enable(self, state: ServerState, refinement: RefinementState | None, *, free: bool) -> None:
-        """Enable only buttons that can have an effect; ``free``: the server is connected and owes no reply."""
+    def enable(self, state: ServerState, shown: FeedView, *, free: bool) -> None:
+        """Enable only buttons that can have an effect; ``free``: the server is connected and owes no reply.
+
+        ``shown``: the run on display, the one that can be continued.
+        """
         running = state.refinement.state in RUNNING_STATES
         has_frames = bool(state.frames or state.received)
         self.queues = running and state.state in FINAL_STATES
         self._label("refine", "Queue this scan" if self.queues else "Refine this scan")
         self._disable("refine", not free or (running and not self.queues) or not has_frames)
         self._disable("stop", not free or state.refinement.state not in ("queued", "running"))
-        falling = refinement is not None and refinement.falling and not refinement.stages
+        run, ended = shown.refinement, free and not running
+        falling = run is not None and run.falling and not run.stages
         self._can = {
-            "resume": free and state.refinement.state in ("stopped", "failed"),
-            "more": free and falling and state.refinement.state == "done",
+            "resume": ended and shown.state.refinement.state in ("stopped", "failed"),
+            "more": ended and falling and shown.state.refinement.state == "done",
         }
         self._disable("save", not free or not has_frames)
 

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ptylive.engine.refine.results.outcome import outcome_of
 from ptylive.schema import PtyliveError
 from ptylive.schema.advice.words import dose_text
-from ptylive.server.cli.output import bar
+from ptylive.server.cli.output import Shown, bar
 
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset
     from ptylive.engine.dataset import Dataset
     from ptylive.engine.refine import TrialContext
-    from ptylive.engine.refine.results.refinement_result import RefineResult
+    from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
     from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
+
+
+class ShownRun:
+    """Shows the progress of a run; what is wrong with it (no room for a checkpoint, a lost worker) is told once."""
+
+    def __init__(self, shown: Shown, tell: Callable[[str], None]) -> None:
+        self._shown, self._tell, self._told = shown, tell, ""
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a step; the total is known once trials are over."""
+        if progress.warning and progress.warning != self._told:
+            self._tell(progress.warning)
+        self._told = progress.warning
+        if progress.phase == "trial":
+            self._shown.update(0, None, progress.message)
+            return
+        loss = "" if progress.epoch == 0 or math.isnan(progress.loss) else f" loss {progress.loss:.6g}"
+        stage = f"stage {len(progress.stages)} " if progress.stages else ""
+        self._shown.update(progress.epoch, progress.epochs, f"{stage}{progress.phase}{loss}")
 
 
 def whole_outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: History | None) -> dict[str, Any]:

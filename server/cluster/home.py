@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ptylive.engine import results_file
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.results import dropped
 from ptylive.schema import PtyliveError
 from ptylive.schema.files.atomic import replacing
 from ptylive.server.cluster.transfer import copy_maps, pieces
@@ -64,7 +65,7 @@ class Home:
         elif message["kind"] == "ended":
             self.fetch_checkpoints()
             if message["results"]:
-                return {**message, **self._merge(str(message["run"]), Path(message["results"]).name)}
+                return {**message, **self._merge(message)}
         return message
 
     def fetch_checkpoints(self) -> None:
@@ -73,12 +74,14 @@ class Home:
             with replacing(self._checkpoints[name]) as temporary:
                 self._fetch(name, temporary)
 
-    def _merge(self, run: str, name: str) -> dict[str, Any]:
-        """Merge the refinement from the worker's file ``name`` into the local results, or leave it next to them."""
-        results = self._job.results
+    def _merge(self, ended: dict[str, Any]) -> dict[str, Any]:
+        """Merge the refinement from the worker's file into the local results, or leave it next to them."""
+        results, run = self._job.results, str(ended["run"])
         pending = results_file.pending_path(results, run)
         with replacing(pending) as temporary:
-            self._fetch(name, temporary)
+            self._fetch(Path(ended["results"]).name, temporary)
+        if ended.get("outcome", {}).get("unchanged") and (earlier := dropped(results, pending, run)):
+            return {"results": str(results), "run": earlier, "problem": ""}
         try:
             identity = results_file.Pending.read(pending).identity
             names = results_file.apply(results)

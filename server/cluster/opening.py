@@ -26,6 +26,10 @@ WORKERS_S = 30.0
 RECENT_S = 1.0
 JOBS_S = 10.0
 """Minimum interval between queries of a batch system for its jobs."""
+UNFIT_S = 60.0
+"""Time after which a worker of another version is looked at again: it may have been restarted."""
+OF_LOOPS = ("tornado.application", "asyncio")
+"""Loggers of Dask's event loop: a worker given up that answers late would otherwise be a traceback on the terminal."""
 REST_S = 5.0
 """Time after which a worker kept busy by another program's refinement is tried again."""
 REMEDY = "install it here and on the workers: pip install 'ptylive[cluster]'"
@@ -110,6 +114,8 @@ class Cluster:
         self._taken: set[str] = set()
         self._resting: dict[str, float] = {}
         """Workers that are not tried again before the given time."""
+        self._unfit: dict[str, tuple[float, PtyliveError]] = {}
+        """Workers that can do no job until the given time, and why."""
         self._seen: tuple[float, Mapping[str, int]] = (-RECENT_S, {})
         self._asked = -JOBS_S
         self._ended: tuple[str, ...] = ()
@@ -160,10 +166,17 @@ class Cluster:
     def take(self) -> tuple[str, int] | None:
         """Take a free worker for one job and return it with the threads to use; None if there is none now.
 
-        Raises PtyliveError if the scheduler has gone.
+        Raises PtyliveError if the scheduler has gone, or if none of its workers can do the job.
         """
         now = time.monotonic()
-        for address, threads in self.workers().items():
+        workers = self.workers()
+        with self._lock:
+            unfit = {address: error for address, (until, error) in self._unfit.items() if until > now}
+        if workers and workers.keys() <= unfit.keys():
+            raise next(unfit[address] for address in workers)
+        for address, threads in workers.items():
+            if address in unfit:
+                continue
             with self._lock:
                 if address not in self._taken and self._resting.get(address, now) <= now:
                     self._taken.add(address)
@@ -196,6 +209,11 @@ class Cluster:
             before, self._ended = self._ended, ended_jobs(self.client.cluster, self.where.kind)
             return self._ended if self._ended == before else ()
 
+    def reject(self, address: str, why: PtyliveError) -> None:
+        """Use no more, for a while, a worker that can do no job."""
+        with self._lock:
+            self._unfit[address] = (time.monotonic() + UNFIT_S, why)
+
     def release(self, address: str, *, rest: bool = False) -> None:
         """Free a worker whose job has ended; with ``rest`` it is not used again for a while."""
         with self._lock:
@@ -222,7 +240,8 @@ def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
     import dask
     from distributed import Client
 
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    for name in (*names, *OF_LOOPS):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is reported in our own words
     dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_S:g}s"})
     address = where.address

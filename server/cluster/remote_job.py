@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.schema import PtyliveError
+from ptylive.schema.files.atomic import NO_ROOM
 from ptylive.server.cluster.home import Home
 from ptylive.server.cluster.runner import Runner
 from ptylive.server.cluster.transfer import FileIdentity, pieces
@@ -40,6 +41,14 @@ class WorkerLost(Exception):
 
 class WorkerBusy(WorkerLost):
     """Raised when another program's refinement runs on the worker."""
+
+
+class WorkerUnfit(WorkerLost):
+    """Raised when a worker can do no job of this machine; ``why`` is for the case that no other worker can."""
+
+    def __init__(self, why: PtyliveError) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,10 @@ class RemoteJob:
                 return
             if isinstance(lost, WorkerBusy):
                 continue
+            if isinstance(lost, WorkerUnfit):
+                cluster.reject(address, lost.why)
+                yield {"kind": "note", "message": f"{lost}: it is not used", "lost": address}
+                continue
             if not cluster.is_there():
                 raise cluster.gone()
             lost_in_a_row = 1 if self._epoch > epoch_before else lost_in_a_row + 1
@@ -217,7 +230,7 @@ class RemoteJob:
         runner: FarRunner | None = None
         try:
             runner = FarRunner(self._actor_of(cluster, future, address))
-            yield from self._running_on(runner, threads)
+            yield from self._running_on(runner, address, threads)
         finally:
             with suppress(Exception):
                 if runner is not None:
@@ -238,9 +251,9 @@ class RemoteJob:
                     raise
         raise _ended_here()
 
-    def _running_on(self, runner: FarRunner, threads: int) -> Iterator[dict[str, Any]]:
+    def _running_on(self, runner: FarRunner, address: str, threads: int) -> Iterator[dict[str, Any]]:
         identity = FileIdentity.of(self._job.recording)
-        sight = self._sight(runner, identity)
+        sight = self._sight(runner, address, identity)
         home = Home(self._job, runner)
         if not (sight.recording or sight.has_recording):
             yield {"kind": "note", "message": "sending the recording"}
@@ -286,7 +299,7 @@ class RemoteJob:
         if self._abandoned.is_set():
             raise _ended_here()
 
-    def _sight(self, runner: FarRunner, identity: FileIdentity) -> Sight:
+    def _sight(self, runner: FarRunner, address: str, identity: FileIdentity) -> Sight:
         """Return what the worker can see; a marker file next to the results shows whether its folder is the same."""
         results = self._job.results
         marker = results.with_name(f".{results.name}.{secrets.token_hex(8)}.seen")
@@ -304,10 +317,8 @@ class RemoteJob:
         if answer["busy"]:
             raise WorkerBusy("it is busy")
         if answer["version"] != version("ptylive"):
-            raise PtyliveError(
-                f"the worker has ptylive {answer['version']}, this machine {version('ptylive')}",
-                "install the same version on both",
-            )
+            why = f"the worker {address} has ptylive {answer['version']}, this machine {version('ptylive')}"
+            raise WorkerUnfit(PtyliveError(why, "install the same version on both"))
         return Sight(answer["sees_recording"], answer["sees_folder"], answer["has_recording"])
 
     def _checkpoint_times(self) -> tuple[int, ...]:
@@ -334,6 +345,8 @@ def answered(ask: Callable[[], Any]) -> Any:
             raise PtyliveError(
                 f"a worker lacks a module ({' '.join(chain.split())[:200]})", "install ptylive[cluster] there"
             ) from None
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise WorkerLost("no room on its disk") from error
         raise WorkerLost(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
 
 

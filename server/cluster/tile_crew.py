@@ -99,7 +99,7 @@ class ClusterCrew:
             answer = unpack(self._answer_of(actor.offer().result))
             if answer["version"] != version("ptylive"):
                 raise PtyliveError(
-                    f"the worker has ptylive {answer['version']}, this machine {version('ptylive')}",
+                    f"the worker {address} has ptylive {answer['version']}, this machine {version('ptylive')}",
                     "install the same version on both",
                 )
             if answer["busy"]:

@@ -25,8 +25,7 @@ from ptylive.schema import CommandError, InputFileError, LiveMap, PtyliveError, 
 from ptylive.server.commands.checks import Checked
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.commands.reflections import found_reflections
-from ptylive.server.commands.run_curves import run_curves
-from ptylive.server.commands.runs import nominal_positions, read_run
+from ptylive.server.commands.runs import nominal_positions, read_run, run_curves
 from ptylive.server.commands.side_by_side import film_of, report_page, side_by_side
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refine_job import history_of

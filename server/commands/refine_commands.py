@@ -1,4 +1,4 @@
-"""Commands that start, stop, resume and queue refinements.
+"""Commands that start, stop and queue refinements.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -19,23 +19,22 @@ from ptylive.engine.results_file import release_run
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.server.commands.decide_commands import DecideCommands
 from ptylive.server.commands.placement import CLUSTER, Placement, check_history
+from ptylive.server.commands.resume_commands import ResumeCommands
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.kept_jobs import release_unused
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState
-from ptylive.server.refinement.run_names import recording_of, release_unused, reserved, results_of
 from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
 from ptylive.server.refinement.scans_together import check_map_settings, opened_beside, with_drafts
 from ptylive.server.refinement.warm_refinement import is_compiled_for_gpu
 from ptylive.server.session.calibration_events import tell_calibration
+from ptylive.server.session.run_names import recording_of, reserved, results_of
 from ptylive.server.session.scan_session import ScanSession
-from ptylive.server.session.waiting_results import cut_off
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
 from ptylive.streamer.vetting.vouched import known_as
 
 MOST_WAITING = 20
-MOST_MORE = 10_000
-"""Maximum number of epochs added when a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,7 @@ class RefineCommands:
         self._queue: deque[Waiting] = deque()
         self._placement = placement
         self.refinements = Refinements(publisher, self._on_ended, self._placement.launch)
+        self.resuming = ResumeCommands(config, self.refinements, current, placement, command_line)
         self.decisions = DecideCommands(current, config.refine, self._deciding, lambda: self.refinements.busy)
 
     # -- commands -------------------------------------------------------------------------------------------------
@@ -158,32 +158,6 @@ class RefineCommands:
             self._start_next()
         return {"run": run.run}
 
-    def command_refine_resume(self, epochs: int = 0, place: str = "") -> dict[str, Any]:
-        """Resume the last refinement from its checkpoint, on the same trajectory; ``epochs``: how many more.
-
-        ``place``: run it at this place instead of the previous one.
-        """
-        job = self.refinements.last_job
-        if job is None:
-            self._check_cut_off()
-            raise CommandError("there is no refinement to resume")
-        from ptylive.engine.refine.run.checkpoint import exists
-
-        if job.checkpoint is None or not exists(job.checkpoint):
-            raise CommandError(f"{job.run} left no checkpoint to continue from", "start it again with refine")
-        if place:
-            job = replace(job, place=self._placement.checked(place, together=bool(job.beside)))
-        if epochs:
-            job = replace(job, preset=_with_more(job.preset, epochs, self.refinements.current.epoch))
-        self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
-        return {"run": job.run}
-
-    def _check_cut_off(self) -> None:
-        """Raise CommandError if an earlier server began refinements of the scan shown: how to continue them."""
-        recording = None if (scan := self._current()) is None else scan.recording
-        if recording is not None and (lines := cut_off(recording.parent, recording.stem)):
-            raise CommandError("; ".join(lines))
-
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
         """Remove a refinement from the queue; ``uid``: its scan, if runs of several scans wait."""
         with self._lock:
@@ -195,6 +169,11 @@ class RefineCommands:
         return {"run": run}
 
     # -- calls from the session -----------------------------------------------------------------------------------
+
+    @property
+    def further(self) -> tuple[DecideCommands, ResumeCommands]:
+        """Objects with further commands of refinements."""
+        return self.decisions, self.resuming
 
     @property
     def places(self) -> list[dict[str, str]]:
@@ -387,14 +366,3 @@ class RefineCommands:
             series=scan.header.series,
         )
         return with_drafts(job, wanted.beside)
-
-
-def _with_more(preset: Preset, epochs: int, done: int) -> Preset:
-    """Return the preset with ``epochs`` more than ``done``. Raises CommandError."""
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or not 0 < epochs <= MOST_MORE:
-        raise CommandError(f"epochs must be a whole number from 1 to {MOST_MORE}", "give the number of further epochs")
-    if preset.stages:
-        raise CommandError(
-            "a refinement in stages cannot be continued by a number of epochs", "refine again with a larger epoch_max"
-        )
-    return preset.model_copy(update={"epoch_max": done + epochs})

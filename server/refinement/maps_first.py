@@ -34,7 +34,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     from ptylive.engine.calibrate.detector import given_quantities
     from ptylive.engine.dataset import check_told
     from ptylive.engine.stored_maps import DISTORTION, StoredMaps, distortion_in_use, other_places, places_of
-    from ptylive.schema.metadata import beneath, unsaid
+    from ptylive.schema.metadata import beneath, outvoted, unsaid
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
@@ -43,7 +43,11 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
         check_results_file(job.results, source)
         distorts, scan = source.flat is not None, source.header.scan
         defaults = unsaid(source.header, job.defaults)
+        differing = "; ".join(outvoted(source.header, beneath(job.defaults, job.values)))
         values = {**defaults, **job.values}
+    if differing:
+        words = f"the recording says otherwise than preset or configuration, and counts: {differing}"
+        tell({"kind": "remark", "message": f"{words}; --set overrides both"})
     requested = job.values
     stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
     earlier = {} if stored is None else _distortion_of(stored, distorts=distorts)

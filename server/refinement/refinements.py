@@ -11,9 +11,11 @@ from typing import Any
 from ptylive.schema import CommandError, ScanHeader
 from ptylive.server.refinement import warm_refinement
 from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProcess, Launch, RunningJob
+from ptylive.server.refinement.kept_jobs import Kept, keep, keeping
 from ptylive.server.refinement.refine_job import PICTURES, RefineJob
 from ptylive.server.wire.publisher import Publisher
 
+CUT_OFF = "cut off with an earlier server: it can be resumed"
 WAITS = "waiting for the end of the scan and its maps"
 
 
@@ -171,6 +173,14 @@ class Refinements:
             self._thread.start()
         self._publish(pictures=False)
 
+    def adopt(self, run: str, uid: str, series: str) -> None:
+        """Report a run that was cut off with an earlier server, unless this one has begun a refinement."""
+        with self._lock:
+            if self.busy or self.last_job is not None:
+                return
+            self.current = RunState("stopped", run, uid, series, message=CUT_OFF)
+        self._publish(pictures=False)
+
     def stop(self) -> None:
         """Ask the running refinement to stop after its current batch. Raises CommandError if none is running."""
         with self._lock:
@@ -194,6 +204,7 @@ class Refinements:
     def hand_over(self, job: RefineJob, uid: str) -> None:
         """Give the job of a whole scan to the process that began on its first rows."""
         self.last_job = job
+        self._keep(Kept(job))
         self.tell(uid, {"whole": job.to_plain()})
 
     def fail_queued(self, reason: str) -> None:
@@ -219,6 +230,22 @@ class Refinements:
 
     def _watch(self, running: RunningJob, job: RefineJob) -> None:
         """Pass on the messages of a job until it ends, then notify the session."""
+        with keeping(job, self._cannot_keep):
+            self._keep(self._follow(running, job))
+        self._publish(pictures=True)
+        self._on_ended(self.current)
+
+    def _keep(self, kept: Kept) -> None:
+        try:
+            keep(kept)
+        except OSError as error:
+            self._cannot_keep(f"{error.filename or 'a file'}: {error.strerror}")
+
+    def _cannot_keep(self, why: str) -> None:
+        self._publisher.log("warning", f"refinement {self.current.run} cannot be resumed after a restart: {why}")
+
+    def _follow(self, running: RunningJob, job: RefineJob) -> Kept:
+        """Pass on the messages of a job until it has ended; return it, or that of the whole scan, as it is now."""
         ended: dict[str, Any] = {}
         for message in running.messages():
             if message["kind"] == "progress":
@@ -245,10 +272,10 @@ class Refinements:
         with self._lock:
             self._running = None
             self._conclude(ended, ending)
+            kept = Kept(self.last_job or job, self.current.epoch or None)
         if ended.get("problem"):
             self._publisher.log("error", f"refinement {job.run}: {ended['problem']}")
-        self._publish(pictures=True)
-        self._on_ended(self.current)
+        return kept
 
     def _conclude(self, ended: dict[str, Any], ending: str) -> None:
         """Set the final state of a run, including one whose process was killed."""

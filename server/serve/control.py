@@ -135,9 +135,8 @@ class ControlServer:
         try:
             (self._reading if command in READS_FILES | COMPUTES else self._doing).put_nowait((identity, request))
         except queue.Full:
-            known = request.get("id")
             reply = {
-                "id": known if isinstance(known, str | int) else None,
+                "id": _plain_id(request),
                 "ok": False,
                 "error": f"{MOST_WAITING} commands are already waiting: try again later",
             }
@@ -153,7 +152,7 @@ class ControlServer:
 
     def _reply(self, request: dict[str, Any]) -> bytes:
         """Run a command and return its reply, or the reason for the failure."""
-        reply: dict[str, Any] = {"id": None, "ok": False}
+        reply: dict[str, Any] = {"id": _plain_id(request), "ok": False}
         try:
             check_form(request)
             reply["id"] = request.pop("id", None)
@@ -230,3 +229,9 @@ class ControlServer:
         except Exception:
             log.exception("the state could not be reported")
         return acknowledged
+
+
+def _plain_id(request: Mapping[Any, Any]) -> str | int | None:
+    """Return the id of a request that may be malformed, so that its sender does not wait for a reply in vain."""
+    known = request.get("id")
+    return known if isinstance(known, str | int) else None

@@ -133,10 +133,9 @@ class Session:
 
     def start(self) -> None:
         """Start receiving."""
-        folder = self.config.recording_folder
-        if folder is not None:
-            arguments = (folder, self.publisher.log)
-            threading.Thread(target=look_after, args=arguments, name="waiting results", daemon=True).start()
+        if (folder := self.config.recording_folder) is not None:
+            self._recovered.look_through(folder)
+            threading.Thread(target=look_after, args=(folder, self.publisher.log), name="waiting", daemon=True).start()
         self._finisher.start()
         self._live.start()
         self.receiver.start()
@@ -175,8 +174,8 @@ class Session:
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
                 log.error("RECORDING FAILED: %s", event.message)
-            elif event.state == "complete" and event.path and event.uid not in self._begun:
-                self._recovered.add(Path(event.path))
+            elif event.state == "complete" and event.path:
+                self._recovered.recorded(Path(event.path), of_this_server=event.uid in self._begun)
             elif event.state == "waiting":
                 self.publisher.log("error", f"recording waits: {event.message}")
                 log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)
@@ -189,8 +188,7 @@ class Session:
         return self.maps.given_to(scan)
 
     def _is_idle(self) -> bool:
-        newest = self._newest
-        return (newest is None or newest.finished.is_set()) and self._finisher.idle
+        return (self._newest is None or self._newest.finished.is_set()) and self._finisher.idle
 
     def _on_scan(self, scan: ScanSession, beside: bool) -> None:
         self._begun.append(scan.uid)
@@ -237,6 +235,7 @@ class Session:
 
     def _on_finished(self, scan: ScanSession) -> None:
         self._recording_status.leave(scan)
+        self._recovered.finished(scan.recording)
         if scan.pictures:
             self._recent_scans.put(scan)
         self.refine.scan_finished(scan)
@@ -247,7 +246,7 @@ class Session:
     def commands(self) -> tuple[object, ...]:
         """Objects whose ``command_*`` methods are the commands of the control protocol."""
         of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis, IndependentCommands(self))
-        return self, *of_a_scan, self.refine.decisions, self.library, self.batch, self.opened_files, self.detector
+        return self, *of_a_scan, *self.refine.further, self.library, self.batch, self.opened_files, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan
@@ -261,6 +260,7 @@ class Session:
         """Show a past scan until the next scan arrives; None returns to the newest live scan."""
         with self._lock:
             self._scan = self._newest if scan is None else self.maps.given_to(scan)
+        self.refine.resuming.shown(scan)
 
     def needs(self, recording: Path) -> bool:
         """Whether a refinement still reads a recording."""

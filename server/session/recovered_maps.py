@@ -1,4 +1,7 @@
-"""Maps of recordings whose server was killed; the next server has recovered the recordings from their journals."""
+"""Maps of recordings whose server was killed, before it had recorded them or before it had made their maps.
+
+A hidden empty file next to a recording, locked while its server runs, says that its maps are still to be made.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,18 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ptylive.schema import PtyliveError
+from ptylive.schema.files.filelock import FileBusyError, locked
 from ptylive.server.session.finisher import how_to_make, results_path
 from ptylive.server.session.scan_session import ScanSession
 
 IDLE_POLL_S = 1.0
+UNMADE = "unmade"
+"""Ending of the hidden file of a recording without maps."""
+FROM_JOURNAL, LEFT = "recovered from its journal", "which an earlier server left without maps"
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +40,43 @@ class RecoveredMaps:
         tell: Callable[[str, str], None],
     ) -> None:
         self._opened, self._make, self._idle, self._tell = opened, make, idle, tell
-        self._waiting: deque[Path] = deque()
+        self._waiting: deque[tuple[Path, str]] = deque()
+        self._marks: dict[Path, ExitStack] = {}
+        """Locks of the recordings of this server whose maps are still to be made."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def add(self, recording: Path) -> None:
+    def look_through(self, folder: Path) -> None:
+        """Queue the recordings that an earlier server left without maps."""
+        for mark in sorted(folder.glob(f".*_results.h5.{UNMADE}")):
+            recording = folder / f"{mark.name[1:].removesuffix(f'_results.h5.{UNMADE}')}.h5"
+            with suppress(FileBusyError, OSError), locked(mark, 0.0):
+                if recording.is_file():
+                    self.add(recording, LEFT)
+                else:
+                    mark.unlink(missing_ok=True)
+
+    def recorded(self, recording: Path, *, of_this_server: bool) -> None:
+        """Note a complete recording; one whose scan this server did not receive is queued."""
+        if not results_path(recording).exists():
+            with suppress(FileBusyError, OSError), ExitStack() as stack:  # on a full disk there is no mark
+                stack.enter_context(locked(_mark(recording), 0.0))
+                _mark(recording).touch()
+                self._marks[recording] = stack.pop_all()
+        if not of_this_server:
+            self.add(recording, FROM_JOURNAL)
+
+    def finished(self, recording: Path | None) -> None:
+        """Note that maps were made, or cannot be; what is missing because this server ends is left to the next one."""
+        if recording is not None and (results_path(recording).exists() or not self._stop.is_set()):
+            with suppress(OSError), self._marks.pop(recording, ExitStack()):
+                _mark(recording).unlink(missing_ok=True)
+
+    def add(self, recording: Path, why: str) -> None:
         """Queue a complete recording; unless it has results, its maps are made when there is time."""
         with self._lock:
-            self._waiting.append(recording)
+            self._waiting.append((recording, why))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="recovered maps", daemon=True)
                 self._thread.start()
@@ -58,10 +94,11 @@ class RecoveredMaps:
                 if not self._waiting:
                     self._thread = None
                     return
-                recording = self._waiting.popleft()
-            self._make_one(recording)
+                recording, why = self._waiting.popleft()
+            self._make_one(recording, why)
+            self.finished(recording)
 
-    def _make_one(self, recording: Path) -> None:
+    def _make_one(self, recording: Path, why: str) -> None:
         if results_path(recording).exists():
             return
         try:
@@ -72,8 +109,10 @@ class RecoveredMaps:
             log.exception("maps of a recovered scan")
             reason = str(error)
         else:
-            self._tell("info", f"{recording.name}, recovered from its journal: its maps have been made")
+            self._tell("info", f"{recording.name}, {why}: its maps have been made")
             return
-        self._tell(
-            "warning", f"{recording.name}, recovered from its journal, has no maps: {reason}; {how_to_make(recording)}"
-        )
+        self._tell("warning", f"{recording.name}, {why}, has no maps: {reason}; {how_to_make(recording)}")
+
+
+def _mark(recording: Path) -> Path:
+    return recording.with_name(f".{results_path(recording).name}.{UNMADE}")

@@ -14,6 +14,8 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError
 
 PATIENCE_S = 3.0
+JOB = ".job"
+"""Ending of the job of a refinement, kept next to its checkpoint."""
 _RESERVATION = re.compile(rf"\.(.+)_results\.h5\.(run\d+)\.{RESERVED}")
 
 
@@ -39,21 +41,35 @@ def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
         tell("warning", f"{path.name}: refinements waiting in separate files could not be merged: {line}")
 
 
-def cut_off(folder: Path, recording: str = "") -> list[str]:
-    """Return a line for each refinement that has a checkpoint and no result: how to continue it.
+def cut_off_runs(folder: Path, recording: str = "") -> list[tuple[str, str]]:
+    """Return name of the scan and run of each refinement that has a checkpoint and no result.
 
     ``recording``: only those of this recording, its name without ending. A running refinement counts, too.
     """
-    found = []
     names = glob.escape(recording) or "*"
-    for reservation in sorted(folder.glob(f".{names}_results.h5.*.{RESERVED}")):
-        named = _RESERVATION.fullmatch(reservation.name)
-        if named is None or not (folder / f"{named[1]}_{named[2]}.checkpoint").is_file():
-            continue
-        name, run = named.groups()
-        remedy = f"copy {name}_{run}.checkpoint to NEW.checkpoint, and give its settings to ptylive refine {name}.h5"
-        found.append(f"refinement {run} of {name} was cut off: to continue it, {remedy} -o NEW.h5 --resume")
-    return found
+    reservations = sorted(folder.glob(f".{names}_results.h5.*.{RESERVED}"))
+    named = (_RESERVATION.fullmatch(reservation.name) for reservation in reservations)
+    found = [(str(each[1]), str(each[2])) for each in named if each is not None]
+    return [(name, run) for name, run in found if (folder / f"{name}_{run}.checkpoint").is_file()]
+
+
+def cut_off(folder: Path, recording: str = "") -> list[str]:
+    """Return a line for each refinement that has a checkpoint and no result: how to continue it."""
+    return [
+        f"refinement {run} of {name} was cut off: to continue it, {_remedy(folder, name, run)}"
+        for name, run in cut_off_runs(folder, recording)
+    ]
+
+
+def _remedy(folder: Path, name: str, run: str) -> str:
+    is_kept = (folder / f"{name}_{run}{JOB}").is_file()
+    return f"open the scan and resume it (refine_resume, run {run})" if is_kept else by_hand(name, run)
+
+
+def by_hand(name: str, run: str) -> str:
+    """Return how to continue a run whose job was not kept."""
+    remedy = f"copy {name}_{run}.checkpoint to NEW.checkpoint, and give its settings to ptylive refine {name}.h5"
+    return f"{remedy} -o NEW.h5 --resume"
 
 
 def look_after(folder: Path, tell: Callable[[str, str], None]) -> None:

@@ -139,9 +139,13 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         ends_at_once=True,
     )
 
+    remarks: list[str] = []
+
     def hear(message: dict[str, Any]) -> None:
         if "message" in message:
             tell(str(message["message"]))
+        if message["kind"] == "remark":
+            remarks.append(str(message["message"]))
 
     job = with_maps(job, hear, should_stop)
     with open_source(job.recording, job.values) as source:
@@ -161,7 +165,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         **trial_settings,
     }
     job = replace(job, preset=base, start=None, methods=(), defaults={}, resume=False, trials=trial_settings)
-    return Begun(wanted, job, over, part, plan, tuple(notes), thick)
+    return Begun(wanted, job, over, part, plan, (*remarks, *notes), thick)
 
 
 def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[Preset, list[str]]:

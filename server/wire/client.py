@@ -25,6 +25,8 @@ from ptylive.streamer.sockets.connection import WatchedConnection
 from ptylive.streamer.sockets.security import client_keys, hint_for
 
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
+AT_ONCE, BUSY_S = "status", 1.0
+"""A command that a busy server answers, too, and the longest wait for that."""
 
 
 class ControlClient:
@@ -58,7 +60,8 @@ class ControlClient:
     def call(self, command: str, *, timeout_s: float | None = None, **arguments: Any) -> dict[str, Any]:
         """Send a command and return its reply without the envelope.
 
-        Raises ServerGoneError if no reply comes in time, CommandError if the server refuses.
+        Raises ServerGoneError if no reply comes in time, because there is no server or because it is busy; CommandError
+        if the server refuses.
         """
         return self.ask(command, arguments, timeout_s)
 
@@ -67,19 +70,32 @@ class ControlClient:
         if reserved := {"id", "command"} & set(arguments):
             raise CommandError(f"no command has the argument {min(reserved)!r}", "leave it out")
         wanted = uuid.uuid4().hex
-        self._socket.send(pack({"id": wanted, "command": command, **arguments}))
+        request = pack({"id": wanted, "command": command, **arguments})
+        if len(request) > MAX_MESSAGE_BYTES:
+            most = f"at most {MAX_MESSAGE_BYTES // 2**20} MiB"
+            raise CommandError(f"{command} with these arguments has {len(request) // 2**20} MiB", f"send {most}")
+        self._socket.send(request)
         wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))
         while self._socket.poll(wait_ms):
             reply = unpack(self._socket.recv())
-            if reply.pop("id", None) != wanted:
+            answers, done = reply.pop("id", None), reply.pop("ok", False)
+            if answers != wanted and (done or answers is not None):  # the id of what cannot be read is not known
                 continue
-            if reply.pop("ok", False):
+            if done:
                 return reply
             raise CommandError(str(reply.get("error", "refused")))
         self._connection.look()
         hint = hint_for(self._connection.peer, self._keys)
         self._renew()
+        if command != AT_ONCE and self._is_there():
+            problem = f"the server at {self.address} is busy: it has not answered {command} for {wait_ms / 1000:g} s"
+            raise ServerGoneError(problem, "see its status before you repeat it: it may still carry it out")
         raise ServerGoneError(f"no server answers at {self.address}", hint)
+
+    def _is_there(self) -> bool:
+        """Return whether the server answers what it answers at once, whatever it is busy with."""
+        self._socket.send(pack({"id": uuid.uuid4().hex, "command": AT_ONCE}))
+        return bool(self._socket.poll(int(1000 * min(self.timeout_s, BUSY_S))))
 
     def tell(self, command: str, **arguments: Any) -> None:
         """Send a command without reading its reply; it is lost if there is no server."""

@@ -107,7 +107,9 @@ class ClientKeys:
         try:
             server = _public(folder / "server.key")
             if server is None:
-                raise PtyliveError(f"{folder} holds no server.key", "copy it from the server's key folder")
+                path = folder / "server.key"
+                problem = f"{path} does not hold a key" if path.exists() else f"{folder} holds no server.key"
+                raise PtyliveError(problem, "copy it from the server's key folder")
             public, secret = _pair(folder, "client")
         except OSError as error:
             raise _unusable(folder, error) from None

@@ -22,6 +22,7 @@ from ptylive.server.commands.independent_commands import IndependentCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.refine_commands import RefineCommands
+from ptylive.server.commands.resume_commands import ResumeCommands
 from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.session import Session as Server
@@ -133,7 +134,7 @@ def buttons_of_the_page() -> set[str]:
 
 def commands_of_the_server() -> set[str]:
     groups = (Server, CalibrationCommands, MapCommands, RefineCommands, TuneCommands, AnalysisCommands)
-    groups += (DecideCommands, LibraryCommands, BatchCommands, OpenedFiles, IndependentCommands)
+    groups += (DecideCommands, ResumeCommands, LibraryCommands, BatchCommands, OpenedFiles, IndependentCommands)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 

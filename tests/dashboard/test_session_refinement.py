@@ -168,3 +168,23 @@ def test_a_run_that_has_not_come_to_rest_can_go_on(session: Session, feed: Feed,
         assert content(session)["marks"]["more"] == mark
         ask(session, what="run", key="more")
     assert [(command, given.get("epochs")) for command, given in sender.sent] == [("refine_resume", 20)]
+
+
+@pytest.mark.parametrize(
+    ("uid", "stored", "asked"),
+    [("shown", "", [None]), ("other", "", []), ("other", "stopped", ["run7"]), ("shown", "done", [])],
+)
+def test_the_run_on_display_is_continued(
+    session: Session, feed: Feed, sender: CommandSender, uid: str, stored: str, asked: list[str | None]
+) -> None:
+    """Regression: with an earlier scan on show, *resume* continued the last refinement, of whatever scan."""
+    stopped = RefinementSummary(state="stopped", run="run1")
+    state = feed.view().state.model_copy(update={"uid": "shown", "refinement": stopped})
+    feed._view = FeedView(connected=True, state=state, refinement=RefinementState(uid=uid, run="run1", state="stopped"))
+    session.shown_run._raw = {"object": RawPicture("object", np.zeros((4, 4)))} if stored else {}
+    session.shown_run._stored = {"run": "run7", "state": stored, "losses": [1.0], "phases": ["sweep"]}
+    session.shown_run.follow = lambda _view, _runs: None  # type: ignore[method-assign]
+    session.tick()
+    assert content(session)["marks"]["resume"] == ("on" if asked else "off")
+    ask(session, what="run", key="resume")
+    assert [given.get("run") for command, given in sender.sent if command == "refine_resume"] == asked

@@ -1,13 +1,17 @@
 """Runs in results files, read back."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
+import results_writers as writers
 from stored_runs import write_results
 
-from ptylive.engine.results import read_runs
+from ptylive.engine.results import Run, add_refinement, read_runs
+from ptylive.engine.results_file import reserve_run
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema import InputFileError
+from ptylive.schema import Calibration, InputFileError
 from ptylive.schema.preset import Preset
 
 
@@ -106,3 +110,23 @@ def test_the_list_of_runs_says_how_good_they_are(tmp_path):
     assert (plain["deviation_rad"], plain["halves"]) == (None, None)
     assert (told["deviation_rad"], told["halves"]) == (0.01, 0.97)
     assert (plain["deviation_is_lower_bound"], told["deviation_is_lower_bound"]) == (False, True)
+
+
+def test_a_resumed_run_with_nothing_left_to_do_is_not_stored_again(tmp_path):
+    path = tmp_path / "refined.h5"
+    writers.refine(path, 1.0)
+    writers.refine(path, 2.0)
+    again = replace(writers.small_result(1.0), unchanged=True)
+
+    def stored(result):
+        return add_refinement(path, Run(reserve_run(path), Preset(), result), Calibration(), writers.SETTINGS).run
+
+    assert stored(again) == "run1"
+    assert list(read_runs(path)) == ["run1", "run2"]
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("refined")] == ["refined.h5"]
+    assert stored(replace(again, state="stopped")) == "run3", "another outcome"
+    assert stored(replace(again, loss_over_noise=1.1)) == "run4", "something more is known"
+    assert stored(replace(again, unchanged=False)) == "run5", "it was refined once more"
+    path.rename(tmp_path / "moved.h5")
+    assert stored(again) == "run1", "the file had gone"
+    assert read_runs(path)["run1"]["loss"] == 1.0

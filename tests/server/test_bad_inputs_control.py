@@ -17,12 +17,13 @@ from stream_tools import make_frames, make_header, stored_recording
 from told_messages import is_on_the_page
 
 from ptylive.engine.results import write_maps
-from ptylive.schema import Calibration, LiveMap
+from ptylive.schema import Calibration, CommandError, LiveMap
 from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.arguments import checked
 from ptylive.server.serve.control import ControlServer
 from ptylive.server.serve.session import Session
+from ptylive.server.wire.client import ControlClient
 from ptylive.server.wire.messages import unpack
 
 LONG = "x" * 100_000
@@ -288,7 +289,7 @@ def test_a_request_is_answered(control: Any, request_: dict[Any, Any], words: st
     assert len(said) <= 2000
     for fault in ("internal error", "bad request", "Traceback", "object is not", "object has no"):
         assert fault not in said
-    assert reply["id"] == 5 or "levels" in words or "key" in words
+    assert reply["id"] == 5 or "id" in request_
 
 
 @pytest.mark.parametrize("request_", [{"command": "export", "map": "obf"}, {"command": "note", "text": "a"}], ids=str)
@@ -346,3 +347,22 @@ def test_messages_that_are_none_are_answered_and_the_next_one_too(control: Any) 
     assert socket.poll(60_000)
     assert unpack(socket.recv())["ok"] is True
     context.destroy(linger=0)
+
+
+@pytest.mark.parametrize("values", [{"a": nested(40)}, {1: 2}], ids=["deep", "key"])
+def test_a_client_is_told_of_what_cannot_be_read(control: Any, values: Any) -> None:
+    """Regression: the reply had no id, and the client waited for another until it gave the server up."""
+    with (
+        ControlClient(control._session.config.control, timeout_s=30.0) as client,
+        pytest.raises(CommandError, match=r"levels deep|not allowed for map key"),
+    ):
+        client.call("configure", values=values)
+
+
+def test_a_client_sends_nothing_that_the_server_would_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptylive.server.wire.client.MAX_MESSAGE_BYTES", 2**20)
+    with (
+        ControlClient("tcp://127.0.0.1:1") as client,
+        pytest.raises(CommandError, match=r"note with these arguments has 2 MiB\s*send at most 1 MiB"),
+    ):
+        client.call("note", text="x" * 2**21)

@@ -24,8 +24,7 @@ from ptylive.application.presets import load_preset
 from ptylive.engine.refine.run import checkpoint
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.preset import Preset
-from ptylive.server.commands.run_curves import run_curves
-from ptylive.server.commands.runs import read_run
+from ptylive.server.commands.runs import read_run, run_curves
 from ptylive.server.session.stored_scans import describe_results, describe_scan, read_results
 from ptylive.streamer.vetting.journals import journal_frames, read_journal
 from ptylive.streamer.vetting.tasks import describe_recording, frames, walk, walk_hdf5

@@ -102,7 +102,8 @@ class SharedRun:
                         f"workers were lost {times_lost} times in a row, last error: {error}"
                     ) from None
                 self._log = Log() if sets.newest is None else state_of(sets.newest.read(0))[1]
-                self._report(f"a worker was lost ({error}): continuing from the last checkpoint")
+                lost = f"a worker was lost ({error}): continuing from the last checkpoint"
+                self._report(lost, warning=lost)
             else:
                 return
 
@@ -166,7 +167,9 @@ class SharedRun:
                 self._warning = f"{self._observers.loss_table} could not be written: {error.strerror or error}"
         self._report(self._problem.strategy.reason, share=float(message["share"]), sweeping=bool(message["sweeping"]))
 
-    def _report(self, message: str, share: float = 0.0, *, sweeping: bool = True, state: State = "running") -> None:
+    def _report(
+        self, message: str, share: float = 0.0, *, sweeping: bool = True, state: State = "running", warning: str = ""
+    ) -> None:
         log, epochs = self._log, max(self._problem.strategy.epochs, len(self._log.losses))
         finished = len(log.losses) + share
         seconds = log.total_seconds
@@ -181,7 +184,7 @@ class SharedRun:
                 seconds_left=seconds / finished * (epochs - finished) if finished > 0 and state == "running" else 0.0,
                 evaluations=log.evaluations,
                 message=message,
-                warning=self._warning,
+                warning=warning or self._warning,
             )
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,11 +19,11 @@ from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, beneath, locate, outvoted, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
-from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say, when_interrupted
+from ptylive.server.cli.output import Interrupted, answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.preset_option import with_masks
 from ptylive.server.cli.refine_series import look_through, with_others
 from ptylive.server.cli.refine_together import Workers, shared_by
-from ptylive.server.cli.refine_words import describe_checks, whole_outcome_of, with_halves
+from ptylive.server.cli.refine_words import ShownRun, describe_checks, whole_outcome_of, with_halves
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.cluster.where import REFUSE
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
     from ptylive.engine.refine import TrialContext
     from ptylive.engine.refine.data.start_guess import StartGuess
-    from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+    from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
     from ptylive.engine.results import Stored
@@ -142,7 +141,7 @@ def refine(
                 start=guess,
                 backend=backend,
                 threads=threads,
-                on_progress=partial(show_progress, shown),
+                on_progress=ShownRun(shown, say),
                 should_stop=stop.is_set,
                 checkpoint=checkpoint,
                 resume=resume,
@@ -386,13 +385,3 @@ def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
     preset = Preset.from_mapping(values)
     vet_results(*files_of(preset))
     return preset
-
-
-def show_progress(shown: Shown, progress: Progress) -> None:
-    """Show the progress of a run; the total is known once trials are over."""
-    if progress.phase == "trial":
-        shown.update(0, None, progress.message)
-        return
-    loss = "" if progress.epoch == 0 or math.isnan(progress.loss) else f" loss {progress.loss:.6g}"
-    stage = f"stage {len(progress.stages)} " if progress.stages else ""
-    shown.update(progress.epoch, progress.epochs, f"{stage}{progress.phase}{loss}")

@@ -1,5 +1,6 @@
 """Files of a job between this machine and a worker that sees none of its folders."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -7,7 +8,7 @@ import pytest
 from results_writers import SETTINGS, refine, save, small_result
 
 from ptylive.engine import results_file
-from ptylive.engine.results import Run, add_refinement
+from ptylive.engine.results import Run, add_refinement, read_runs
 from ptylive.schema import Calibration
 from ptylive.schema.preset import Preset
 from ptylive.server.cluster import transfer
@@ -133,6 +134,16 @@ def test_one_that_was_resumed_takes_the_place_of_itself_and_another_gets_a_name_
             "run1": 8.0,
             "run2": 7.0,
         }
+
+
+def test_one_that_had_nothing_left_to_do_is_not_stored_twice(both):
+    job, worker = both
+    refine(job.results, 7.0, "run1")
+    run = Run("run2", Preset(), replace(small_result(7.0), unchanged=True))
+    add_refinement(worker.folder / "a_results.h5", run, Calibration(), SETTINGS)
+    assert Home(job, worker).brought(ended(run="run2", outcome={"unchanged": True}))["run"] == "run1"
+    assert list(read_runs(job.results)) == ["run1"]
+    assert results_file.pending_files(job.results) == []
 
 
 def test_one_for_which_the_worker_had_no_room_in_its_results_comes_from_its_own_file(both):

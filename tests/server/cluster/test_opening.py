@@ -1,6 +1,7 @@
 """Workers of a cluster: which is free, how many there are, and a cluster that is not there."""
 
 import importlib.util
+import logging
 import socket
 import time
 
@@ -45,6 +46,17 @@ def test_a_worker_that_was_lost_rests(monkeypatch):
     there.release("tcp://a:1", rest=True)
     assert there.take() is None
     monkeypatch.setattr(time, "monotonic", lambda before=time.monotonic: before() + 2 * opening.REST_S)
+    assert there.take() == ("tcp://a:1", 1)
+
+
+def test_a_worker_that_can_do_no_job_is_passed_over_until_it_may_have_been_replaced(monkeypatch):
+    there = cluster({"tcp://a:1": 1, "tcp://b:1": 1})
+    there.reject("tcp://a:1", PtyliveError("a is too old", "install"))
+    assert (there.take(), there.take()) == (("tcp://b:1", 1), None)
+    there.reject("tcp://b:1", PtyliveError("b is too old", "install"))
+    with pytest.raises(PtyliveError, match="a is too old"):
+        there.take()
+    monkeypatch.setattr(time, "monotonic", lambda before=time.monotonic: before() + 2 * opening.UNFIT_S)
     assert there.take() == ("tcp://a:1", 1)
 
 
@@ -105,6 +117,9 @@ def test_an_address_where_nothing_answers_is_a_line(monkeypatch):
             opened(address, 1, print),
         ):
             pass
+    for name in opening.OF_LOOPS:  # "Task exception was never retrieved" is nothing for a terminal
+        assert not logging.getLogger(name).isEnabledFor(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def test_what_is_no_cluster_is_told_before_a_server_starts():

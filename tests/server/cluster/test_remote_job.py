@@ -57,10 +57,15 @@ class MadeUpCluster:
     def __init__(self, folder, lives=(None,), shared=True):
         self.client, self._folder, self._shared = self, folder, shared
         self._lives, self.resting, self.made = iter(lives), [], []
-        self.there = True
+        self.there, self.unfit = True, None
 
     def take(self):
+        if self.unfit is not None:
+            raise self.unfit
         return ("tcp://w:1", 3)
+
+    def reject(self, address, why):
+        self.unfit = why
 
     def release(self, address, *, rest=False):
         self.resting.append(rest)
@@ -190,7 +195,26 @@ def test_a_worker_without_ptylive_or_with_another_is_one_line(tmp_path, job, mon
     assert "install ptylive[cluster] there" in last["message"]
     monkeypatch.setattr(runner_module, "version", lambda _: "0.0.1")
     (last,) = said(RemoteJob(job, lambda: MadeUpCluster(tmp_path)))
-    assert "the worker has ptylive 0.0.1" in last["message"]
+    assert "the worker tcp://w:1 has ptylive 0.0.1" in last["message"]
+
+
+def test_a_worker_of_another_version_is_left_for_one_that_fits(tmp_path, job, monkeypatch):
+    monkeypatch.setattr(Scripted, "script", [ENDED])
+    versions = iter(["0.0.1", remote_job.version("ptylive")])
+    monkeypatch.setattr(runner_module, "version", lambda _: next(versions))
+    cluster = MadeUpCluster(tmp_path, lives=(None, None))
+    monkeypatch.setattr(cluster, "reject", lambda _address, why: None)
+    messages = list(RemoteJob(job, lambda: cluster).messages())
+    assert messages[-1]["kind"] == "ended"
+    (told,) = [one["message"] for one in messages if "lost" in one]
+    assert told.startswith("the worker tcp://w:1 has ptylive 0.0.1, this machine") and told.endswith("it is not used")
+
+
+def test_a_worker_without_room_is_left_for_another_and_why(tmp_path, job, monkeypatch):
+    monkeypatch.setattr(Scripted, "script", [ENDED])
+    full = OSError(28, "No space left on device")
+    heard = [m for m in RemoteJob(job, lambda: MadeUpCluster(tmp_path, lives=(full, None))).messages() if "lost" in m]
+    assert [m["message"] for m in heard] == ["tcp://w:1 was lost (no room on its disk): continuing on another worker"]
 
 
 def test_a_worker_that_is_busy_is_left_for_another(tmp_path, job, monkeypatch):

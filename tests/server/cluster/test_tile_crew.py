@@ -151,7 +151,7 @@ def test_a_busy_worker_is_waited_for():
 
 def test_another_version_and_a_scheduler_that_has_gone_are_lines():
     cluster = MadeUpCluster({"tcp://a:1": 1}, offer=pack({"busy": False, "version": "0"}))
-    with pytest.raises(PtyliveError, match="the worker has ptylive 0"), crew_on(cluster):
+    with pytest.raises(PtyliveError, match="the worker tcp://a:1 has ptylive 0"), crew_on(cluster):
         pass
     cluster = MadeUpCluster({"tcp://a:1": 1}, hear=OSError("gone"))
     with pytest.raises(PtyliveError, match="the scheduler has gone"), crew_on(cluster) as crew:

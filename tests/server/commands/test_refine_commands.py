@@ -27,9 +27,9 @@ from ptylive.server.commands import refine_commands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.refinement import run_names
 from ptylive.server.refinement.refine_job import RefineJob, history_of
 from ptylive.server.refinement.refinements import RunState
+from ptylive.server.session import run_names
 from ptylive.server.session.scan_session import ScanSession
 
 
@@ -303,7 +303,7 @@ def test_the_name_of_one_that_failed_is_kept_with_its_checkpoint(
 def test_one_of_an_earlier_server_is_named(commands: RefineCommands, tmp_path: Path) -> None:
     (tmp_path / f"grain_{run_names.reserve_run(tmp_path / 'grain_results.h5')}.checkpoint").touch()
     with pytest.raises(CommandError, match="refinement run1 of grain was cut off"):
-        commands.command_refine_resume()
+        commands.resuming.command_refine_resume()
 
 
 def test_what_is_kept_for_a_film_lies_beside_the_recording(commands: RefineCommands, tmp_path: Path) -> None:
@@ -337,14 +337,14 @@ def test_a_run_goes_on_for_so_many_epochs_more(
     commands.refinements.end()
     for wrong in (-1, 10**6, True, 2.5):
         with pytest.raises(CommandError, match="epochs must be a whole number from 1 to"):
-            commands.command_refine_resume(wrong)
-    commands.command_refine_resume(20)
+            commands.resuming.command_refine_resume(wrong)
+    commands.resuming.command_refine_resume(20)
     job = commands.refinements.last_job
     assert (job.resume, job.preset.solver.epoch_max, commands.refinements.started) == (True, 34, ["run1", "run1"])
     commands.refinements.end()
     commands.refinements.last_job = replace(job, preset=Preset(stages=({"epoch_max": 2}, {"epoch_max": 3})))
     with pytest.raises(CommandError, match="in stages"):
-        commands.command_refine_resume(20)
+        commands.resuming.command_refine_resume(20)
 
 
 TILTS = {"scan_tilts_mrad": [[0, 0], [20, 0], [-20, 4]]}

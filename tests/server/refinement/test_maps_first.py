@@ -85,9 +85,9 @@ def test_results_without_maps_are_no_maps(job):
 
 
 def test_metadata_of_a_preset_count_where_the_file_says_nothing(job):
-    ready, _ = made(replace(job, defaults={"energy_eV": 300e3, "dwell_time_us": 10.0}))
-    assert ready.calibration.get("energy_eV") == 80e3
-    assert ready.values == {"C10": -40.0, "detector_transform": "none", "dwell_time_us": 10.0}
+    ready, said = made(replace(job, defaults={"energy_eV": 300e3, "dwell_time_us": 10.0, "C10": 9.0}))
+    assert "and counts: energy_eV 80000, not 300000; --set overrides both" in said[0]["message"], "and C10 was typed"
+    assert ready.calibration.get("energy_eV") == 80e3 and ready.values.keys() == {*job.values, "dwell_time_us"}
 
 
 def test_the_job_travels_with_what_it_needs(job):

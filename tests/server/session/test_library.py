@@ -18,8 +18,7 @@ from ptylive.engine.stored_maps import describe_maps
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, MetadataError, Scan
 from ptylive.schema.calibration import Origin, Quantity
 from ptylive.schema.metadata import overlay
-from ptylive.server.commands.run_curves import run_curves
-from ptylive.server.commands.runs import read_run
+from ptylive.server.commands.runs import read_run, run_curves
 from ptylive.server.session import finisher
 from ptylive.server.session.finisher import frames_of
 from ptylive.server.session.library import Library, read_note, write_note

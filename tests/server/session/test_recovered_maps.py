@@ -12,7 +12,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
 from ptylive.server.session.finisher import results_path
 from ptylive.server.session.library import Library
-from ptylive.server.session.recovered_maps import RecoveredMaps
+from ptylive.server.session.recovered_maps import FROM_JOURNAL, RecoveredMaps
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import EndMessage
@@ -44,7 +44,7 @@ def test_they_are_made_when_nothing_else_is_to_be_done(tmp_path, monkeypatch):
     maps = recovery.maps()
     results_path(tmp_path / "b.h5").touch()
     for name in ("b.h5", "a.h5"):
-        maps.add(tmp_path / name)
+        maps.add(tmp_path / name, FROM_JOURNAL)
     assert recovery.made == []
     recovery.idle.set()
     assert recovery.done.wait(30)
@@ -57,11 +57,50 @@ def test_where_they_cannot_be_made_the_log_says_how(tmp_path, problem):
     recovery = Recovery()
     recovery.idle.set()
     recovery.problem = problem
-    recovery.maps().add(tmp_path / "a.h5")
+    recovery.maps().add(tmp_path / "a.h5", FROM_JOURNAL)
     assert recovery.done.wait(30)
     ((level, line),) = recovery.said
     assert level == "warning"
     assert "ptylive reconstruct a.h5 -o a_results.h5" in line and str(problem) in line
+
+
+def marks(folder):
+    return [path.name for path in folder.iterdir() if path.name.endswith(".unmade")]
+
+
+def test_what_a_killed_server_left_without_maps_gets_them(tmp_path):
+    killed, recovery = Recovery().maps(), Recovery()
+    recovery.idle.set()
+    for name in ("a.h5", "b.h5", "c.h5"):
+        (tmp_path / name).touch()
+        killed.recorded(tmp_path / name, of_this_server=True)
+    results_path(tmp_path / "b.h5").touch()
+    killed.finished(tmp_path / "b.h5")
+    (tmp_path / "c.h5").unlink()
+    assert len(marks(tmp_path)) == 2
+    second = recovery.maps()
+    second.look_through(tmp_path)
+    assert second._waiting == type(second._waiting)() and second._thread is None, "they are those of the first"
+    for lock in killed._marks.values():
+        lock.close()  # as the system does when it is killed
+    second.look_through(tmp_path)
+    assert recovery.done.wait(30)
+    assert recovery.made == ["a.h5"]
+    assert recovery.said == [("info", "a.h5, which an earlier server left without maps: its maps have been made")]
+    second._thread and second._thread.join(30)
+    assert marks(tmp_path) == []
+
+
+def test_a_server_that_ends_leaves_to_the_next_what_it_has_not_made(tmp_path):
+    ending = Recovery().maps()
+    ending.recorded(tmp_path / "a.h5", of_this_server=True)
+    ending.stop()
+    ending.finished(tmp_path / "a.h5")
+    assert marks(tmp_path) == [".a_results.h5.unmade"]
+    results_path(tmp_path / "a.h5").touch()
+    ending.finished(tmp_path / "a.h5")
+    ending.recorded(tmp_path / "a.h5", of_this_server=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a_results.h5"]
 
 
 def test_the_history_says_how_maps_are_made(tmp_path):

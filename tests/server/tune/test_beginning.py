@@ -25,12 +25,11 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("tuned")
 
 
-def begun(scan, folder, *over, said=(), **settings):
+def begun(scan, folder, *over, said=(), defaults=None, **settings):
     preset = Preset.from_mapping({"probe_modes": 1, **settings})
     asked = parse_over(over, Judge.HELD_OUT)
-    return begin(
-        Wanted(scan, folder, asked, preset, {}, {}, patterns=100), said.append if said else print, lambda: False
-    )
+    wanted = Wanted(scan, folder, asked, preset, {}, defaults or {}, patterns=100)
+    return begin(wanted, said.append if said else print, lambda: False)
 
 
 def test_trials_share_everything_but_what_is_varied(scan, folder):
@@ -52,6 +51,11 @@ def test_maps_are_made_once(scan, folder):
     assert results.stat().st_mtime_ns == before
     with h5py.File(results) as file:
         assert "obf" in file["maps"]
+
+
+def test_what_the_recording_says_otherwise_is_said_with_the_outcome(scan, folder):
+    one = begun(scan, folder, "defocus", defaults={"energy_eV": 1e5})
+    assert "and counts: energy_eV 80000, not 100000; --set overrides both" in one.notes[0]
 
 
 def test_slices_are_those_of_what_may_be_found(scan, folder):

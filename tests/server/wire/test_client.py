@@ -1,6 +1,7 @@
 """Arguments of a command as typed by a user: sent unchanged, or refused before anything is sent."""
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from addresses import bind_when_free
 
 from ptylive.schema import CommandError, ServerGoneError
 from ptylive.server.wire.client import ControlClient, EventStream
-from ptylive.server.wire.messages import events_address, pack
+from ptylive.server.wire.messages import events_address, pack, unpack
 from ptylive.streamer.sockets.security import ClientKeys, Gate, ServerKeys
 
 
@@ -31,6 +32,32 @@ def test_the_envelopes_own_names_are_refused(client: ControlClient, name: str) -
 def test_other_names_are_sent(client: ControlClient, name: str) -> None:
     with pytest.raises(ServerGoneError):
         client.ask("status", {name: 1})
+
+
+def test_a_server_that_is_busy_is_not_taken_for_none() -> None:
+    """Regression: "no server answers", and the command was carried out twice by those who repeated it."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
+        address = f"tcp://127.0.0.1:{server.bind_to_random_port('tcp://127.0.0.1')}"
+        stop = threading.Event()
+
+        def answer_status_only() -> None:
+            while not stop.is_set():
+                if server.poll(50):
+                    name, request = server.recv_multipart()
+                    asked = unpack(request)
+                    if asked["command"] == "status":
+                        server.send_multipart([name, pack({"id": asked["id"], "ok": True})])
+
+        answering = threading.Thread(target=answer_status_only)
+        answering.start()
+        try:
+            with ControlClient(address, timeout_s=0.5) as client:
+                with pytest.raises(ServerGoneError, match=rf"{address} is busy: it has not answered refine for 0\.2 s"):
+                    client.call("refine", timeout_s=0.2)
+                assert client.call("status") == {}
+        finally:
+            stop.set()
+            answering.join()
 
 
 @pytest.fixture

@@ -69,6 +69,12 @@ def test_a_client_needs_the_servers_key(tmp_path: Path) -> None:
         ClientKeys.open(tmp_path)
 
 
+def test_a_servers_key_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "server.key").write_text("half a")
+    with pytest.raises(PtyliveError, match=r"server\.key does not hold a key\s*copy it from"):
+        ClientKeys.open(tmp_path)
+
+
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("")
     with pytest.raises(PtyliveError, match="key folder"):

@@ -163,11 +163,18 @@ def test_workers_that_are_lost_cost_nothing_but_time(simulated, tmp_path):
     whole = refined(simulated.dataset, workers=2)
     mortal, said = Mortal(2, deaths=4, busy=2), []
     place = tmp_path / "run.checkpoint"
-    found = refined(simulated.dataset, workers=mortal, checkpoint=place, on_progress=lambda p: said.append(p.message))
+    warned = []
+
+    def hear(progress):
+        said.append(progress.message)
+        warned.append(progress.warning)
+
+    found = refined(simulated.dataset, workers=mortal, checkpoint=place, on_progress=hear)
     assert mortal.crews == 7
     assert (found.object == whole.object).all()
     assert (found.loss == whole.loss).all()
     assert sum("tcp://w:1 has gone" in words for words in said) == 4
+    assert sum("tcp://w:1 has gone" in words for words in warned) == 4, "the command line shows warnings"
     assert sum("is busy" in words for words in said) == 2
 
 

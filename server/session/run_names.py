@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import CommandError, PtyliveError
-from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.session.finisher import results_path
 from ptylive.server.session.scan_session import ScanSession
 
@@ -26,17 +25,6 @@ def reserved(scan: ScanSession) -> Iterator[str]:
     except PtyliveError:
         release_run(results, run)
         raise
-
-
-def release_unused(job: RefineJob) -> None:
-    """Release the name of a refinement that has ended, unless it left a checkpoint that can be resumed.
-
-    Runs in the results file, or waiting next to it, keep their names automatically.
-    """
-    from ptylive.engine.refine.run.checkpoint import exists
-
-    if job.checkpoint is None or not exists(job.checkpoint):
-        release_run(job.results, job.run)
 
 
 def recording_of(scan: ScanSession) -> Path:
