@@ -55,7 +55,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
 from ptylive.engine.refine.tuning.start.columns import with_columns
-from ptylive.engine.refine.tuning.start.start_object import trials_from_given_object, with_start
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -316,10 +316,7 @@ def _context_of(tuned: Tuned, context: TrialContext) -> TrialContext:
 def _drift_checked(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tuned, TrialContext, Measurement]:
     """Remove a drift that the trials agree on, and turn the scan if they find that the rotation was fitted to it."""
     measured = context.cache.measure(tuned.dataset, tuned.preset)
-    of_trials = context
-    if measured.drift is not None and is_open(measured.drift, tuned.preset):
-        of_trials = trials_from_given_object(measured, tuned.preset, context)
-    corrected, measured = with_checked_drift(measured, tuned, of_trials, may_turn=may_turn)
+    corrected, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
     before, after = (state.orientation or AS_IT_IS for state in (tuned, corrected))
     turn_deg = after.turn_deg - before.turn_deg
     if turn_deg:

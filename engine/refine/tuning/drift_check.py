@@ -5,8 +5,9 @@ single scattering and one defocus. Where that model is wrong, drift appears that
 uncertainty; and of a real drift, the overlaps of a weak scan show little. A short refinement uses all of the pattern:
 an object can follow stretched or sheared positions, but the probe and the detector have their own scale and angles,
 which then no longer fit. It starts from an empty object, since a live map was made on positions with the drift and
-favours them. For a film of several slices, optics that nobody stated are refined as well: otherwise a drift that is not
-there would be preferred because it compensates a slightly wrong astigmatism.
+favours them, or from a given object of several slices. For a film of several slices, optics that nobody stated are
+refined as well: otherwise a drift that is not there would be preferred because it compensates a slightly wrong
+astigmatism.
 
 The drift is compared with its opposite. If nothing drifts, both are equally wrong; if the drift is real and the loss
 parabolic, it leads the opposite by four times its lead over no drift. A trial that is too short, for a strong object
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 
 from ptylive.engine.refine.data.drift import HINT, Drift, without_drift
 from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import decide, lay_out
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
@@ -29,6 +31,7 @@ from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, may
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.regime_choice import BATCHES, FROM_NOTHING, FULL_SWEEPS, HELD_OUT
+from ptylive.engine.refine.tuning.start.start_object import given_object
 from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
@@ -86,6 +89,7 @@ def with_checked_drift(
     drift, preset = measured.drift, tuned.preset
     if drift is None or not is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
         return tuned, measured
+    context = from_given_object(measured, preset, context)
     evidence, trials = _evidence(tuned, replace(drift, applied=True), context)
     removed, found = evidence.is_confirmed, drift.reason.rsplit(": ", 1)[0]
     may_turn = may_turn and _is_turned(drift, preset) and evidence.over_opposite.exceeds(BEYOND_DOUBT)
@@ -100,6 +104,19 @@ def with_checked_drift(
     dataset = without_drift(turned.dataset, decided)
     remeasured = context.cache.measure(dataset, preset.model_copy(update={"refine_drift": False}))
     return turned, replace(remeasured, drift=decided)
+
+
+def from_given_object(measured: Measurement, preset: Preset, context: TrialContext) -> TrialContext:
+    """Context of trials that start from a given object of several slices; unchanged if none is given.
+
+    In the wrong minimum that an empty object may lead to, trials see a drift that is not there.
+    """
+    path = preset.start.start_object
+    if path is None or preset.object.slices == 1 or context.warm_start is not None:
+        return context
+    problem = lay_out(measured, decide(measured, preset, has_start=False), preset, None)
+    start = given_object(path, problem)
+    return replace(context, warm_start=replace(start, depth_A=start.depth_A + preset.start.start_depth_A))
 
 
 def _is_turned(drift: Drift, preset: Preset) -> bool:

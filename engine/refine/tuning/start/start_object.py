@@ -9,14 +9,11 @@ import numpy as np
 
 from ptylive.engine.earlier_results.earlier_result import EarlierResult
 from ptylive.engine.earlier_results.formats import read_earlier
-from ptylive.engine.refine.problem.measurement import Measurement
-from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out
-from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.start.start_images import from_images
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray
-from ptylive.schema.preset import Preset
 from ptylive.schema.preset.start import StartSettings
 
 MOST_APART = 20.0
@@ -32,19 +29,6 @@ def with_start(problem: Problem, settings: StartSettings, warm_start: WarmStart 
     if warm_start is None:
         return problem
     return replace(warm_start, depth_A=warm_start.depth_A + settings.start_depth_A).applied(problem)
-
-
-def trials_from_given_object(measured: Measurement, preset: Preset, context: TrialContext) -> TrialContext:
-    """Context of trials that start from a given object of several slices; unchanged if none is given.
-
-    In the wrong minimum that an empty object may lead to, trials see a drift that is not there.
-    """
-    path = preset.start.start_object
-    if path is None or preset.object.slices == 1 or context.warm_start is not None:
-        return context
-    problem = lay_out(measured, decide(measured, preset, has_start=False), preset, None)
-    start = given_object(path, problem)
-    return replace(context, warm_start=replace(start, depth_A=start.depth_A + preset.start.start_depth_A))
 
 
 def given_object(path: str, problem: Problem) -> WarmStart:

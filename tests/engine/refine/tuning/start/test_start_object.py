@@ -1,7 +1,5 @@
 """Refinements that start from the object of a file."""
 
-from dataclasses import replace
-
 import h5py
 import numpy as np
 import pytest
@@ -12,20 +10,14 @@ from stored_runs import write_results
 import ptylive
 from ptylive.engine.exports.pypty import pypty_object
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.data.object_resampling import on_pixels
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.run import run
-from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.measured_once import MeasuredOnce
-from ptylive.engine.refine.tuning.start.start_object import trials_from_given_object, with_start
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.results import Run, add_refinement, describe_run
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
-CONTEXT = TrialContext("cpu", 1)
 VALUES = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", "phase_only_obj": True}
 
 
@@ -82,48 +74,6 @@ def test_going_on_from_results_of_other_programs(tmp_path):
         scan = ptylive.open_scan(path, rotation_deg=-15, C10=-60)
         losses[name] = float(scan.refine(**values, **start).result.loss[0])
     assert max(loss for name, loss in losses.items() if name) < 0.1 * losses[""], losses
-
-
-@pytest.mark.parametrize(("slices", "given", "starts"), [(2, True, True), (1, True, False), (2, False, False)])
-def test_trials_of_several_slices_start_from_a_given_object(simulated, tmp_path, slices, given, starts):
-    """From an empty one, 81 Å of SrTiO3 was corrected for a drift that is not there: 0.957 became 0.853."""
-    np.save(tmp_path / "co.npy", np.full((40, 40, 2, 1), np.exp(0.5j)))
-    several = {"num_slices": 2, "total_thickness_A": 20.0} if slices == 2 else {}
-    start = {"start_object": str(tmp_path / "co.npy")} if given else {}
-    preset = Preset.from_mapping({**VALUES, **several, **start, "refine_drift": False, "start_depth_A": 3.0})
-    measured = prepare(simulated.dataset, preset, None).measured
-    context = trials_from_given_object(measured, preset, CONTEXT)
-    assert (context.warm_start is not None) is starts
-    if context.warm_start is not None:
-        part = context.cache.central_part(simulated.dataset, 25)
-        problem = Trial.of(part, preset, context).problem
-        phase = np.angle(problem.layout.to_complex(problem.start)[0])
-        np.testing.assert_allclose(phase[0, :, 20, 20], [0.35, 0.65], atol=1e-5)  # 3 of 10 Å are vacuum in front
-
-
-def test_trials_keep_a_start_that_they_found(simulated, tmp_path):
-    found = replace(CONTEXT, warm_start=WarmStart(np.ones((1, 2, 4, 4), np.complex64), 0.5, (0.0, 0.0)))
-    preset = Preset.from_mapping({**VALUES, "num_slices": 2, "total_thickness_A": 20.0, "start_object": "none.npy"})
-    measured = prepare(simulated.dataset, preset, None).measured
-    assert trials_from_given_object(measured, preset, found) is found
-
-
-def test_the_drift_is_tested_from_the_given_object(simulated, tmp_path, monkeypatch):
-    contexts = []
-    drift = Drift((3.0, -2.0), (0.1, 0.1), 0.0, 0.0, False, "a drift", 5.0)
-
-    def checked(measured, tuned, context, **_):
-        contexts.append(context)
-        return tuned, replace(measured, drift=None)
-
-    real = MeasuredOnce.measure
-    monkeypatch.setattr(MeasuredOnce, "measure", lambda *each: replace(real(*each), drift=drift))
-    monkeypatch.setattr(run, "with_checked_drift", checked)
-    np.save(tmp_path / "co.npy", np.ones((40, 40, 2, 1), np.complex64))
-    several = {"num_slices": 2, "total_thickness_A": 20.0, "epoch_max": 1, "sweeps": 1, "phase_deviation": False}
-    preset = Preset.from_mapping({**VALUES, **several, "start_object": str(tmp_path / "co.npy")})
-    refine(simulated.dataset, preset, backend="cpu")
-    assert [context.warm_start is not None for context in contexts] == [True]
 
 
 def test_an_object_of_other_units_is_refused(simulated, tmp_path):
