@@ -53,7 +53,7 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
 
 
 def noise_words(loss_over_noise: float, slices: int) -> str:
-    """Return what the ratio of the loss to that of counting noise means, as a sentence. One slice should leave less than several."""
+    """Return what the ratio of the loss to that of counting noise means, as a sentence; one slice should leave less."""
     words = f"the loss is {loss_over_noise:.2g} times that of counting noise alone"
     if slices == 1 and loss_over_noise > ONE_SLICE:
         return f"{words}: the model lacks something; if the specimen is thick, give total_thickness_A"
