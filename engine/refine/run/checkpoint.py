@@ -83,6 +83,8 @@ class Identity:
     """Stage of a run that the checkpoint belongs to, in words."""
     follows: str = ""
     """Fingerprint of the end of the preceding stage. A checkpoint that follows anything else does not belong here."""
+    epochs: int | str = dataclasses.field(default="auto", compare=False)
+    """Number of epochs as it was given; it is not compared."""
 
     @classmethod
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
@@ -96,7 +98,8 @@ class Identity:
             if name not in FORMAT_1_ORDER and not (name in newer and value == plain.get(name))
         ]
         first = {name: settings[name] for name in (*FORMAT_1_ORDER, *added)}
-        return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)))
+        epochs = preset.solver.epoch_max
+        return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)), epochs=epochs)
 
     def apart(self, header: dict[str, Any]) -> str:
         """Describe what a checkpoint belongs to if it is not this refinement; empty if it is."""
@@ -145,6 +148,7 @@ def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
         "settings": identity.settings,
         "stage": identity.stage,
         "follows": identity.follows,
+        "epochs": identity.epochs,
     }
     header = {"format": FORMAT, **owner, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -185,6 +189,17 @@ def of_tiles(path: Path) -> Path:
 def exists(path: Path) -> bool:
     """Whether there is a checkpoint to continue from."""
     return path.exists() or _previous(path).exists()
+
+
+def ends_by_itself(path: Path) -> bool:
+    """Whether the run of a checkpoint was given no number of epochs; true if it does not say so."""
+    for candidate in (path, _previous(path)):
+        try:
+            with np.load(candidate, allow_pickle=False) as file:
+                return isinstance(json.loads(bytes(file["header"])).get("epochs", "auto"), str)
+        except _UNREADABLE:
+            continue
+    return True
 
 
 def remove(path: Path) -> None:

@@ -211,7 +211,8 @@ def _run_once(
 ) -> Ended:
     """One run, and its continuation without a drift that it shows, up to ``epochs`` if they are given."""
     sharing = options.sharing
-    path, identity = observers.checkpoint, observers.identity
+    path, identity = observers.checkpoint, replace(observers.identity, epochs=way.preset.solver.epoch_max)
+    observers = replace(observers, identity=identity)
     saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
     context = replace(context, tell=_trial_reporter(observers.on_progress))
     dataset, preset = _checked(way.dataset, way.preset)

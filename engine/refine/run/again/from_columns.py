@@ -74,7 +74,16 @@ class FromColumns:
         findings = tuple(_of_slices(words, slices) for words in first.ended.words if not _is_found_again(words))
 
         def from_columns(dataset: Dataset) -> Way:
-            return Way(dataset, preset, True, findings, columns_of(dataset, why), state.half_turn, state.orientation)
+            return Way(
+                dataset,
+                preset,
+                decided=True,
+                words=findings,
+                columns=columns_of(dataset, why),
+                half_turn=state.half_turn,
+                orientation=state.orientation,
+                curves=state.curves,
+            )
 
         return from_columns
 

@@ -36,9 +36,9 @@ def refined_to_length(
 
     ``resume``: whether the run continues from its checkpoint.
     """
-    path = observers.checkpoint if resume else None
-    seconds = [] if path is None else [alternative.checkpoint(path) for alternative in alternatives]
-    epochs = epochs_after(way.preset, seconds)
+    epochs = None
+    if resume and (path := observers.checkpoint) is not None:
+        epochs = epochs_after(way.preset, path, [alternative.checkpoint(path) for alternative in alternatives])
     asked = way if epochs is None else replace(way, preset=of_open_length(way.preset))
     possible = [each for each in alternatives if each.is_tested(asked.dataset, asked.preset)]
     if not possible:
@@ -56,8 +56,9 @@ def refined_to_length(
 
 def run_to_length(run: Run, way: Way, observers: Observers, *, resume: bool) -> Ended:
     """Run once; a given length continues what stands: the run itself, or its continuation without a drift."""
-    path = observers.checkpoint if resume else None
-    epochs = None if path is None else epochs_after(way.preset, [checkpoints.of_second_run(path)])
+    epochs = None
+    if resume and (path := observers.checkpoint) is not None:
+        epochs = epochs_after(way.preset, path, [checkpoints.of_second_run(path)])
     if epochs is None:
         return run(way, observers, None)
     end = HeldEnd(observers.on_progress)
@@ -68,13 +69,13 @@ def run_to_length(run: Run, way: Way, observers: Observers, *, resume: bool) -> 
     return ended
 
 
-def epochs_after(preset: Preset, seconds: Iterable[Path]) -> int | None:
-    """Number of epochs that a run with these settings shall have, if second runs followed it; else None.
+def epochs_after(preset: Preset, first: Path, seconds: Iterable[Path]) -> int | None:
+    """Number of epochs that a run with these settings shall have, if it ended by itself and others followed; else None.
 
-    ``seconds``: where their checkpoints lie if there are any.
+    ``first``: its checkpoint. ``seconds``: where those of the others lie if there are any.
     """
-    epochs = preset.solver.epoch_max
-    return None if isinstance(epochs, str) or not any(map(checkpoints.exists, seconds)) else epochs
+    epochs, followed = preset.solver.epoch_max, any(map(checkpoints.exists, seconds))
+    return None if isinstance(epochs, str) or not (followed and checkpoints.ends_by_itself(first)) else epochs
 
 
 def of_open_length(preset: Preset) -> Preset:

@@ -60,6 +60,7 @@ class OtherHalfTurn:
                 words=(words,),
                 half_turn=not state.half_turn,
                 orientation=state.orientation,
+                curves=state.curves,
             )
 
         return turned

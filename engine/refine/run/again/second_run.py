@@ -17,6 +17,7 @@ from typing import Protocol
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.selection import selected
+from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd, undo
@@ -53,11 +54,14 @@ class Way:
     """Whether the data set is under the other half turn than the one it was given with."""
     orientation: Orientation | None = None
     """Orientation, before the half turn, relative to the data set as given."""
+    curves: tuple[Curve, ...] = ()
+    """Scans of values whose results the data set has."""
 
     def ended(self, ended: Ended) -> Ended:
         """The end of a run in this way, relative to the data set as given."""
         orientation = self.orientation if ended.orientation is None else ended.orientation
-        return replace(ended, half_turn=self.half_turn != ended.half_turn, orientation=orientation)
+        curves = (*self.curves, *ended.curves)
+        return replace(ended, half_turn=self.half_turn != ended.half_turn, orientation=orientation, curves=curves)
 
 
 @dataclass(frozen=True)

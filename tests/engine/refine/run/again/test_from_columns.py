@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from second_run_scene import LARGE, THICK, Scene, came
 
+from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run.again import from_columns
 from ptylive.engine.refine.run.again.from_columns import LESS, FromColumns
 
+CURVE = Curve(Scanned.DEFOCUS, (1.0,), (1.0,), 1.0, 1.1, 0.01, True, "a defocus")
 OPEN = "calibration: cannot tell the half turn of the scan: the dark field does not show it (give rotation_deg)"
 OTHER = "calibration: cannot tell the defocus: no value explains the bright field (give defocus_A)"
 
@@ -18,7 +20,8 @@ OTHER = "calibration: cannot tell the defocus: no value explains the bright fiel
 def scene(simulated) -> Scene:
     """A scan whose first run leaves far more than noise."""
     words = ("4 slices of 30 Å", OPEN, OTHER)
-    return Scene(simulated.dataset, came(LARGE, calibration=simulated.dataset.calibration, words=words, half_turn=True))
+    known = {"calibration": simulated.dataset.calibration, "words": words, "half_turn": True, "curves": (CURVE,)}
+    return Scene(simulated.dataset, came(LARGE, **known))
 
 
 @pytest.fixture
@@ -47,6 +50,7 @@ def test_it_stands_if_it_leaves_less(scene, columns):
     np.testing.assert_allclose(turned.positions_A, -scene.dataset.positions_A)
     assert way.columns == (turned, "the first run, from an empty object, ended at 13 times the counting noise")
     assert way.decided and way.preset.object.slices == THICK.object.slices
+    assert way.curves == scene.first.curves == (CURVE,)
 
 
 def test_what_the_first_run_found_is_said_again_but_for_what_the_second_finds_itself(scene, columns):

@@ -9,7 +9,7 @@ import pytest
 from second_run_scene import LARGE, THICK, THICKNESS_A, Scene, came
 
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.results.curve import Scanned
+from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import other_half_turn, second_run
 from ptylive.engine.refine.run.again.other_half_turn import FAR_LESS, OtherHalfTurn
@@ -18,6 +18,7 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.half_turn import heard_half_turn
 from ptylive.schema.preset import Preset
 
+CURVE = Curve(Scanned.DEFOCUS, (1.0,), (1.0,), 1.0, 1.1, 0.01, True, "a defocus")
 FOUND = {"C10": Quantity(-80.0, Origin.ESTIMATED, 5.0), "rotation_deg": Quantity(25.0, Origin.ESTIMATED, 0.5)}
 
 
@@ -25,7 +26,7 @@ FOUND = {"C10": Quantity(-80.0, Origin.ESTIMATED, 5.0), "rotation_deg": Quantity
 def scene(simulated) -> Scene:
     """A scan whose first run, under the half turn that trials found, leaves far more than noise."""
     dataset = replace(simulated.dataset, calibration=simulated.dataset.calibration.having(**FOUND))
-    return Scene(dataset, came(LARGE, calibration=dataset.calibration, half_turn=True))
+    return Scene(dataset, came(LARGE, calibration=dataset.calibration, half_turn=True, curves=(CURVE,)))
 
 
 def test_it_stands_if_it_leaves_far_less(scene):
@@ -35,6 +36,7 @@ def test_it_stands_if_it_leaves_far_less(scene):
     assert standing.final().half_turn is False, "the first was turned, and this one is as the data set is"
     way, _ = scene.scans[1]
     assert way.words == ("no half turn: the first run ended at 13 times the counting noise",)
+    assert way.curves == scene.first.curves == (CURVE,)
     np.testing.assert_allclose(way.dataset.positions_A, scene.dataset.positions_A)
 
 

@@ -203,9 +203,11 @@ def test_data_are_taken_as_the_first_run_found_them(scene, monkeypatch):
 @pytest.mark.parametrize("turns", [True, False])
 def test_the_end_is_told_relative_to_the_data_as_given(scene, turned, turns):
     orientation = Orientation(transposed=True, turn_deg=0.0)
-    way = Way(scene.dataset, THICK, half_turn=turned, orientation=orientation)
-    ended = way.ended(came(1.0, half_turn=turns))
+    earlier, later = (Curve(Scanned.ROTATION, (1.0,), (1.0,), 0.0, turn, 0.1, True, "") for turn in (1.0, 2.0))
+    way = Way(scene.dataset, THICK, half_turn=turned, orientation=orientation, curves=(earlier,))
+    ended = way.ended(came(1.0, half_turn=turns, curves=(later,)))
     assert (ended.half_turn, ended.orientation) == (turned is not turns, orientation)
+    assert ended.curves == (earlier, later)
 
 
 @pytest.mark.parametrize(
