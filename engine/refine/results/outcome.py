@@ -56,7 +56,8 @@ def noise_words(loss_over_noise: float, slices: int) -> str:
     """Return what the ratio of the loss to that of counting noise means, as a sentence; one slice should leave less."""
     words = f"the loss is {loss_over_noise:.2g} times that of counting noise alone"
     if slices == 1 and loss_over_noise > ONE_SLICE:
-        return f"{words}: the model lacks something; if the specimen is thick, give total_thickness_A"
+        thick = "the model lacks something (if the specimen is thick, give total_thickness_A)"
+        return f"{words}: {thick}, or counts are not electrons (counts_per_electron)"
     if loss_over_noise <= EXPLAINED:
         return words
     return f"{words}: the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"

@@ -268,7 +268,8 @@ def _run_once(
         continuing = partial(continued_without_drift, first, tuned.preset, observers, end, context, epochs=epochs)
         result, measured = continuing(resume=options.resume)
     end.release()
-    return Ended.of(result, tuned, measured)
+    continued = first is not None and result.drift is not None and result.drift.applied
+    return replace(Ended.of(result, tuned, measured), continued=continued)
 
 
 def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:

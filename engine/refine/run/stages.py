@@ -70,6 +70,8 @@ class Ended:
     """Remarks of the trials on their findings."""
     from_columns: bool = False
     """Whether the object started from columns."""
+    continued: bool = False
+    """Whether it is the continuation of a run without a drift that the run showed."""
 
     @classmethod
     def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:

@@ -63,7 +63,7 @@ def run_to_length(run: Run, way: Way, observers: Observers, *, resume: bool) -> 
         return run(way, observers, None)
     end = HeldEnd(observers.on_progress)
     ended = run(replace(way, preset=of_open_length(way.preset)), replace(observers, on_progress=end), epochs)
-    if ended.result.drift is None or not ended.result.drift.applied:
+    if not ended.continued:
         return run(way, observers, None)
     end.release()
     return ended

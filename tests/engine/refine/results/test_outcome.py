@@ -13,6 +13,10 @@ from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
 
+THICK = (
+    "the model lacks something (if the specimen is thick, give total_thickness_A), "
+    "or counts are not electrons (counts_per_electron)"
+)
 UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
 
 
@@ -50,7 +54,7 @@ def test_the_sentences_for_people():
     [
         (1, 1.04, ""),
         (1, 1.34, ""),
-        (1, 1.56, "the model lacks something; if the specimen is thick, give total_thickness_A"),
+        (1, 1.56, THICK),
         (4, 2.9, ""),
         (4, 13.2, "the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"),
     ],

@@ -205,6 +205,27 @@ def test_more_epochs_continue_the_first_run_if_its_drift_was_put_back(moving, ga
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
+def test_more_epochs_of_a_run_whose_trials_removed_the_drift(moving, gains, tmp_path):
+    """Nothing followed it, even if the checkpoint of an earlier run says so; it was left without its epochs."""
+    gains(0.0, replace(LEFT, applied=True))
+    place = tmp_path / "run.npz"
+    whole = refined(moving, checkpoint=place)
+    checkpoints.of_second_run(place).write_bytes(b"of an earlier run")
+    more = Preset.from_mapping({**SETTINGS, "epoch_max": len(whole.loss) + 3})
+    longer = refined(moving, more, checkpoint=place, resume=True)
+    assert len(longer.loss) == len(whole.loss) + 3
+
+
+def test_a_new_run_is_no_continuation_of_an_earlier_one(moving, gains, tmp_path):
+    """A given number of epochs, not resumed: the checkpoints of the earlier run lie there."""
+    gains(7.0)
+    place = tmp_path / "run.npz"
+    refined(moving, checkpoint=place)
+    assert checkpoints.of_second_run(place).exists()
+    new = refined(moving, Preset.from_mapping({**SETTINGS, "epoch_max": 3}), checkpoint=place)
+    assert len(new.loss) == 3 and not new.drift.applied
+
+
 @pytest.mark.slow
 def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gains, tmp_path):
     gains(7.0)
