@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ptylive.engine.backend.kept_code import forgive
+from ptylive.engine.backend.kept_code import make_cache_safe
 from ptylive.engine.backend.whole_vectors import use_whole_vectors
 from ptylive.schema.errors import PtyliveError
 
@@ -37,7 +37,7 @@ def use_persistent_cache() -> Path:
     folder owned by this user among temporary files is used, because numba refuses to start without one. Returns the
     folder. Raises PtyliveError if that fails as well.
     """
-    forgive()
+    make_cache_safe()
     use_whole_vectors()
     configured = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(configured) if configured else Path(platformdirs.user_cache_dir("ptylive")) / "numba" / source_hash()

@@ -10,7 +10,7 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.band import Band, ScanGrid
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.plan import Plan
-from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, Optics, Scan, ScanHeader
+from ptylive.schema import CodedFrames, Detector, EventBatch, EventFrames, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.schema.model import DoubleArray
 
 COMMON_TYPES = ("<u2", "|u1", "<u4", "<f4")
@@ -20,19 +20,33 @@ COMMON_TYPES = ("<u2", "|u1", "<u4", "<f4")
 def warm_up() -> None:
     """Compile everything: tens of seconds on a slow machine, a second if it was compiled before."""
     for dtype in COMMON_TYPES:
-        warm_up_reduction(dtype)
+        warm_up_frames(dtype)
+        warm_up_coded(dtype)
+        warm_up_events(dtype)
     warm_up_vectors()
     warm_up_maps()
 
 
-def warm_up_reduction(dtype: str) -> None:
-    """Compile the reduction of frames with pixels of this type (numpy's spelling), as patterns and as events."""
+def warm_up_frames(dtype: str) -> None:
+    """Compile the reduction of patterns with pixels of this type (numpy's spelling)."""
     header = _header(dtype)
-    store = Store(header, Plan.of(header, _pattern()).reduction)
     frames = np.broadcast_to(_pattern(), (header.frames, *header.detector_shape)).astype(dtype)
-    store.add(FrameBatch(header.uid, np.arange(header.frames), frames))
+    _store(header).add(FrameBatch(header.uid, np.arange(header.frames), frames))
+
+
+def warm_up_coded(dtype: str) -> None:
+    """Compile the reduction of patterns of this type that arrive encoded: as bytes wherever their counts allow it."""
+    header = _header(dtype)
+    surplus, nowhere, none = np.array([header.frames]), 1, np.zeros(1, dtype=np.uint8)
+    coded = CodedFrames(none, np.zeros(1, dtype=np.int64), nowhere, work_bytes=1, in_bytes=nowhere)
+    _store(header).add(FrameBatch(header.uid, surplus, none, coded))  # no frame of the scan: nothing is decoded
+
+
+def warm_up_events(dtype: str) -> None:
+    """Compile the reduction of patterns that arrive as events, with counts of this type."""
+    header = _header(dtype)
     events = EventFrames(np.ones(1, dtype=np.int64), np.zeros(1, np.uint32), np.ones(1, dtype), header.detector_shape)
-    store.add(EventBatch(header.uid, np.zeros(1, dtype=np.int64), events))
+    _store(header).add(EventBatch(header.uid, np.zeros(1, dtype=np.int64), events))
 
 
 def warm_up_vectors() -> None:
@@ -59,6 +73,10 @@ def _warm_up_interpolation() -> None:
     """Compile the interpolation of filters of large scans: a kernel of half an ångström is narrower than any scan."""
     band = Band(ScanGrid((32, 32), (0.5, 0.5), 0.0), limit_invA=1.0, reach_A=0.5, half=True)
     band.evaluate(lambda q: np.ones((1, len(q)), np.complex64))
+
+
+def _store(header: ScanHeader) -> Store:
+    return Store(header, Plan.of(header, _pattern()).reduction)
 
 
 def _pattern() -> DoubleArray:

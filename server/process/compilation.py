@@ -27,9 +27,16 @@ from ptylive.streamer.events import ArmEvent, RingItem
 from ptylive.streamer.ring import RingReader
 
 MAPS, VECTORS, RECEIVE = "maps", "vectors", "receive"
-FIRST_GROUPS = (("frames_u2",), (MAPS, VECTORS))
+FRAMES, CODED, EVENTS = "frames", "coded", "events"
+"""Forms in which raw frames arrive; the name of a piece has the type of their pixels, too."""
+FIRST_GROUPS = (("frames_u2", "coded_u2"), (MAPS, VECTORS))
 """Pieces that a scan most probably needs, made at the start, each group by one process."""
-LATER_GROUP = (RECEIVE, "frames_u1", "frames_u4", "frames_f4")
+LATER_GROUP = (
+    RECEIVE,
+    "events_u2",
+    *(f"{form}_{dtype}" for dtype in ("u1", "u4") for form in (FRAMES, CODED, EVENTS)),
+    "frames_f4",
+)
 """Pieces made at low priority by a further process; if a scan waits for one, another process makes it at once."""
 EVERYTHING = frozenset(piece for group in (*FIRST_GROUPS, LATER_GROUP) for piece in group)
 LOW_PRIORITY = 10
@@ -70,13 +77,22 @@ def _compile(piece: str) -> None:
 
         CompiledLoop.prepare()
     else:
-        warm_up.warm_up_reduction(np.dtype(piece.removeprefix("frames_")).str)
+        form, _, dtype = piece.partition("_")
+        compile_form = {
+            FRAMES: warm_up.warm_up_frames,
+            CODED: warm_up.warm_up_coded,
+            EVENTS: warm_up.warm_up_events,
+        }[form]
+        compile_form(np.dtype(dtype).str)
 
 
-def pieces_for(header: ScanHeader) -> frozenset[str]:
-    """Return the pieces needed for live maps of a scan."""
-    dtype = header.frame_dtype
-    return frozenset((MAPS, f"frames_{dtype.kind}{dtype.itemsize}" if header.basis.is_raw else VECTORS))
+def pieces_for(header: ScanHeader, batch: FrameBatch | None = None) -> frozenset[str]:
+    """Return the pieces needed for live maps of a scan; those for a batch of it depend on how its frames arrive."""
+    if not header.basis.is_raw:
+        return frozenset((MAPS, VECTORS))
+    pixel = f"{header.frame_dtype.kind}{header.frame_dtype.itemsize}"
+    forms = {FRAMES: True, CODED: batch is not None and batch.coded, EVENTS: batch is not None and batch.events}
+    return frozenset((MAPS, *(f"{form}_{pixel}" for form, arrives in forms.items() if arrives)))
 
 
 class Compilation:
@@ -227,7 +243,9 @@ class CompiledReader:
 
     def __init__(self, reader: RingReader, compilation: Compilation) -> None:
         self._reader, self._compilation = reader, compilation
-        self._needed: frozenset[str] = frozenset()
+        self._header: ScanHeader | None = None
+        self._passed: frozenset[str] = frozenset()
+        """Pieces of the current scan that are known to be ready."""
         self._held: RingItem | None = None
 
     @property
@@ -245,19 +263,23 @@ class CompiledReader:
         item, self._held = self._held, None
         item = self._reader.take(timeout_s) if item is None else item
         if isinstance(item, ArmEvent):
-            self._needed = pieces_for(item.header)
-        elif item is not None and self._needed and not self._may_pass(item, timeout_s):
+            self._header, self._passed = item.header, frozenset()
+        elif item is not None and self._header is not None and not self._may_pass(item, self._header, timeout_s):
             return None
         return item
 
-    def _may_pass(self, item: RingItem, timeout_s: float) -> bool:
+    def _may_pass(self, item: RingItem, header: ScanHeader, timeout_s: float) -> bool:
+        batch = item if isinstance(item, FrameBatch) else None
+        needed = pieces_for(header, batch)
+        if needed <= self._passed:
+            return True
         if self._compilation.closed:
-            return not isinstance(item, FrameBatch)
+            return batch is None
         give_up = time.monotonic() + timeout_s
-        if not self._compilation.wait(self._needed, lambda: time.monotonic() > give_up):
+        if not self._compilation.wait(needed, lambda: time.monotonic() > give_up):
             self._held = item
             return False
-        self._needed = frozenset()
+        self._passed |= needed
         return True
 
 

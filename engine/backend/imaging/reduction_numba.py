@@ -195,13 +195,13 @@ def _limit(frame, most, bad):
 
 
 @nb.jit(**INNER)
-def _gather(frames, source, decode, span, point, gathered_points, work):
+def _gather(frames, source, span, point, gathered_points, work):
     """Fill frames (group, pixels) from those of a batch's ``span`` that have a point.
 
     The points are written to ``gathered_points`` (group,). Returns how many were filled, the next frame, how many do
     not decode, and whether the next frame does not fit the type of ``frames``.
     """
-    _, _, data, ends, itemsize, told = source
+    decode, data, ends, itemsize, told = source
     frame_bytes = frames.shape[1] * frames.itemsize
     base = nb.uintp(frames.ctypes.data)
     n, stop = span
@@ -266,34 +266,29 @@ def _reduce_group(frames, gathered, gathered_points, plan, most, sums, space, ad
 
 @nb.jit(**FAST)
 def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
-    """Reduce frames ``start`` to ``stop`` of a batch; return how many do not decode (their numbers stay as they are),
-    in how many a good pixel was saturated, and whether one did not fit into bytes.
+    """Reduce frames ``start`` to ``stop`` of a batch. Return how many do not decode (their numbers stay as they are),
+    in how many a good pixel was saturated, and the first frame not reduced: ``stop``, or one that does not fit the type
+    into which frames are decoded.
 
-    source (decode, in_bytes, data, ends, itemsize, told): address of the decoder, 0 for plain frames; address of the
-    one that makes bytes, 0 for none; address of the first frame; ends (n,) in bytes of encoded frames; pixel size in
-    bytes; address of further data for the decoder. point (n,) where the numbers go, -1: nowhere. sums (bins (points,
-    nb) float32, regions (points, nr), moments (points, 3), pattern (pixels,)); ``adds``: add to them, for repeated
-    frames. most: saturation value, to which counts are clipped; 0 if unknown.
-    space (frames (group, pixels) in the type of pixels, the same in bytes, band, column, bins (1, nb), numbers (2, 4),
-    work bytes).
+    source (decode, data, ends, itemsize, told): address of the decoder, 0 for plain frames; address of the first frame;
+    ends (n,) in bytes of encoded frames; size in bytes of an encoded pixel; address of further data for the decoder.
+    point (n,) where the numbers go, -1: nowhere. sums (bins (points, nb) float32, regions (points, nr), moments
+    (points, 3), pattern (pixels,)); ``adds``: add to them, for repeated frames. most: saturation value, to which counts
+    are clipped; 0 if unknown. space (frames (group, pixels) in the type into which they are decoded, band, column,
+    bins (1, nb), numbers (2, 4), work bytes).
     """
-    decode, in_bytes = source[0], source[1]
-    frames, narrow, band, column, one_bins, numbers, work = space
+    frames, band, column, one_bins, numbers, work = space
     lines = (band, column, one_bins, numbers)
-    gathered_points = np.empty(max(len(frames), len(narrow)), np.int64)
+    gathered_points = np.empty(len(frames), np.int64)
     failed = 0
     full = np.int64(0)
-    wide = in_bytes == 0
+    too_wide = False
     n = start
-    while n < stop:
-        if not wide:
-            gathered, n, undecoded, wide = _gather(narrow, source, in_bytes, (n, stop), point, gathered_points, work)
-            full += _reduce_group(narrow, gathered, gathered_points, plan, most, sums, lines, adds)
-        else:
-            gathered, n, undecoded, _ = _gather(frames, source, decode, (n, stop), point, gathered_points, work)
-            full += _reduce_group(frames, gathered, gathered_points, plan, most, sums, lines, adds)
+    while n < stop and not too_wide:
+        gathered, n, undecoded, too_wide = _gather(frames, source, (n, stop), point, gathered_points, work)
+        full += _reduce_group(frames, gathered, gathered_points, plan, most, sums, lines, adds)
         failed += undecoded
-    return failed, full, wide
+    return failed, full, n
 
 
 @nb.jit(**REORDERED)

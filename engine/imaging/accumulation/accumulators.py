@@ -95,26 +95,39 @@ class PixelAccumulator:
         self._summed = 0
 
     def _reduced(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, repeats: bool) -> int:
-        coded, size = batch.coded, self._dtype.itemsize
+        coded = batch.coded
         if coded is None:
             frames = np.require(batch.frames, self._dtype, ["C", "A"])
-            in_bytes = 0
-            source = (0, in_bytes, frames.ctypes.data, np.empty(0, dtype=np.int64), size, 0)
-        else:
-            if len(self._work) < coded.work_bytes:
-                self._work = np.empty(coded.work_bytes, dtype=np.uint8)
-            in_bytes = coded.in_bytes if self._may_be_bytes and not self._wide_batches else 0
-            source = (coded.decode, in_bytes, coded.data.ctypes.data, coded.ends, size, coded.parameters.ctypes.data)
+            plain = (0, frames.ctypes.data, np.empty(0, dtype=np.int64), self._dtype.itemsize, 0)
+            return self._reduced_into(self._group, plain, span, point, into, repeats)[0]
+        if len(self._work) < coded.work_bytes:
+            self._work = np.empty(coded.work_bytes, dtype=np.uint8)
+        encoded = (coded.data.ctypes.data, coded.ends, self._dtype.itemsize, coded.parameters.ctypes.data)
+        failed = 0
+        if coded.in_bytes and self._may_be_bytes and not self._wide_batches:
+            narrow = (coded.in_bytes, *encoded)
+            failed, next_frame = self._reduced_into(self._bytes, narrow, span, point, into, repeats)
+            if next_frame == span.stop:
+                return failed
+            self._wide_batches, span = WIDE_BATCHES, slice(next_frame, span.stop)
+        self._wide_batches = max(0, self._wide_batches - 1)
+        return failed + self._reduced_into(self._group, (coded.decode, *encoded), span, point, into, repeats)[0]
+
+    def _reduced_into(
+        self, group: Array, source: tuple[Any, ...], span: slice, point: IndexArray, into: Numbers, repeats: bool
+    ) -> tuple[int, int]:
+        """Reduce frames decoded into ``group`` (frames, pixels), whose type decides which code runs.
+
+        Returns how many do not decode, and the first frame that does not fit the type.
+        """
         single = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
-        space = (self._group, self._bytes, *self._lines, single.bins, single.regions, self._work)
+        space = (group, *self._lines, single.bins, single.regions, self._work)
         sums = (into.bins, into.regions, into.moments, self._pattern)
-        failed, full, wide = self._reduce(
+        failed, full, next_frame = self._reduce(
             source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats
         )
-        if wide and in_bytes:
-            self._wide_batches = (self._wide_batches or WIDE_BATCHES) - 1
         self.saturated += int(full)
-        return int(failed)
+        return int(failed), int(next_frame)
 
     def _counted(
         self, events: EventFrames, span: tuple[int, int], point: IndexArray, into: Numbers, repeats: bool

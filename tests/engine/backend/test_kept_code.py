@@ -1,8 +1,10 @@
-"""numba with a full cache folder or damaged cache files compiles without any message."""
+"""numba compiles without a message where its cache is full or damaged, and next to other processes that compile."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +17,8 @@ PROGRAM = """
 import sys
 {first}
 from ptylive.engine.backend import kept_code
-kept_code.forgive()
-kept_code.forgive()
+kept_code.make_cache_safe()
+kept_code.make_cache_safe()
 import resource
 if {full}:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # a write beyond it fails, as on a full disk
@@ -46,13 +48,20 @@ def hits(folder: Path, *, full: bool = False, first: str = "") -> int:
 class Files:
     """Stands for numba's class that stores one function, and raises the given error."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.emptied, self.kept = error, 0, {}
+    def __init__(self, folder: Path, error: Exception | None = None) -> None:
+        self._cache_path, self.error, self.emptied, self.kept = str(folder), error, 0, {}
+
+    def _dump(self, key: str) -> bytes:
+        return key.encode()
+
+    def _data_name(self, number: int) -> str:
+        return f"function.{number}"
 
     def save(self, key: str, data: str) -> None:
         if self.error is not None:
             raise self.error
         self.kept[key] = data
+        (Path(self._cache_path) / self._data_name(1)).write_text(data)
 
     def load(self, key: str) -> str | None:
         if self.error is not None:
@@ -71,28 +80,68 @@ def files(monkeypatch: pytest.MonkeyPatch) -> type[Files]:
     monkeypatch.setitem(sys.modules, kept_code.CACHING, loaded)
     others = [finder for finder in sys.meta_path if getattr(finder, "name", "") != kept_code.CACHING]
     monkeypatch.setattr(sys, "meta_path", list(others))
-    kept_code.forgive()
-    kept_code.forgive()
+    kept_code.make_cache_safe()
+    kept_code.make_cache_safe()
     assert len(sys.meta_path) == len(others) + 1
     return loaded.IndexDataCacheFile
 
 
-def test_what_is_whole_is_kept(files: type[Files]) -> None:
-    one = files()
+def test_what_is_whole_is_kept(files: type[Files], tmp_path: Path) -> None:
+    one = files(tmp_path)
     one.save("key", "code")
     assert (one.load("key"), one.load("other"), one.emptied) == ("code", None, 0)
 
 
-def test_what_cannot_be_written_is_not_kept(files: type[Files]) -> None:
-    files(OSError(28, "No space left on device")).save("key", "code")
+def test_what_cannot_be_written_is_not_kept(files: type[Files], tmp_path: Path) -> None:
+    files(tmp_path, OSError(28, "No space left on device")).save("key", "code")
+    files(tmp_path / "gone").save("key", "code")
     with pytest.raises(ZeroDivisionError):  # not caused by the disk
-        files(ZeroDivisionError()).save("key", "code")
+        files(tmp_path, ZeroDivisionError()).save("key", "code")
 
 
-def test_what_cannot_be_read_is_not_there(files: type[Files]) -> None:
-    one = files(EOFError())
+def test_what_cannot_be_read_is_not_there(files: type[Files], tmp_path: Path) -> None:
+    one = files(tmp_path, EOFError())
     assert one.load("key") is None
     assert one.emptied == 1  # otherwise saving the index would fail, too
+
+
+def test_code_is_written_when_no_other_process_writes(files: type[Files], tmp_path: Path) -> None:
+    with (tmp_path / kept_code.LOCK).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writer = threading.Thread(target=files(tmp_path).save, args=("key", "code"))
+        writer.start()
+        writer.join(0.1)
+        assert [path.name for path in tmp_path.iterdir()] == [kept_code.LOCK]
+    writer.join(60)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+INTERLEAVED = """
+import sys
+from ptylive.engine.backend import kept_code
+kept_code.make_cache_safe()
+from numba.core.caching import IndexDataCacheFile
+def without_locks(*_given):
+    raise OSError(38, "Function not implemented")
+kept_code.fcntl.flock = without_locks
+here, there = (IndexDataCacheFile(sys.argv[1], "function", "stamp") for _ in range(2))
+save_index = here._save_index
+def later(overloads):
+    there.save("uint16", "code for uint16")
+    save_index(overloads)
+here._save_index = later
+here.save("uint8", "code for uint8")
+again = IndexDataCacheFile(sys.argv[1], "function", "stamp")
+assert again.load("uint8") == "code for uint8"
+assert again.load("uint16") is None
+again.save("uint16", "code for uint16")
+assert [again.load(key) for key in ("uint8", "uint16")] == ["code for uint8", "code for uint16"]
+"""
+
+
+def test_processes_that_write_at_once_never_take_each_others_code(tmp_path: Path) -> None:
+    """A process writes between another's reading and writing of the list, where the file system knows no locks."""
+    subprocess.run([sys.executable, "-c", INTERLEAVED, str(tmp_path)], check=True, timeout=120)
 
 
 @pytest.mark.slow

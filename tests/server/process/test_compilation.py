@@ -2,13 +2,15 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from running import server
 
-from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
+from ptylive.schema import CodedFrames, Detector, EventBatch, EventFrames, FrameBatch, Scan, ScanHeader
+from ptylive.schema.basis import Basis
 from ptylive.server.process.compilation import Compilation, CompiledReader, pieces_for
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
@@ -37,8 +39,26 @@ def reading():
     return reader, compilation
 
 
+CODED = FrameBatch("one", np.arange(4), BATCH.frames, CodedFrames(np.zeros(1, np.uint8), np.ones(4, int), 1, 1))
+EVENTS = EventBatch("one", np.arange(4), EventFrames(np.zeros(4, int), *np.zeros((2, 0), np.uint32), (4, 4)))
+
+
 def test_what_a_scan_needs():
-    assert pieces_for(HEADER) == {"maps", "frames_u2"}
+    assert pieces_for(HEADER) == pieces_for(HEADER, BATCH) == {"maps", "frames_u2"}
+    assert pieces_for(HEADER, CODED) == {"maps", "frames_u2", "coded_u2"}
+    assert pieces_for(HEADER, EVENTS) == {"maps", "frames_u2", "events_u2"}
+    assert pieces_for(replace(HEADER, basis=Basis(kind="zernike", n_bright=3)), BATCH) == {"maps", "vectors"}
+
+
+def test_frames_in_another_form_wait_for_its_code_too(reading):
+    reader, compilation = reading
+    reader.take(0.01)
+    compilation._settle(("maps", "frames_u2"))
+    assert reader.take(0.01) is BATCH
+    reader._held = CODED
+    assert reader.take(0.01) is None
+    compilation._settle(("coded_u2",))
+    assert reader.take(0.01) is CODED
 
 
 def test_frames_wait_for_their_code(reading):

@@ -210,10 +210,13 @@ def test_others_decode_by_the_address_a_coded_batch_brings(step: int, wide: int)
     store = Store(header, reduction, pool)
     plain.add(FrameBatch("u", np.arange(256), frames))
     store.add(coded)
-    pool.close()
     for name in ("bins", "regions", "moments", "frames", "frame_sum"):
         assert np.array_equal(getattr(store, name), getattr(plain, name)), name
     assert max(one._wide_batches for one in store._accumulators) == wide
+    for _ in range(wide):
+        store.add(coded)
+    assert max(one._wide_batches for one in store._accumulators) == 0  # bytes are tried again
+    pool.close()
     damaged = CodedBatch("u", np.arange(256), np.zeros_like(data), ends, FrameLayout((20, 22), np.dtype("<u2")))
     with pytest.raises(ValueError, match="256 frames of scan u cannot be decoded"):
         Store(header, reduction).add(damaged)
