@@ -24,6 +24,7 @@ from dataclasses import replace
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth.columns_of_depth import columns_of_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import (
     COARSE_SLICES,
     FIRST,
@@ -34,7 +35,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     slices_for,
     thickened,
 )
-from ptylive.engine.refine.tuning.depth.refined_thickness import settled_thickness_A, with_refined_thickness
+from ptylive.engine.refine.tuning.depth.refined_thickness import AT_REST, settled_thickness_A, with_refined_thickness
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
@@ -42,7 +43,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
-from ptylive.engine.refine.tuning.start.columns import columns_of_some_depth, with_columns
+from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
@@ -56,8 +57,7 @@ FAR = 0.5
 crystals of 60 Å, 0.2 in one of 100."""
 THINNEST = 0.25
 """A given thickness below this many depths of focus is one slice."""
-COLUMN_DEPTHS = (math.sqrt(LESS * FIRST), 2 * math.sqrt(LESS * FIRST))
-"""Depths of focus in which columns are looked for: between those that have to show, and twice as much."""
+BY_COLUMNS = "several slices predict held-out patterns better from columns than from an empty object"
 GATE_PATTERNS, FINE_PATTERNS = 512, 800
 """Patterns in comparisons of differences of a few per cent, and maximum for the last thicknesses, which are tried with
 the slices and modes of the run; a scan with fewer than twice as many uses half of its patterns, so that these trials
@@ -94,7 +94,12 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if base is None:
         return _because(thin, why)
     found = _with_thickness(tuned, base, why, context, depth_A)
-    return found if found.warm_start is not None else _retried_from_columns(found, base, why, context, depth_A)
+    if found.warm_start is not None:
+        return found
+    if found.preset.object.slices > 1:
+        return _retried_from_columns(found, base, why, context, depth_A)
+    columns = None if base.warm_start is not None else columns_of_depth(base, context, depth_A)
+    return found if columns is None else _with_thickness(tuned, columns, BY_COLUMNS, context, depth_A)
 
 
 def _retried_from_columns(found: Tuned, base: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
@@ -133,9 +138,9 @@ def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, 
         tuned = replace(tuned, dataset=half_turned(base.dataset) if turned else base.dataset)
     trials = _half_turn_trials(base, context, depth_A, most, modes, freed=freed)[turned]
     best = trials.fine(coarse.nearest, largest=coarse.largest)
-    thickness_A = best.depths * depth_A
-    if _slices_of(preset, thickness_A, best.depths) == 1:
-        return _because(thin, f"trials of several slices find only {thickness_A:.3g} Å, although {why}")
+    vertex_A = best.depths * depth_A
+    if _slices_of(preset, vertex_A, best.depths) == 1:
+        return _because(thin, f"trials of several slices find only {vertex_A:.3g} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
 
     def thick_at(thickness_A: float) -> Tuned:
@@ -143,10 +148,14 @@ def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, 
         dataset, preset = thickened(focused, tuned.preset, thickness_A, slices)
         return replace(tuned, dataset=dataset, preset=preset)
 
-    thickness_A = settled_thickness_A(thick_at, thickness_A, trials.thickest_A, context)
-    thick = thick_at(thickness_A)
-    gain, several = compared(thin, thick, context)
-    if gain is not None and not are_worth_it(gain):
+    settled_A = settled_thickness_A(thick_at, vertex_A, trials.thickest_A, context)
+    same = abs(math.log(settled_A / vertex_A)) < AT_REST
+    for thickness_A in (settled_A,) if same else (settled_A, vertex_A):  # refined trials may have led too far
+        thick = thick_at(thickness_A)
+        gain, several = compared(thin, thick, context)
+        if gain is None or are_worth_it(gain):
+            break
+    else:
         layout = f"{thick.preset.object.slices} slices, {thickness_A:.3g} Å in total,"
         no_better = f"would not predict held-out patterns much better than one (gain {gain})"
         return _because(thin, f"{layout} {no_better}, although {why}")
@@ -169,36 +178,8 @@ def _depth_base(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tu
     base, why = _gate(tuned, context, depth_A)
     if base is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
         return base, why
-    columns = _from_columns(base or tuned, context, depth_A)
-    if columns is None:
-        return base, why
-    return columns, "several slices predict held-out patterns better from columns than from an empty object"
-
-
-def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
-    """Start from columns, if an object of some depth that starts empty misses the right minimum.
-
-    Every half turn that is open is tried. Columns that only converge sooner also show depth. Columns found under the
-    other half turn leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
-    """
-    halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
-    for turned, half in enumerate(halves):
-        warm_start = columns_of_some_depth((_through(half, depths, depth_A) for depths in COLUMN_DEPTHS), context)
-        if warm_start is not None and turned:
-            return replace(tuned, warm_start=warm_start.half_turned(), half_turn_settled=False)
-        if warm_start is not None:
-            return replace(tuned, warm_start=warm_start)
-    return None
-
-
-def _through(tuned: Tuned, depths: float, depth_A: float) -> Tuned:
-    """Return a copy with the specimen cut into slices, ``depths`` depths of focus thick in total."""
-    dataset, preset = thickened(tuned.dataset, tuned.preset, depths * depth_A, slices_for(depths))
-    return replace(tuned, dataset=dataset, preset=preset)
-
-
-def _other_half(tuned: Tuned) -> Tuned:
-    return replace(tuned, dataset=half_turned(tuned.dataset))
+    columns = columns_of_depth(base or tuned, context, depth_A)
+    return (base, why) if columns is None else (columns, BY_COLUMNS)
 
 
 def _because(thin: Tuned, why: str) -> Tuned:

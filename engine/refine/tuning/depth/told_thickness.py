@@ -18,6 +18,7 @@ from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
+from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.propagation import THICKNESS
 
@@ -31,7 +32,7 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, requested: Preset, context
         return tuned
     preset = before.preset.model_copy(update={"num_slices": 1})
     thin = tune(replace(before, preset=preset), context)
-    gain, tuned = compared(thin, tuned, context)
+    gain, tuned = _compared(thin, tuned, context)
     if gain is None:
         return tuned
     form = tuned.preset.object
@@ -47,6 +48,15 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, requested: Preset, context
     words = f"one slice: {several}, would not predict held-out patterns much better than one (gain {gain})"
     words += "; give num_slices to use them nevertheless"
     return replace(thin, words=(*thin.words, words))
+
+
+def _compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | None, Tuned]:
+    """Compare several slices with one, also from columns if that is not worth it from an empty object."""
+    gain, several = compared(thin, thick, context)
+    if gain is None or are_worth_it(gain):
+        return gain, several
+    columns = with_columns(thick, context, sooner=True)
+    return (gain, several) if columns.warm_start is None else compared(thin, columns, context)
 
 
 def _is_undecided(gain: Gain) -> bool:

@@ -48,6 +48,9 @@ STAGES = ((1, -0.8, 3), (2, -0.35, 2), (4, -0.05, 2), (8, -math.inf, 1))
 """Sweeps of a start, the gain below which it is then given up, and how many starts are kept: those that eventually
 predicted better by a tenth were above -0.48, -0.19 and -0.02 by then, and among the first two or three
 (docs/automatic/columns.md)."""
+HOPEFUL = 2
+"""Number of these stages that columns of a thick crystal pass through any part of its depth: through a third of it, 204
+Å of SrTiO3 are at -0.22, -0.15 and -0.09. Sheets, films and particles end at the first, at -1 to -20."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
 FIRST_LOOK = 2
@@ -113,29 +116,29 @@ def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -
 def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) -> WarmStart | None:
     """Columns that the first successful candidate, in order of rising depth, starts from, also if only sooner.
 
-    Through part of its depth, columns of a thick crystal lead an empty object, but not by far; a larger depth is
-    therefore tried only if they lead. None if they do not, or never far enough.
+    Through part of its depth, columns of a thick crystal lead an empty object, but not by far, or still trail it a
+    little; a larger depth is therefore tried unless they are hopeless. None if they are, or never lead far enough.
     """
     for candidate in candidates:
-        found, ahead = _with_columns_found(candidate, context, sooner=True)
+        found, hopeless = _with_columns_found(candidate, context, sooner=True)
         if found.warm_start is not None:
             return found.warm_start
-        if not ahead:
+        if hopeless:
             break
     return None
 
 
 def _with_columns_found(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[Tuned, bool]:
-    """See :func:`with_columns`; also return whether columns lead an empty object at all."""
+    """See :func:`with_columns`; also return whether columns are hopeless, even through another depth."""
     if not _is_open(tuned):
-        return tuned, False
+        return tuned, True
     part = context.cache.central_part(tuned.dataset, PATTERNS)
-    best = _best(Tuned(part, tuned.preset), context)
+    best, hopeless = _best(Tuned(part, tuned.preset), context)
     gain = None if best is None else _accepted_gain(best, context, sooner=sooner)
     if best is None or gain is None:
-        return tuned, best is not None and best.gain.certain
+        return tuned, hopeless
     why = f"held-out patterns are predicted better, by {gain}"
-    return replace(tuned, warm_start=_columns_of(best, tuned, context, why)), True
+    return replace(tuned, warm_start=_columns_of(best, tuned, context, why)), False
 
 
 def likeliest_columns(
@@ -259,10 +262,11 @@ def _accepted_gain(best: _Start, context: TrialContext, *, sooner: bool) -> Gain
     return course.late if course.is_another_minimum else None
 
 
-def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
+def _best(tuned: Tuned, context: TrialContext) -> tuple[_Start | None, bool]:
     """Start that predicts held-out patterns best, compared with an empty one swept more often; None: all given up.
 
-    The empty one is SWEEPS ahead: as many as one slice takes. If it leaves nothing but noise, nothing is tried.
+    Also returns whether all were given up so soon that they are hopeless. The empty one is SWEEPS ahead: as many as one
+    slice takes. If it leaves nothing but noise, nothing is tried.
     """
     preset, several = tuned.preset, f"{tuned.preset.object.slices} slices"
     settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
@@ -273,9 +277,9 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     for sweeps in (FIRST_LOOK, first + STAGES[0][0]):
         state, reference = empty.continued(state, sweeps, first + STAGES[-1][0], context)
         if _is_explained(loss_over_noise(empty, state.vector, reference, context)):
-            return None
+            return None, True
     starts = _starts(tuned, empty, context)
-    for sweeps, hopeless, followed in STAGES:
+    for stage, (sweeps, hopeless, followed) in enumerate(STAGES):
         context.before(f"an empty object and columns in {several}")
         state, reference = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
         for start in starts:
@@ -283,8 +287,8 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
         starts = sorted((each for each in starts if each.gain.share > hopeless), key=lambda each: -each.gain.share)
         starts = starts[:followed]
         if not starts:
-            return None
-    return starts[0]
+            return None, stage < HOPEFUL
+    return starts[0], False
 
 
 def _is_explained(over_noise: float | None) -> bool:

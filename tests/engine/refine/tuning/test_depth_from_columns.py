@@ -8,6 +8,7 @@ from columns import scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.tuning import depth_choice
+from ptylive.engine.refine.tuning.depth import columns_of_depth
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -30,13 +31,13 @@ def asked(monkeypatch):
     """Starts used to determine the thickness: 60 angstrom in three slices at first, 90 from columns."""
     from_where = []
 
-    def install(*, columns=COLUMNS, turned=False, worth_it=True, seen=True):
+    def install(*, columns=COLUMNS, turned=False, worth_it=True, seen=True, several_at_first=True):
         def thickness(tuned, begun, why, context, depth_A):
             from_where.append(begun.warm_start)
-            if begun.warm_start is None:
+            if begun.warm_start is None and several_at_first:
                 found = replace(tuned, half_turn=turned, words=("found",))
                 return replace(found, preset=tuned.preset.model_copy(update=THICK))
-            if not worth_it:
+            if not worth_it or begun.warm_start is None:
                 return replace(tuned, preset=tuned.preset.model_copy(update={"num_slices": 1}), warm_start=None)
             thick = tuned.preset.model_copy(update=THICK | {"total_thickness_A": 90.0})
             return replace(begun, preset=thick, words=(*begun.words, "found again"))
@@ -45,13 +46,13 @@ def asked(monkeypatch):
             return replace(tuned, warm_start=columns) if columns is not None else tuned
 
         def of_some_depth(candidates, context):
-            assert not seen, "depth was seen"
+            assert not (seen and several_at_first), "depth was seen"
             return columns
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
         monkeypatch.setattr(depth_choice, "_with_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
-        monkeypatch.setattr(depth_choice, "columns_of_some_depth", of_some_depth)
+        monkeypatch.setattr(columns_of_depth, "columns_of_some_depth", of_some_depth)
         return from_where
 
     return install
@@ -84,6 +85,15 @@ def test_several_slices_stand_where_the_second_answer_is_one(scan, asked):
     assert tuned.warm_start is COLUMNS and tuned.preset.object.total_thickness_A == 60
 
 
+def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(scan, asked):
+    from_where = asked(several_at_first=False)
+    tuned = with_found_depth(Tuned(scan, OPEN), CPU)
+    assert from_where == [None, COLUMNS]
+    assert tuned.warm_start is COLUMNS and tuned.preset.object.total_thickness_A == 90
+    from_where = asked(several_at_first=False, columns=None)
+    assert with_found_depth(Tuned(scan, OPEN), CPU).preset.object.num_slices == 1
+
+
 def test_where_no_depth_is_seen_it_is_asked_once_from_columns(scan, asked):
     from_where = asked(seen=False)
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
@@ -104,15 +114,15 @@ def seen_from(scan, monkeypatch):
     def seen(under, *, is_open=True, **known):
         def of_some_depth(candidates, context):
             assert under is not None, "columns were tried"
-            less, more = candidates
-            assert [sum(one.preset.object.slice_thickness_A) for one in (less, more)] == pytest.approx(
-                [56.6, 113.1], 1e-3
+            less, *more = candidates
+            assert [sum(one.preset.object.slice_thickness_A) for one in (less, *more)] == pytest.approx(
+                [56.6, 113.1, 226.3], 1e-3
             )
             half = int(less.dataset.positions_A[-1, 0] < 0)
             return COLUMNS if half == under else None
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (replace(tuned, words=FROM_MAPS), "depth shows"))
-        monkeypatch.setattr(depth_choice, "columns_of_some_depth", of_some_depth)
+        monkeypatch.setattr(columns_of_depth, "columns_of_some_depth", of_some_depth)
         origin = Origin.ESTIMATED if is_open else Origin.GIVEN
         values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
         dataset = replace(scan, calibration=scan.calibration.having(**values))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
@@ -12,6 +13,7 @@ from ptylive.engine.refine.tuning.depth import told_thickness
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
@@ -37,7 +39,29 @@ def gaining(monkeypatch, gain):
         return gain, thick
 
     monkeypatch.setattr(told_thickness, "compared", compared)
+    monkeypatch.setattr(told_thickness, "with_columns", lambda tuned, context, *, sooner: tuned)
     return pairs
+
+
+COLUMNS = WarmStart(np.ones((1, 8, 3, 4), np.complex64), 0.5, (1.0, 2.0))
+
+
+@pytest.mark.parametrize(("gain", "tries"), [(Gain(0.03, 0.01), 1), (Gain(-0.1, 0.01), 2), (Gain(0.03, 0.02), 2)])
+def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(monkeypatch, gain, tries):
+    """Slices of an object that was refined into a wrong minimum predict worse than one."""
+    compared = []
+
+    def gaining(thin, thick, context):
+        compared.append(thick.warm_start)
+        return Gain(0.2, 0.01) if thick.warm_start is COLUMNS else gain, thick
+
+    monkeypatch.setattr(told_thickness, "compared", gaining)
+    monkeypatch.setattr(
+        told_thickness, "with_columns", lambda tuned, context, *, sooner: replace(tuned, warm_start=COLUMNS)
+    )
+    tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
+    assert compared == [None, COLUMNS][:tries]
+    assert (tuned.preset.object.slices, tuned.warm_start) == (8, compared[-1])
 
 
 @pytest.mark.parametrize(
