@@ -116,29 +116,29 @@ def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -
 def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) -> WarmStart | None:
     """Columns that the first successful candidate, in order of rising depth, starts from, also if only sooner.
 
-    Through part of its depth, columns of a thick crystal lead an empty object, but not by far, or still trail it a
-    little; a larger depth is therefore tried unless they are hopeless. None if they are, or never lead far enough.
+    Through part of its depth, columns of a thick crystal lead an empty object, but not by far; through less, they may
+    still trail it a little. A second depth is therefore tried unless they are hopeless, and further ones if they lead.
     """
-    for candidate in candidates:
-        found, hopeless = _with_columns_found(candidate, context, sooner=True)
+    for tried, candidate in enumerate(candidates):
+        found, lead = _with_columns_found(candidate, context, sooner=True)
         if found.warm_start is not None:
             return found.warm_start
-        if hopeless:
+        if lead is None or (tried > 0 and not lead.certain):
             break
     return None
 
 
-def _with_columns_found(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[Tuned, bool]:
-    """See :func:`with_columns`; also return whether columns are hopeless, even through another depth."""
+def _with_columns_found(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[Tuned, Gain | None]:
+    """See :func:`with_columns`; also return the gain of the best columns, None if hopeless through any depth."""
     if not _is_open(tuned):
-        return tuned, True
+        return tuned, None
     part = context.cache.central_part(tuned.dataset, PATTERNS)
-    best, hopeless = _best(Tuned(part, tuned.preset), context)
+    best, lead = _best(Tuned(part, tuned.preset), context)
     gain = None if best is None else _accepted_gain(best, context, sooner=sooner)
     if best is None or gain is None:
-        return tuned, hopeless
+        return tuned, lead
     why = f"held-out patterns are predicted better, by {gain}"
-    return replace(tuned, warm_start=_columns_of(best, tuned, context, why)), False
+    return replace(tuned, warm_start=_columns_of(best, tuned, context, why)), lead
 
 
 def likeliest_columns(
@@ -262,11 +262,11 @@ def _accepted_gain(best: _Start, context: TrialContext, *, sooner: bool) -> Gain
     return course.late if course.is_another_minimum else None
 
 
-def _best(tuned: Tuned, context: TrialContext) -> tuple[_Start | None, bool]:
+def _best(tuned: Tuned, context: TrialContext) -> tuple[_Start | None, Gain | None]:
     """Start that predicts held-out patterns best, compared with an empty one swept more often; None: all given up.
 
-    Also returns whether all were given up so soon that they are hopeless. The empty one is SWEEPS ahead: as many as one
-    slice takes. If it leaves nothing but noise, nothing is tried.
+    Also returns the best gain when the last was given up; None if that was so soon that all are hopeless. The empty one
+    is SWEEPS ahead: as many as one slice takes. If it leaves nothing but noise, nothing is tried.
     """
     preset, several = tuned.preset, f"{tuned.preset.object.slices} slices"
     settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
@@ -277,18 +277,19 @@ def _best(tuned: Tuned, context: TrialContext) -> tuple[_Start | None, bool]:
     for sweeps in (FIRST_LOOK, first + STAGES[0][0]):
         state, reference = empty.continued(state, sweeps, first + STAGES[-1][0], context)
         if _is_explained(loss_over_noise(empty, state.vector, reference, context)):
-            return None, True
+            return None, None
     starts = _starts(tuned, empty, context)
     for stage, (sweeps, hopeless, followed) in enumerate(STAGES):
         context.before(f"an empty object and columns in {several}")
         state, reference = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
         for start in starts:
             start.swept(sweeps, reference, context)
-        starts = sorted((each for each in starts if each.gain.share > hopeless), key=lambda each: -each.gain.share)
-        starts = starts[:followed]
+        starts = sorted(starts, key=lambda each: -each.gain.share)[:followed]
+        lead = starts[0].gain if starts else None
+        starts = [each for each in starts if each.gain.share > hopeless]
         if not starts:
-            return None, stage < HOPEFUL
-    return starts[0], False
+            return None, lead if stage >= HOPEFUL else None
+    return starts[0], starts[0].gain
 
 
 def _is_explained(over_noise: float | None) -> bool:

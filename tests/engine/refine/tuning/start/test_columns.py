@@ -160,14 +160,14 @@ def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
         real(self, sweeps, as_found, context)
 
     monkeypatch.setattr(columns._Start, "swept", swept)
-    best, hopeless = columns._best(Tuned(crystal, SLICES), CONTEXT)
-    assert not hopeless and best.image in (Image.DARK, Image.NEGATIVE) and best.gain.share > 0.1
+    best, lead = columns._best(Tuned(crystal, SLICES), CONTEXT)
+    assert lead == best.gain and best.image in (Image.DARK, Image.NEGATIVE) and best.gain.share > 0.1
     numbers = [sum(sweeps == stage for sweeps, _ in followed) for stage, *_ in columns.STAGES]
     assert numbers[0] == len(Image)
     assert all(number <= most for number, (*_, most) in zip(numbers[1:], columns.STAGES, strict=False))
     monkeypatch.setattr(columns, "STAGES", ((1, 2.0, 3), *columns.STAGES[1:]))
     followed.clear()
-    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, True)
+    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, None)
     assert len(followed) == len(Image)
 
 
@@ -185,12 +185,11 @@ def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
     late = Foreseen(-0.5, 0.1, 0.2, 0.3)
     others = [Foreseen(share, 0.0, 0.1, 0.2) for share in (-0.6, -0.4, -0.45, -0.7)]
     monkeypatch.setattr(columns, "_starts", lambda *_: [*others, late])
-    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (late, False)
+    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (late, late.gain)
     assert [swept.count(sweeps) for sweeps in (1, 2, 4, 8)] == [5, 3, 2, 2]
-    for share_at, hopeless in (((-0.5, -0.4), True), ((-0.5, -0.3, -0.1), False)):
-        one = Foreseen(*share_at, *(-0.1,) * (4 - len(share_at)))
-        monkeypatch.setattr(columns, "_starts", lambda *_, one=one: [one])
-        assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, hopeless)
+    for shares, lead in (((-0.5, -0.4, 0.0, 0.0), None), ((-0.5, -0.3, -0.1, 0.0), Gain(-0.1, 0.01))):
+        monkeypatch.setattr(columns, "_starts", lambda *_, shares=shares: [Foreseen(*shares)])
+        assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, lead)
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
@@ -235,7 +234,7 @@ def judged(crystal, monkeypatch):
         start = SimpleNamespace(image=Image.PHASE, defocused_A=0.0, gain=Gain(few, 0.02), settled=settled)
         seen = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
         begun = WarmStart(seen.transmission[None, None], 0.5, (0.0, 0.0))
-        monkeypatch.setattr(columns, "_best", lambda *_: (start, False))
+        monkeypatch.setattr(columns, "_best", lambda *_: (start, start.gain))
         monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: seen)
         monkeypatch.setattr(columns, "peaks", lambda *_: begun)
         return with_columns(Tuned(crystal, SLICES), CONTEXT, **asked).warm_start
@@ -261,13 +260,14 @@ def test_where_sooner_is_enough_few_sweeps_decide(judged):
 @pytest.mark.parametrize(
     ("few", "looked", "taken"),
     [
-        ((0.15, 0.3), [1], 1),  # getting there sooner suffices
-        ((0.08, 0.24), [1, 2], 2),
-        ((0.08, 0.04), [1, 2], None),
-        ((-0.1, 0.24), [1, 2], 2),
-        ((None, 0.24), [1], None),
+        ((0.15, 0.3, 0.3), [1], 1),  # getting there sooner suffices
+        ((0.08, 0.24, 0.3), [1, 2], 2),
+        ((0.08, 0.07, 0.04), [1, 2, 3], None),
+        ((-0.1, 0.08, 0.24), [1, 2, 3], 3),
+        ((-0.1, 0.03, 0.24), [1, 2], None),  # ahead by chance
+        ((None, 0.24, 0.24), [1], None),
     ],
-    ids=["at once", "through more", "nowhere far enough", "behind", "hopeless"],
+    ids=["at once", "through more", "nowhere far enough", "behind at first", "behind", "hopeless"],
 )
 def test_columns_that_are_not_hopeless_are_looked_for_through_more(crystal, monkeypatch, few, looked, taken):
     seen = []
@@ -278,14 +278,14 @@ def test_columns_that_are_not_hopeless_are_looked_for_through_more(crystal, monk
         share = few[len(seen) - 1]
         gain = None if share is None else Gain(share, 0.02)
         known = SimpleNamespace(image=Image.DARK, defocused_A=0.0, gain=gain, settled=lambda _: settled)
-        return (None, True) if gain is None else (known, False)
+        return (None, None) if gain is None else (known, gain)
 
     monkeypatch.setattr(columns, "_best", best)
     monkeypatch.setattr(columns, "_is_open", lambda tuned: True)
     shown = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
     monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: shown)
     monkeypatch.setattr(columns, "peaks", lambda *_: WarmStart(shown.transmission[None, None], 0.5, (0.0, 0.0)))
-    candidates = (Tuned(crystal, SLICES.model_copy(update={"num_slices": slices})) for slices in (1, 2))
+    candidates = (Tuned(crystal, SLICES.model_copy(update={"num_slices": slices})) for slices in (1, 2, 3))
     found = columns_of_some_depth(candidates, CONTEXT)
     assert seen == looked
     assert (None if found is None else seen[-1]) == taken
