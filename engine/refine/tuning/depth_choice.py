@@ -22,46 +22,38 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.results.curve import Scanned
-from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.columns_of_depth import columns_of_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import (
     COARSE_SLICES,
     FIRST,
-    LESS,
-    NOTHING,
+    GATE_PATTERNS,
     THICKEST_A,
     DepthTrials,
+    half_turn_trials,
     slices_for,
     thickened,
 )
 from ptylive.engine.refine.tuning.depth.refined_thickness import AT_REST, settled_thickness_A, with_refined_thickness
+from ptylive.engine.refine.tuning.depth.seen_depth import depth_seen, focus_A, with_map_defocus
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
-from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
-from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
+from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
+from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.kinds import Auto
 from ptylive.schema.preset.object import MOST_SLICES
 
-CLEAR = 0.02
-"""Gain by more depth above which no blur of the probe explains it: particles, in one mode, reach 0.005."""
-FAR = 0.5
-"""Depths of focus by which single-slice trials correct the focus; a larger shift is due to depth: 0.6 to 0.8 in
-crystals of 60 Å, 0.2 in one of 100."""
 THINNEST = 0.25
 """A given thickness below this many depths of focus is one slice."""
 BY_COLUMNS = "several slices predict held-out patterns better from columns than from an empty object"
-GATE_PATTERNS, FINE_PATTERNS = 512, 800
-"""Patterns in comparisons of differences of a few per cent, and maximum for the last thicknesses, which are tried with
-the slices and modes of the run; a scan with fewer than twice as many uses half of its patterns, so that these trials
-cost less than the run."""
+FINE_PATTERNS = 800
+"""Maximum number of patterns for the last thicknesses, which are tried with the slices and modes of the run; a scan
+with fewer than twice as many uses half of its patterns, so that these trials cost less than the run."""
 
 
 def with_given_depth(dataset: Dataset, preset: Preset) -> Preset:
@@ -121,7 +113,7 @@ def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, 
     dataset, preset = tuned.dataset, tuned.preset
     thin = replace(tuned, preset=_with_slices(preset, 1))
     context, modes = replace(context, warm_start=base.warm_start), preset.probe.probe_modes
-    halves = _half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
+    halves = half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
     either = not (base.atoms_at_random or base.half_turn_settled)
     per_half = [trials.coarse() for trials in (halves if either else halves[:1])]
     slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in per_half))
@@ -136,7 +128,7 @@ def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, 
     if freed:
         base, modes = _in_focus(base), modes_for_several(preset)
         tuned = replace(tuned, dataset=half_turned(base.dataset) if turned else base.dataset)
-    trials = _half_turn_trials(base, context, depth_A, most, modes, freed=freed)[turned]
+    trials = half_turn_trials(base, context, depth_A, most, modes, freed=freed)[turned]
     best = trials.fine(coarse.nearest, largest=coarse.largest)
     vertex_A = best.depths * depth_A
     if _slices_of(preset, vertex_A, best.depths) == 1:
@@ -162,7 +154,7 @@ def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, 
     depth = FoundDepth(thick.preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{depth}: {why}"
     if thick.dataset is not tuned.dataset:
-        words += f"; defocus at the entrance surface {_focus_A(thick):.3g} Å"
+        words += f"; defocus at the entrance surface {focus_A(thick):.3g} Å"
     words += "; it may be even thicker: give total_thickness_A" if best.largest else ""
     return with_refined_thickness(replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :])))
 
@@ -175,7 +167,7 @@ def _depth_base(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tu
     far, and whether several slices are better than one is tested at the end. The crystal may also show depth under the
     wrong half turn, so columns are tried as well where the half turn is open.
     """
-    base, why = _gate(tuned, context, depth_A)
+    base, why = depth_seen(tuned, context, depth_A)
     if base is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
         return base, why
     columns = columns_of_depth(base or tuned, context, depth_A)
@@ -187,109 +179,12 @@ def _because(thin: Tuned, why: str) -> Tuned:
     return replace(thin, words=(*thin.words, f"one slice: {why}"))
 
 
-def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
-    """Return the state from which depth is seen (None: from none), and in words why.
-
-    Maps that were in focus found the middle of a crystal, and short single-slice trials move from there to a plane
-    nearer to its entrance. If they moved far, the earlier focus is therefore tried first.
-    """
-    thin = _without_depth(tuned, context, depth_A, 1)
-    why = ""
-    refocused = _with_map_defocus(tuned)
-    far = any(abs(_focus_A(candidate) - _focus_A(tuned)) > FAR * depth_A for candidate in refocused)
-    for base in (*refocused, tuned) if far else (tuned, *refocused):
-        shown, why = _shown(tuned, base, thin, context, depth_A)
-        if shown:
-            return base, why
-    return _shown_when_settled(tuned, why, context, depth_A) if tuned.atoms_at_random else (None, why)
-
-
-def _shown_when_settled(tuned: Tuned, why: str, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
-    """The same test for atoms at random, of which short trials show nothing.
-
-    Each slice of a film is a different image, so several slices converge slowly: after three sweeps two slices may
-    predict worse than one plane, and after eight better by 1 to 20 %. A film thinner than three quarters of a depth of
-    focus gains by slices too, so half a depth of focus need not be worse than a whole.
-    """
-    trials = _half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes_for_several(tuned.preset))[0]
-    plane, *separated = (trials.settled(depths, 2, SETTLED_SWEEPS, SETTLED_SWEEPS) for depths in (NOTHING, LESS, FIRST))
-    gains = [Gain.over(plane.groups, item.groups) for item in separated]
-    gain, depths = max(zip(gains, (LESS, FIRST), strict=True), key=lambda item: item[0].share)
-    if not is_worth(gain):
-        return None, why
-    text = f"a depth of {depths * depth_A:.3g} Å already predicts held-out patterns better in longer trials"
-    return tuned, f"{text}, by {gain}"
-
-
-def _focus_A(tuned: Tuned) -> float:
-    return present_value(tuned.dataset, tuned.preset, Scanned.DEFOCUS)
-
-
-def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:
-    """Whether depth is seen from ``base``, and in words why.
-
-    One mode mistakes the blur of a source for depth, and so shows depth first: if it shows none, there is no depth, at
-    a quarter of the time. Depth that it shows and that no blur explains must persist with as many modes as the run
-    starts with. From a focus other than that of the single slice (``thin``), a whole depth of focus is required, in
-    trials to their end: one slice has converged further after one sweep, and half a depth of focus may not suffice.
-    """
-    depths = _required_depth(tuned.dataset) if base is tuned else FIRST
-    least, whole = (f"a depth of {number * depth_A:.3g} Å" for number in (depths, FIRST))
-    no_better = "would not predict held-out patterns better"
-    modes = tuned.preset.probe.probe_modes
-    halves = _half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
-    gains = [trials.gain(thin, depths, hurried=base is tuned) for trials in halves]
-    if not any(is_worth(gain) for gain in gains):
-        return False, f"{least} {no_better} (gain {gains[0]})"
-    half = max(range(len(gains)), key=lambda k: gains[k].share)
-    gain, trials = gains[half], halves[half]
-    more = trials.gain_of_more()
-    if modes != 1 and not (more.certain and more.share > CLEAR):
-        thin = _without_depth(tuned, context, depth_A, modes)
-        trials = _half_turn_trials(base, context, depth_A, GATE_PATTERNS, modes)[half]
-        gain = trials.gain(thin, depths, hurried=base is tuned)
-        if not is_worth(gain):
-            return False, f"{least} {no_better} (gain {gain})"
-        more = trials.gain_of_more()
-    if not more.certain:
-        return False, f"{whole} {no_better} than half of it (gain {more})"
-    thin = thin if base is tuned else _without_depth(base, context, depth_A, trials.modes)
-    half_gain = trials.gain_of_half(thin)
-    if half_gain.share <= 0:
-        return False, f"half of {whole} {no_better} (gain {half_gain}), although the whole depth does"
-    return True, f"{least} already predicts held-out patterns better, by {gain}"
-
-
-def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> DepthTrials:
-    """Trials to compare with: for two adjacent slices both half turns are the same."""
-    return _half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes)[0]
-
-
-def _required_depth(dataset: Dataset) -> float:
-    """Thickness, in depths of focus, that has to predict better than no depth."""
-    return LESS if dataset.calibration.origin("C10") in FOUND else FIRST
-
-
-def _with_map_defocus(tuned: Tuned) -> tuple[Tuned, ...]:
-    """Return a copy with the defocus of the maps, if short single-slice trials changed it.
-
-    In a thick crystal these prefer a plane nearer to the entrance, by up to a depth of focus, and depth is not visible
-    from there.
-    """
-    moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
-    if not moved or tuned.dataset.calibration.origin("C10") not in FOUND:
-        return ()
-    dataset, _ = varied(tuned.dataset, tuned.preset, Scanned.DEFOCUS, moved[0].start)
-    words = f"restarted from a defocus of {moved[0].start:.4g} Å, for a thick specimen"
-    return (replace(tuned, dataset=dataset, words=(*tuned.words, words)),)
-
-
 def _in_focus(tuned: Tuned) -> Tuned:
     """Return a copy with the defocus of the maps: that of the middle, within a fifth of a depth of focus or so.
 
     Single-slice scans move it towards the entrance, by half a depth of focus and more.
     """
-    return next(iter(_with_map_defocus(tuned)), tuned)
+    return next(iter(with_map_defocus(tuned)), tuned)
 
 
 def with_half_turn_by_depth(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -305,7 +200,7 @@ def with_half_turn_by_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     ):
         return tuned
     depths = sum(form.slice_thickness_A) / depth_A
-    halves = _half_turn_trials(tuned, context, depth_A, TRIAL_PATTERNS, tuned.preset.probe.probe_modes)
+    halves = half_turn_trials(tuned, context, depth_A, TRIAL_PATTERNS, tuned.preset.probe.probe_modes)
     losses = [trials.loss(depths, form.slices) for trials in halves]
     settled = _settling(tuned, context, depth_A, [(depths, form.slices)] * len(halves))
     return with_half_turn(tuned, losses, settled)[0]
@@ -322,26 +217,11 @@ def _settling(
     halves: list[DepthTrials] = []
 
     def settled(sweeps: int) -> list[HeldOutLoss]:
-        halves.extend(() if halves else _half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes))
+        halves.extend(() if halves else half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes))
         pairs = zip(halves, depths, strict=True)
         return [trials.settled(*depth, sweeps, SETTLED_SWEEPS) for trials, depth in pairs]
 
     return settled
-
-
-def _half_turn_trials(
-    tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto, *, freed: bool = False
-) -> list[DepthTrials]:
-    """Trials on the middle of a scan as it is, and also under the other half turn if that is open."""
-    part, preset = context.cache.central_part(tuned.dataset, patterns), tuned.preset
-    preset = preset.model_copy(update={"probe_modes": modes})
-    trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
-    if is_open(part, preset):
-        warm_start = None if context.warm_start is None else context.warm_start.half_turned()
-        turned = replace(context, start=start_half_turned(context.start), warm_start=warm_start)
-        under = "the other half turn, "
-        trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, under, freed=freed))
-    return trials
 
 
 def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: float) -> tuple[Dataset, Preset]:

@@ -7,7 +7,7 @@ Whole powers of 2 are tried first, in a fixed number of slices, and then half po
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,12 +15,12 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import WORTH
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, optics_moved_A
-from ptylive.engine.refine.tuning.parameter_search import of_trials, present_value, varied, vertex
+from ptylive.engine.refine.tuning.parameter_search import Tuned, of_trials, present_value, varied, vertex
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.kinds import Auto
@@ -48,6 +48,8 @@ FINE = 0.5
 FREED_OPTICS = ("C10",)
 """Optics that trials may refine with the object: defocus and thickness can compensate each other. Astigmatism does not,
 and after so few sweeps 1 to 3 Å of it were found where there is none."""
+GATE_PATTERNS = 512
+"""Number of patterns in comparisons of differences of a few per cent."""
 SWEEPS, FREED_SWEEPS = 3, 6
 """Number of sweeps in every trial, and in those that refine optics with the object: after three sweeps few electrons
 still prefer a thinner specimen."""
@@ -238,3 +240,18 @@ class DepthTrials:
         changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
         settings = freeing_optics(changed, settings, FREED_OPTICS) if self._freed else settings
         return Trial.of(changed, settings, self._context)
+
+
+def half_turn_trials(
+    tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto, *, freed: bool = False
+) -> list[DepthTrials]:
+    """Trials on the middle of a scan as it is, and also under the other half turn if that is open."""
+    part, preset = context.cache.central_part(tuned.dataset, patterns), tuned.preset
+    preset = preset.model_copy(update={"probe_modes": modes})
+    trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
+    if is_open(part, preset):
+        warm_start = None if context.warm_start is None else context.warm_start.half_turned()
+        turned = replace(context, start=start_half_turned(context.start), warm_start=warm_start)
+        under = "the other half turn, "
+        trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, under, freed=freed))
+    return trials

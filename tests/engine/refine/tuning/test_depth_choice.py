@@ -12,7 +12,8 @@ from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
-from ptylive.engine.refine.tuning.depth_choice import CLEAR, with_found_depth, with_given_depth
+from ptylive.engine.refine.tuning.depth.seen_depth import CLEAR
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin, Quantity
@@ -27,11 +28,11 @@ CPU = TrialContext(backend="cpu")
 
 @pytest.fixture(autouse=True)
 def no_trial_refines_it(monkeypatch, request):
-    """The thickness that trials of several come to is laid out, and none begins from columns, of which
-    test_depth_from_columns.py asks; but for whole decisions, which are slow."""
+    """No refined trials, columns (test_depth_from_columns.py) or many slices (test_seen_depth.py), except slow ones."""
     if not any(mark.name == "slow" for mark in getattr(request.function, "pytestmark", ())):  # not of its parameters
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_depth", lambda tuned, context, depth_A: None)
+        monkeypatch.setattr("ptylive.engine.refine.tuning.depth.seen_depth.DEEP_GAIN", 1.0)
         monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
 
 
@@ -182,9 +183,8 @@ def test_a_thickness_that_refined_trials_took_too_far_is_the_one_before(monkeypa
     found_to_be(monkeypatch, 2.0)
     monkeypatch.setattr(depth_choice, "compared", compared)
     monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: 1.5 * thickness_A)
-    form = found(scan_of_columns(points=16)).preset.object
-    assert asked == pytest.approx([3.0 * DEPTH_A, 2.0 * DEPTH_A])
-    assert (form.num_slices, form.total_thickness_A) == (6, pytest.approx(2.0 * DEPTH_A))
+    thickness_A = found(scan_of_columns(points=16)).preset.object.total_thickness_A
+    assert [*asked, thickness_A] == pytest.approx([3.0 * DEPTH_A, 2.0 * DEPTH_A, 2.0 * DEPTH_A])
 
 
 @pytest.mark.parametrize(("depths", "slices"), quick_first([(0.6, 1), (0.9, 3), (2.0, 6)], 2))

@@ -49,7 +49,7 @@ def asked(monkeypatch):
             assert not (seen and several_at_first), "depth was seen"
             return columns
 
-        monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
+        monkeypatch.setattr(depth_choice, "depth_seen", lambda tuned, *_: (tuned if seen else None, "depth shows"))
         monkeypatch.setattr(depth_choice, "_with_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
         monkeypatch.setattr(columns_of_depth, "columns_of_some_depth", of_some_depth)
@@ -121,7 +121,9 @@ def seen_from(scan, monkeypatch):
             half = int(less.dataset.positions_A[-1, 0] < 0)
             return COLUMNS if half == under else None
 
-        monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (replace(tuned, words=FROM_MAPS), "depth shows"))
+        monkeypatch.setattr(
+            depth_choice, "depth_seen", lambda tuned, *_: (replace(tuned, words=FROM_MAPS), "depth shows")
+        )
         monkeypatch.setattr(columns_of_depth, "columns_of_some_depth", of_some_depth)
         origin = Origin.ESTIMATED if is_open else Origin.GIVEN
         values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
