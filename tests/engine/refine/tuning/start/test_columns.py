@@ -167,7 +167,7 @@ def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
     assert all(number <= most for number, (*_, most) in zip(numbers[1:], columns.STAGES, strict=False))
     monkeypatch.setattr(columns, "STAGES", ((1, 2.0, 3), *columns.STAGES[1:]))
     followed.clear()
-    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, None)
+    assert columns._best(Tuned(crystal, SLICES), CONTEXT)[0] is None
     assert len(followed) == len(Image)
 
 
@@ -187,9 +187,8 @@ def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
     monkeypatch.setattr(columns, "_starts", lambda *_: [*others, late])
     assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (late, late.gain)
     assert [swept.count(sweeps) for sweeps in (1, 2, 4, 8)] == [5, 3, 2, 2]
-    for shares, lead in (((-0.5, -0.4, 0.0, 0.0), None), ((-0.5, -0.3, -0.1, 0.0), Gain(-0.1, 0.01))):
-        monkeypatch.setattr(columns, "_starts", lambda *_, shares=shares: [Foreseen(*shares)])
-        assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, lead)
+    monkeypatch.setattr(columns, "_starts", lambda *_: [Foreseen(-0.5, -0.3, share, 0.0) for share in (-0.2, -0.1)])
+    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, Gain(-0.1, 0.01))
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
@@ -263,22 +262,22 @@ def test_where_sooner_is_enough_few_sweeps_decide(judged):
         ((0.15, 0.3, 0.3), [1], 1),  # getting there sooner suffices
         ((0.08, 0.24, 0.3), [1, 2], 2),
         ((0.08, 0.07, 0.04), [1, 2, 3], None),
-        ((-0.1, 0.08, 0.24), [1, 2, 3], 3),
-        ((-0.1, 0.03, 0.24), [1, 2], None),  # ahead by chance
-        ((None, 0.24, 0.24), [1], None),
+        ((-0.09, 0.08, 0.24), [1, 2, 3], 3),
+        ((-0.09, 0.03, 0.24), [1, 2], None),  # ahead by chance
+        ((-0.11, 0.24, 0.24), [1], None),
     ],
-    ids=["at once", "through more", "nowhere far enough", "behind at first", "behind", "hopeless"],
+    ids=["at once", "through more", "nowhere far enough", "behind at first", "behind", "far behind"],
 )
-def test_columns_that_are_not_hopeless_are_looked_for_through_more(crystal, monkeypatch, few, looked, taken):
+def test_columns_that_are_not_far_behind_are_looked_for_through_more(crystal, monkeypatch, few, looked, taken):
     seen = []
     settled = columns.Settling(Gain(0.09, 0.01), Gain(0.08, 0.01))
 
     def best(tuned, context):
         seen.append(tuned.preset.object.slices)
         share = few[len(seen) - 1]
-        gain = None if share is None else Gain(share, 0.02)
+        gain = Gain(share, 0.02)
         known = SimpleNamespace(image=Image.DARK, defocused_A=0.0, gain=gain, settled=lambda _: settled)
-        return (None, None) if gain is None else (known, gain)
+        return (known, gain)
 
     monkeypatch.setattr(columns, "_best", best)
     monkeypatch.setattr(columns, "_is_open", lambda tuned: True)

@@ -83,7 +83,7 @@ def test_columns_are_tried_where_noise_does_not_explain_the_loss(simulated, monk
     looked = []
     monkeypatch.setattr(columns, "loss_over_noise", lambda *_: over_noise)
     monkeypatch.setattr(columns, "_starts", lambda *_: looked.append(1) or [])
-    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) == (None, None)
+    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) == (None, columns.NONE)
     assert bool(looked) == tried
 
 
@@ -98,7 +98,7 @@ def test_what_two_sweeps_explain_is_swept_no_further(simulated, monkeypatch, ove
 
     monkeypatch.setattr(Trial, "continued", continued)
     monkeypatch.setattr(columns, "loss_over_noise", lambda *_: next(told))
-    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) == (None, None)
+    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) == (None, columns.NONE)
     assert len(made) == looks and made[0] == columns.FIRST_LOOK
 
 
