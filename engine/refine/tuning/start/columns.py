@@ -118,15 +118,16 @@ def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) ->
     """Columns that the first successful candidate, in order of rising depth, starts from, also if only sooner.
 
     Through part of its depth, columns of a thick crystal lead an empty object, but not by far; through less, they may
-    still trail it a little. A second depth is therefore tried if they trail by less than ``WORTH``, and further ones
-    only if they lead. (Through a third of 204 Å of SrTiO3 they trail by 9 %, through 0.6 of it they lead by 8 %; sheets
-    and particles with many electrons trail by 100 % and more, with few by 15 %.)
+    still trail it a little. So a second depth is tried if they trail by less than ``WORTH`` and not beyond doubt, and
+    further ones only if they lead. (Through a third of 204 Å of SrTiO3 they trail by 9 ± 3 %, through 0.6 of it they
+    lead by 8 %; sheets and particles trail by 100 % and more, with few electrons by 15 ± 3 or 0.31 ± 0.03 %.)
     """
     for tried, candidate in enumerate(candidates):
         found, lead = _with_columns_found(candidate, context, sooner=True)
         if found.warm_start is not None:
             return found.warm_start
-        if not lead.certain and (tried > 0 or lead.share < -WORTH):
+        far_behind = lead.share < -WORTH or lead.opposite.exceeds(BEYOND_DOUBT)
+        if not lead.certain and (tried > 0 or far_behind):
             break
     return None
 

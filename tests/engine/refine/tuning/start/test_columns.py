@@ -262,11 +262,11 @@ def test_where_sooner_is_enough_few_sweeps_decide(judged):
         ((0.15, 0.3, 0.3), [1], 1),  # getting there sooner suffices
         ((0.08, 0.24, 0.3), [1, 2], 2),
         ((0.08, 0.07, 0.04), [1, 2, 3], None),
-        ((-0.09, 0.08, 0.24), [1, 2, 3], 3),
-        ((-0.09, 0.03, 0.24), [1, 2], None),  # ahead by chance
-        ((-0.11, 0.24, 0.24), [1], None),
+        ((-0.07, 0.08, 0.24), [1, 2, 3], 3),
+        ((-0.07, 0.03, 0.24), [1, 2], None),  # ahead by chance
+        ((-0.09, 0.24, 0.24), [1], None),  # behind beyond doubt
     ],
-    ids=["at once", "through more", "nowhere far enough", "behind at first", "behind", "far behind"],
+    ids=["at once", "through more", "nowhere far enough", "behind at first", "behind", "behind beyond doubt"],
 )
 def test_columns_that_are_not_far_behind_are_looked_for_through_more(crystal, monkeypatch, few, looked, taken):
     seen = []
@@ -288,6 +288,16 @@ def test_columns_that_are_not_far_behind_are_looked_for_through_more(crystal, mo
     found = columns_of_some_depth(candidates, CONTEXT)
     assert seen == looked
     assert (None if found is None else seen[-1]) == taken
+
+
+def test_columns_that_are_far_behind_are_looked_for_through_one_depth(crystal, monkeypatch):
+    uncertain = Gain(-0.11, 0.05)
+    tried = []
+    monkeypatch.setattr(
+        columns, "_with_columns_found", lambda tuned, *_, **__: tried.append(tuned) or (tuned, uncertain)
+    )
+    assert columns_of_some_depth([Tuned(crystal, SLICES)] * 3, CONTEXT) is None
+    assert len(tried) == 1
 
 
 def test_longer_trials_begin_with_neither_ahead(crystal):
