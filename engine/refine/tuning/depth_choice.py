@@ -34,7 +34,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     thickened,
 )
 from ptylive.engine.refine.tuning.depth.refined_thickness import AT_REST, settled_thickness_A, with_refined_thickness
-from ptylive.engine.refine.tuning.depth.seen_depth import depth_seen, focus_A, with_map_defocus
+from ptylive.engine.refine.tuning.depth.seen_depth import depth_in_many_slices, depth_seen, focus_A, with_map_defocus
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, with_half_turn
@@ -165,13 +165,18 @@ def _depth_base(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tu
     A crystal refined into a wrong minimum shows no depth, so where no depth is seen its columns are tried. Their
     thickness is then determined in any case: two slices a whole depth of focus apart need not be better than half as
     far, and whether several slices are better than one is tested at the end. The crystal may also show depth under the
-    wrong half turn, so columns are tried as well where the half turn is open.
+    wrong half turn, so columns are tried as well where the half turn is open. If there are none, many slices may show
+    the depth that two do not.
     """
     base, why = depth_seen(tuned, context, depth_A)
     if base is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
         return base, why
     columns = columns_of_depth(base or tuned, context, depth_A)
-    return (base, why) if columns is None else (columns, BY_COLUMNS)
+    if columns is not None:
+        return columns, BY_COLUMNS
+    if base is not None or tuned.atoms_at_random:
+        return base, why
+    return depth_in_many_slices(tuned, why, context, depth_A)
 
 
 def _because(thin: Tuned, why: str) -> Tuned:

@@ -51,9 +51,7 @@ def depth_seen(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
         shown, why = _shown(tuned, base, thin, context, depth_A)
         if shown:
             return base, why
-    if tuned.atoms_at_random:
-        return _shown_when_settled(tuned, why, context, depth_A)
-    return _shown_in_many_slices(tuned, why, context, depth_A)
+    return _shown_when_settled(tuned, why, context, depth_A) if tuned.atoms_at_random else (None, why)
 
 
 def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:
@@ -91,10 +89,10 @@ def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, 
     return True, f"{least} already predicts held-out patterns better, by {gain}"
 
 
-def _shown_in_many_slices(tuned: Tuned, why: str, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
-    """The same test for crystals so thick that two slices are too few for them.
+def depth_in_many_slices(tuned: Tuned, why: str, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
+    """Likewise for specimens so thick that two slices are too few for them; ``why``: what those two have shown.
 
-    Their gain has to be more than blur can explain, and to grow beyond one depth of focus.
+    The gain has to be more than blur can explain, and to grow beyond one depth of focus.
     """
     if DEEP * depth_A > THICKEST_A:
         return None, why

@@ -31,7 +31,7 @@ def asked(monkeypatch):
     """Starts used to determine the thickness: 60 angstrom in three slices at first, 90 from columns."""
     from_where = []
 
-    def install(*, columns=COLUMNS, turned=False, worth_it=True, seen=True, several_at_first=True):
+    def install(*, columns=COLUMNS, turned=False, worth_it=True, seen=True, several_at_first=True, in_many=None):
         def thickness(tuned, begun, why, context, depth_A):
             from_where.append(begun.warm_start)
             if begun.warm_start is None and several_at_first:
@@ -50,6 +50,7 @@ def asked(monkeypatch):
             return columns
 
         monkeypatch.setattr(depth_choice, "depth_seen", lambda tuned, *_: (tuned if seen else None, "depth shows"))
+        monkeypatch.setattr(depth_choice, "depth_in_many_slices", lambda tuned, why, *_: (in_many and tuned, why))
         monkeypatch.setattr(depth_choice, "_with_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
         monkeypatch.setattr(columns_of_depth, "columns_of_some_depth", of_some_depth)
@@ -105,6 +106,17 @@ def test_no_depth_and_no_columns_are_one_slice(scan, asked):
     assert asked(seen=False, columns=None) == []
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
     assert tuned.preset.object.num_slices == 1 and tuned.words == ("one slice: depth shows",)
+
+
+@pytest.mark.parametrize(
+    ("specimen", "columns", "slices", "begun"),
+    [({}, None, 3, [None]), ({}, COLUMNS, 3, [COLUMNS]), ({"atoms_at_random": True}, None, 1, [])],
+    ids=["without columns", "columns first", "films not"],
+)
+def test_without_columns_many_slices_may_show_depth(scan, asked, specimen, columns, slices, begun):
+    from_where = asked(seen=False, columns=columns, in_many=True)
+    assert with_found_depth(Tuned(scan, OPEN, **specimen), CPU).preset.object.num_slices == slices
+    assert from_where == begun
 
 
 @pytest.fixture
