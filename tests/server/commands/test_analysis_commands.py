@@ -244,6 +244,13 @@ def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
     with h5py.File(signal) as file:
         assert np.array_equal(file["Experiments/obf/data"], maps(running)["obf"])
         assert file["Experiments/obf/axis-0"].attrs["units"] == "Å"
+    assert running.call("export", map="obf", formats=["hspy"])["files"] == [str(signal)], "its own file is replaced"
+    for name, call in (("adf.png", {"command": "export", "map": "adf"}), ("report.html", {"command": "report"})):
+        taken = picture.with_name(picture.name.replace("adf.png", name))
+        taken.write_text("notes")
+        with pytest.raises(CommandError, match="exists, and nothing in it says that ptylive wrote it"):
+            running.call(**call)
+        assert taken.read_text() == "notes"
     beside = running.call("side_by_side")
     with Image.open(beside["path"]) as sheet:
         assert sheet.size[0] > 700, "pictures beside each other"
