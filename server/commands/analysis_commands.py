@@ -29,6 +29,7 @@ from ptylive.server.commands.reflections import found_reflections
 from ptylive.server.commands.runs import nominal_positions, read_run, run_curves
 from ptylive.server.commands.side_by_side import film_of, report_page, side_by_side
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.kept_jobs import is_kept
 from ptylive.server.refinement.refine_job import history_of
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.finisher import Finisher
@@ -172,8 +173,9 @@ class AnalysisCommands:
         nominal = nominal_positions(scan) if names else None
         files = self._finisher.files
         take_in_now(results, self._finisher.tell)
-        pictures = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
-        return {"runs": files.read(read_runs, results), "pictures": pictures}
+        shown = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
+        shown = [{**run, "resumable": is_kept(scan.recording, run["run"])} for run in shown]
+        return {"runs": files.read(read_runs, results), "pictures": shown}
 
     def command_analyse(self, run: str, other: str = "", line_A: Iterable[float] | None = None) -> dict[str, Any]:
         """Return the depth section of a refinement along a line, and its ring correlation with another of this scan."""
