@@ -214,9 +214,9 @@ def test_runs_are_compared(running: Server) -> None:
     assert (film["run"], film["pictures"], film["epoch"]) == ("run2", 3, 2), "the start, and after each epoch"
     with Image.open(film["path"]) as shown:
         assert (shown.format, shown.n_frames) == ("GIF", 3)
-    with pytest.raises(CommandError, match="no history of run1 was kept"):
+    with pytest.raises(CommandError, match="no history of run1 was stored"):
         running.call("film", run="run1")
-    with pytest.raises(CommandError, match="is no refinement"):
+    with pytest.raises(CommandError, match="is not a refinement"):
         running.call("film", run="../run1")
     (floats,) = running.call("export", map="object", formats=["tiff"])["files"]
     with Image.open(floats) as tiff:
