@@ -19,6 +19,9 @@ SUFFIXES = (".gif", ".mp4")
 LAST_S = 2.0
 """Additional time for which the last picture of a GIF, which repeats, is shown."""
 FFMPEG_PATIENCE_S = 600.0
+_AUTHOR = b"film by ptylive"
+_AUTHOR_BYTES = 2**16
+"""A film names its author in this many bytes at its beginning or end."""
 
 
 def check_film(path: Path) -> None:
@@ -47,13 +50,25 @@ def gif_bytes(pictures: Iterable[Rgb], frames_per_s: float = 5.0) -> bytes:
     return buffer.getvalue()
 
 
+def is_own_film(path: Path) -> bool:
+    """Whether a film was written by :func:`write_film` or is one of :func:`gif_bytes`. Raises OSError."""
+    with path.open("rb") as file:
+        beginning = file.read(_AUTHOR_BYTES)
+        file.seek(max(0, path.stat().st_size - _AUTHOR_BYTES))
+        end = file.read(_AUTHOR_BYTES)
+    if beginning.startswith(b"GIF89a"):
+        return b"\x21\xfe" + bytes([len(_AUTHOR)]) + _AUTHOR in beginning
+    return beginning[4:8] == b"ftyp" and (_AUTHOR in beginning or _AUTHOR in end)
+
+
 def _write_gif(pictures: Iterable[Rgb], target: Path | BytesIO, frames_per_s: float) -> None:
     images = [Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE) for picture in pictures]
     if not images:
         raise ValueError("a film needs a picture")
     times_ms = [round(1000 / frames_per_s)] * len(images)
     times_ms[-1] += round(1000 * LAST_S)
-    images[0].save(target, "GIF", save_all=True, append_images=images[1:], duration=times_ms, loop=0, disposal=1)
+    timing = {"duration": times_ms, "loop": 0, "disposal": 1}
+    images[0].save(target, "GIF", save_all=True, append_images=images[1:], comment=_AUTHOR, **timing)
 
 
 def _write_mp4(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None:
@@ -63,7 +78,8 @@ def _write_mp4(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None
         raise ValueError("a film needs a picture")
     rows, cols = frames[0].shape[:2]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{cols}x{rows}", "-r", f"{frames_per_s:g}", "-i", "-"]
-    command = ["ffmpeg", "-loglevel", "error", "-y", *raw, "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
+    author = ["-metadata", f"comment={_AUTHOR.decode()}"]
+    command = ["ffmpeg", "-loglevel", "error", "-y", *raw, "-pix_fmt", "yuv420p", *author, "-f", "mp4", str(path)]
     data = b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)
     try:
         completed = subprocess.run(command, input=data, capture_output=True, timeout=FFMPEG_PATIENCE_S, check=False)

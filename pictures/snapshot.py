@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,10 @@ LEAST_SIDE = 768
 MOST_SIDE = 8192
 """Upper bound of the side of a picture that is longer than its map because its pixels are not square."""
 Rgb = npt.NDArray[np.uint8]
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER_BYTES = len(_SIGNATURE) + 25
+"""Bytes of a PNG up to its second chunk: signature and header."""
+_AUTHOR = (b"tEXt", b"Software\0ptylive")
 _GLYPHS = {
     "0": "69999996", "1": "26222227", "2": "6911248f", "3": "69161196", "4": "1359f111", "5": "f88e1196",
     "6": "688e9996", "7": "f1122444", "8": "69969996", "9": "69997116", ".": "00000066", "n": "000e9999",
@@ -103,13 +108,21 @@ def _text_pixels(text: str, zoom: int) -> BoolArray:
 
 
 def png(picture: Rgb) -> bytes:
-    """An RGB picture as a PNG file."""
+    """An RGB picture as a PNG file that names ptylive as its author."""
     rows, cols = picture.shape[:2]
     lines = np.zeros((rows, 1 + 3 * cols), dtype=np.uint8)
     lines[:, 1:] = np.ascontiguousarray(picture).reshape(rows, -1)
     header = struct.pack(">IIBBBBB", cols, rows, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 6)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in parts)
+    parts = ((b"IHDR", header), _AUTHOR, (b"IDAT", zlib.compress(lines.tobytes(), 6)), (b"IEND", b""))
+    return _SIGNATURE + b"".join(_chunk(kind, body) for kind, body in parts)
+
+
+def is_own_png(path: Path) -> bool:
+    """Whether :func:`png` made the picture in a file. Raises OSError."""
+    author = _chunk(*_AUTHOR)
+    with path.open("rb") as file:
+        beginning = file.read(_HEADER_BYTES + len(author))
+    return beginning.startswith(_SIGNATURE) and beginning.endswith(author)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -93,7 +93,7 @@ def frame_hashes(path: Path) -> list[str]:
         return [hashlib.sha256(pattern.tobytes()).hexdigest() for row in file["data"] for pattern in row]
 
 
-def ptylive(*arguments: object, timeout_s: float = 250.0) -> subprocess.CompletedProcess:
+def ptylive(*arguments: object, timeout_s: float = 550.0) -> subprocess.CompletedProcess:
     """Run the program to its end."""
     command = [PTYLIVE, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 OTHER_NAME = "choose another name"
 NOT_HDF5 = (".csv", ".gif", ".html", ".jpeg", ".jpg", ".mp4", ".pdf", ".png", ".svg", ".toml", ".txt")
 """File name endings that mean something else to people and programs, in addition to those of other scan formats."""
+REPORT, FILM = "report", "film"
+OTHER_FOLDER = "choose another folder"
+RENAME = "rename it"
+"""The remedy if the output's name is not the user's choice."""
 READ_PATIENCE_S = 3.0
 """Seconds that a reader of a file waits for its writers."""
 
@@ -148,15 +152,57 @@ def check_recording(path: Path, source: FileSource) -> None:
         raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
 
 
+def check_own_file(path: Path, kind: str, inputs: Iterable[Path] = (), other: str = OTHER_NAME) -> None:
+    """As :func:`check_output_file`; an existing file is only replaced if it says that ptylive wrote it.
+
+    kind: `report`, `film`, or a format of :mod:`ptylive.engine.exports.own_files`; other: the remedy.
+    Raises InputFileError.
+    """
+    check_output_file(path, inputs)
+    if not path.exists():
+        return
+    with _replaceable(path, other):
+        own = _wrote(path, kind)
+    if not own:
+        problem = f"{path} exists, and nothing in it says that ptylive wrote it"
+        raise InputFileError(problem, f"{other}, or remove it first")
+
+
+def write_own(path: Path, kind: str, content: bytes) -> Path:
+    """Write a file next to a recording, whose name follows from the recording's, if :func:`check_own_file` permits it.
+
+    Raises InputFileError, CommandError.
+    """
+    from ptylive.application.export import written
+
+    check_own_file(path, kind, other=RENAME)
+    return written(path, content)
+
+
+def _wrote(path: Path, kind: str) -> bool:
+    """Whether ptylive wrote a file of this kind. Raises InputFileError."""
+    from ptylive.application.report.page import is_own_page
+    from ptylive.engine.exports import own_files
+    from ptylive.pictures.film import is_own_film
+    from ptylive.streamer.vetting.door import vet_results
+
+    if kind in own_files.HDF5:
+        vet_results(path)
+    try:
+        if kind == REPORT:
+            return is_own_page(path)
+        return is_own_film(path) if kind == FILM else own_files.is_own(path, kind)
+    except OSError as error:
+        raise InputFileError(f"{path.name} cannot be read: {error.strerror or error}") from None
+
+
 @contextmanager
-def _replaceable(path: Path) -> Iterator[None]:
-    """Raise errors of opening a file as what they mean for its replacement."""
+def _replaceable(path: Path, other: str = OTHER_NAME) -> Iterator[None]:
+    """Raise errors of opening a file as what they mean for its replacement; other: the remedy."""
     try:
         yield
     except InputFileError as error:
-        raise InputFileError(
-            f"{path} exists and is not replaced: {error}", f"{OTHER_NAME}, or remove it first"
-        ) from None
+        raise InputFileError(f"{path} exists and is not replaced: {error}", f"{other}, or remove it first") from None
 
 
 def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], object]) -> None:

@@ -33,6 +33,12 @@ def write_hspy(path: Path, maps: Sequence[LiveMap]) -> None:
             _write_signal(signals.create_group(live_map.name), live_map)
 
 
+def is_own(file: Any) -> bool:
+    """Whether an open HDF5 file was made by :func:`write_hspy`."""
+    names = list(file.get("Experiments", ()))
+    return bool(names) and all(f"Experiments/{name}/original_metadata/ptylive" in file for name in names)
+
+
 def _write_signal(group: Any, live_map: LiveMap) -> None:
     # no @package: HyperSpy imports it, and warns if it cannot
     group.create_dataset("data", data=np.asarray(live_map.data, dtype=np.float32), compression="gzip", shuffle=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ PLANCK_TIMES_LIGHT_EV_A = 12398.419843320026
 DETECTOR_DISTANCE_M = 1.0
 """Nominal value, meaningless without lenses; pixel sizes follow from the object's."""
 M_PER_A = 1e-10
+_COMMENTS = "electrons; photon_energy_eV is that of a photon of their wavelength"
 
 
 def write_ptychodus(run: StoredRun, folder: Path) -> Iterator[Path]:
@@ -35,7 +37,7 @@ def write_ptychodus(run: StoredRun, folder: Path) -> Iterator[Path]:
     with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         file.attrs.update(
             name=run.name,
-            comments="electrons; photon_energy_eV is that of a photon of their wavelength",
+            comments=_COMMENTS,
             detector_object_distance_m=DETECTOR_DISTANCE_M,
             photon_energy_eV=PLANCK_TIMES_LIGHT_EV_A / run.wavelength_A,
             probe_photon_count=float((np.abs(run.probe[0]) ** 2).sum()),
@@ -51,3 +53,8 @@ def write_ptychodus(run: StoredRun, folder: Path) -> Iterator[Path]:
         file["object_layer_spacing_m"] = np.diff(run.depths_A()) * M_PER_A
         file["loss_epochs"], file["loss_values"] = np.arange(len(run.loss)), run.loss
     yield path
+
+
+def is_own(file: Any) -> bool:
+    """Whether an open HDF5 file was made by :func:`write_ptychodus`."""
+    return bool(file.attrs.get("comments") == _COMMENTS)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.new_hdf5 import for_hdf5
+
+_VERSION = "written by ptylive"
 
 
 def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:
@@ -40,6 +43,11 @@ def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:
         model["omode_occu"] = np.full(len(run.object), 1 / len(run.object), np.float32)
         model["probe_int_sum"] = np.float32((np.abs(probe) ** 2).sum())
         model["simu_Npix"] = run.window
-        file["ptyrad_version"], file["niter"] = "written by ptylive", len(run.loss)
+        file["ptyrad_version"], file["niter"] = _VERSION, len(run.loss)
         file["loss_iters"] = np.stack([np.arange(1, len(run.loss) + 1), run.loss], axis=1)
     yield path
+
+
+def is_own(file: Any) -> bool:
+    """Whether an open HDF5 file was made by :func:`write_ptyrad`."""
+    return "ptyrad_version" in file and file["ptyrad_version"][()] == _VERSION.encode()

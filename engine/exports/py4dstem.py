@@ -49,7 +49,7 @@ def write_py4dstem(run: StoredRun, folder: Path) -> Iterator[Path]:
             version_major=1,
             version_minor=0,
             UUID=str(uuid.uuid4()),
-            authoring_program="ptylive",
+            authoring_program=ROOT,
             authoring_user="",
         )
         root = file.create_group(ROOT)
@@ -61,6 +61,11 @@ def write_py4dstem(run: StoredRun, folder: Path) -> Iterator[Path]:
         _array(root, "probe", run.probe[0], (modes, Dim("row", across, "A"), Dim("col", across, "A")), "")
         _array(root, "positions", run.positions_A, (point, Dim("axis", np.arange(2), "")), "A")
     yield path
+
+
+def is_own(file: Any) -> bool:
+    """Whether an open HDF5 file was made by :func:`write_py4dstem`."""
+    return bool(file.attrs.get("authoring_program") == ROOT)
 
 
 def _array(root: Any, name: str, data: Array, dims: tuple[Dim, ...], units: str) -> None:

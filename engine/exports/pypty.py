@@ -20,6 +20,8 @@ from ptylive.schema.files.npy import write_npy
 from ptylive.schema.model import Array, ComplexArray
 
 PARAMETERS = "params.json"
+_NAMES = ("acc_voltage", "pixel_size_x_A", "pixel_size_y_A", "num_slices", "slice_distances", "PLRotation_deg")
+_MOST_BYTES = 2**20
 _UNITS = {
     "acc_voltage": "kV",
     "pixel_size_x_A": "angstrom",
@@ -43,7 +45,7 @@ def pypty_probe(run: StoredRun) -> ComplexArray:
 
 def pypty_files(run: StoredRun) -> list[str]:
     """Names of the files that :func:`write_pypty` writes."""
-    return [*(f"{name}.npy" for name in _arrays(run)), PARAMETERS]
+    return [PARAMETERS, *(f"{name}.npy" for name in _arrays(run))]
 
 
 def _arrays(run: StoredRun) -> dict[str, Array]:
@@ -58,13 +60,27 @@ def _arrays(run: StoredRun) -> dict[str, Array]:
 
 
 def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """Write co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots), ct (rad), and params.json."""
-    for name, array in _arrays(run).items():
-        yield write_npy(folder / f"{name}.npy", array)
+    """Write params.json, co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots) and ct (rad).
+
+    params.json comes first: the arrays are recognised by it (:func:`is_own_parameters`), after an interruption too.
+    """
     parameters = folder / PARAMETERS
     with replacing(parameters) as temporary:
         temporary.write_text(json.dumps(_parameters(run), indent=2), encoding="utf-8")
     yield parameters
+    for name, array in _arrays(run).items():
+        yield write_npy(folder / f"{name}.npy", array)
+
+
+def is_own_parameters(path: Path) -> bool:
+    """Whether :func:`write_pypty` made a params.json: PyPty's own have many more settings. Raises OSError."""
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        return False
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(stored, dict) and list(stored) == list(_NAMES)
 
 
 def write_nxs(run: StoredRun, folder: Path) -> Iterator[Path]:
@@ -98,6 +114,11 @@ def write_nxs(run: StoredRun, folder: Path) -> Iterator[Path]:
             if value is not None and name in _UNITS:
                 parameters[name].attrs["units"] = _UNITS[name]
     yield path
+
+
+def is_own_nxs(file: Any) -> bool:
+    """Whether an open HDF5 file was made by :func:`write_nxs`."""
+    return file.attrs.get("creator") == "ptylive" and "entry/reconstruction/reconstruction_parameters" in file
 
 
 def _write_object(entry: Any, run: StoredRun) -> None:
@@ -146,11 +167,12 @@ def _axes(group: Any, names: tuple[str, ...], shape: tuple[int, ...], steps: tup
 def _parameters(run: StoredRun) -> dict[str, Any]:
     """Settings of the run as in a PyPty preset."""
     energy = run.calibration.get("energy_eV")
-    return {
-        "acc_voltage": None if energy is None else float(energy) / 1e3,
-        "pixel_size_x_A": run.pixel_A,
-        "pixel_size_y_A": run.pixel_A,
-        "num_slices": run.slices,
-        "slice_distances": list(run.slice_thickness_A[: max(run.slices - 1, 1)]),
-        "PLRotation_deg": -run.calibration.rotation_deg + 0.0,
-    }
+    values = (
+        None if energy is None else float(energy) / 1e3,
+        run.pixel_A,
+        run.pixel_A,
+        run.slices,
+        list(run.slice_thickness_A[: max(run.slices - 1, 1)]),
+        -run.calibration.rotation_deg + 0.0,
+    )
+    return dict(zip(_NAMES, values, strict=True))

@@ -13,6 +13,10 @@ from ptylive.schema.model import Array
 
 _SHORT, _LONG, _RATIONAL, _ASCII = 3, 4, 5, 2
 _MOST = 2**32 - 1
+_SOFTWARE = 305
+_AUTHOR = b"ptylive\0"
+_MOST_ENTRIES = 32
+"""Our tables have fewer."""
 
 
 def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) -> None:
@@ -38,12 +42,30 @@ def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) 
             entries.append((tag, _RATIONAL, 1, offset + len(extra)))
             extra += struct.pack("<II", *_rational(10.0 / step_A))
         entries.append((296, _SHORT, 1, 1))  # ImageJ reads the unit from the description
+    entries.append((_SOFTWARE, _ASCII, len(_AUTHOR), offset + len(extra)))
+    extra += _AUTHOR
     entries.append((339, _SHORT, 1, 3))  # IEEE floating point
     table = struct.pack("<H", len(entries)) + b"".join(_entry(*entry) for entry in entries) + struct.pack("<I", 0)
     with replacing(path) as temporary:
         temporary.write_bytes(
             struct.pack("<2sHI", b"II", 42, offset + len(extra)) + pixels.tobytes() + bytes(extra) + table
         )
+
+
+def is_own_tiff(path: Path) -> bool:
+    """Whether :func:`write_tiff` wrote a file. Raises OSError."""
+    with path.open("rb") as file:
+        header = file.read(8)
+        if len(header) < 8 or header[:4] != struct.pack("<2sH", b"II", 42):
+            return False
+        file.seek(struct.unpack("<I", header[4:])[0])
+        table = file.read(2 + 12 * _MOST_ENTRIES)
+        for place in range(2, len(table) - 11, 12):
+            tag, kind, count, value = struct.unpack("<HHII", table[place : place + 12])
+            if tag == _SOFTWARE:
+                file.seek(value)
+                return (kind, count) == (_ASCII, len(_AUTHOR)) and file.read(count) == _AUTHOR
+    return False
 
 
 def _rational(value: float) -> tuple[int, int]:

@@ -307,8 +307,14 @@ class ImagingConditions:
 
     @property
     def _aperture(self) -> tuple[np.float32, np.float32, Array]:
-        radius, edge = np.float32(self.probe.semiangle_invA), np.float32(self.probe.edge_invA)
-        return radius, edge, self.probe.chi_polynomial.astype(np.float32)
+        """Radius, width of the edge, and phase of the aperture, which is reduced to what the loops can compute."""
+        from ptylive.engine.backend.imaging.filters_numba import LARGEST_RAD
+
+        radius, edge, chi = self.probe.semiangle_invA, self.probe.edge_invA, self.probe.chi_polynomial
+        powers = (radius + edge) ** np.add.outer(np.arange(len(chi)), np.arange(len(chi)))
+        largest_rad = float((np.abs(chi) * powers).sum())
+        chi = chi * min(1.0, LARGEST_RAD / max(largest_rad, 1.0))
+        return np.float32(radius), np.float32(edge), chi.astype(np.float32)
 
 
 def aperture_mrad(calibration: Calibration) -> float:

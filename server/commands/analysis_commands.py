@@ -14,8 +14,9 @@ import numpy as np
 import psutil
 
 from ptylive.application.detector_texts import equip, read_detectors, text_of, written_detectors
-from ptylive.application.export import Export, export_stem, named, written
+from ptylive.application.export import MAP_FORMATS, Export, export_stem, named
 from ptylive.application.extensions import Preset
+from ptylive.application.outputs import FILM, RENAME, REPORT, check_own_file, write_own
 from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
@@ -28,6 +29,7 @@ from ptylive.server.commands.reflections import found_reflections
 from ptylive.server.commands.runs import nominal_positions, read_run, run_curves
 from ptylive.server.commands.side_by_side import film_of, report_page, side_by_side
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.kept_jobs import is_kept
 from ptylive.server.refinement.refine_job import history_of
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.finisher import Finisher
@@ -171,8 +173,9 @@ class AnalysisCommands:
         nominal = nominal_positions(scan) if names else None
         files = self._finisher.files
         take_in_now(results, self._finisher.tell)
-        pictures = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
-        return {"runs": files.read(read_runs, results), "pictures": pictures}
+        shown = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
+        shown = [{**run, "resumable": is_kept(scan.recording, run["run"])} for run in shown]
+        return {"runs": files.read(read_runs, results), "pictures": shown}
 
     def command_analyse(self, run: str, other: str = "", line_A: Iterable[float] | None = None) -> dict[str, Any]:
         """Return the depth section of a refinement along a line, and its ring correlation with another of this scan."""
@@ -264,7 +267,10 @@ class AnalysisCommands:
         )
         picture = Export(live_map, visited, colour_map, _span(limits))
         name = f"{self._refinements.current.run}_{map}" if refined(map) else map
-        files = picture.write(self._export_stem(scan, name), formats)
+        stem = self._export_stem(scan, name)
+        for kind in (kind for kind in formats if kind in MAP_FORMATS):
+            check_own_file(named(stem, kind), kind, other=RENAME)
+        files = picture.write(stem, formats)
         return {"files": [str(path) for path in files], "path": str(files[0]) if files else ""}
 
     def _export_stem(self, scan: ScanSession, name: str) -> Path:
@@ -298,7 +304,7 @@ class AnalysisCommands:
             ) from None
         found = self._finisher.files.read(film_of, last, LARGE)
         path = folder.with_suffix(".gif")
-        written(path, found.pop("gif").tobytes())
+        write_own(path, FILM, found.pop("gif").tobytes())
         return {**found, "run": run, "files": [str(path)], "path": str(path)}
 
     def _drawn(self, draw: Callable[[Path], dict[str, Any]], name: str, kind: str) -> dict[str, Any]:
@@ -310,7 +316,7 @@ class AnalysisCommands:
         take_in_now(results, self._finisher.tell)
         found = self._finisher.files.read(draw, results, LARGE)
         path = named(self._export_stem(scan, name), kind)
-        written(path, found.pop(kind).tobytes())
+        write_own(path, REPORT if kind == "html" else kind, found.pop(kind).tobytes())
         return {**found, "files": [str(path)], "path": str(path)}
 
 

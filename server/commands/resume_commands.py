@@ -53,7 +53,7 @@ class ResumeCommands:
             job = replace(job, place=self._placement.checked(place, together=bool(job.beside)))
         if epochs:
             job = replace(job, preset=_with_more(job.preset, epochs, kept.epochs))
-        self._refinements.start(replace(job, resume=True), uid)
+        self._refinements.start(replace(job, resume=True), uid, kept.epochs)
         return {"run": job.run}
 
     def shown(self, scan: ScanSession | None) -> None:
@@ -71,7 +71,7 @@ class ResumeCommands:
         last, uid, scan = self._refinements.last_job, self._refinements.last_uid, self._current()
         offered = self._refinements.current
         if last is not None and (not run or (scan is not None and (last.run, uid) == (run, scan.uid))):
-            return Kept(last, self._refinements.current.epoch or None), uid
+            return Kept(last, self._refinements.last_epochs), uid
         if scan is not None and not run and offered.uid == scan.uid:
             run = offered.run
         if scan is not None and (kept := self._kept(scan, run)) is not None:

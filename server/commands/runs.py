@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
             "phases": [as_text(v) for v in group["loss"].attrs.get("phase", ())],
             "preset": json.loads(as_text(group.attrs.get("preset", "{}"))),
             "state": as_text(group.attrs.get("state", "")),
+            "falling": is_falling(group.attrs),
             "positions": _positions(
                 nominal_A, np.asarray(group["positions_A"][()], dtype=float), group["object"].attrs["origin_A"]
             ),
@@ -65,6 +66,11 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
             "object_amplitude": absorbs,
             **_by_slices(phase, None if amplitude is None else np.abs(transmission), sampling),
         }
+
+
+def is_falling(attributes: Mapping[str, Any]) -> bool:
+    """Return whether the loss of a stored run still fell at its end; one that rises has not converged either."""
+    return not attributes.get("converged", True) and float(attributes.get("fall_per_epoch", 0.0)) > 0
 
 
 def _by_slices(phase: DoubleArray, amplitude: DoubleArray | None, sampling: list[float]) -> dict[str, Any]:

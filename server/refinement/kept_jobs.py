@@ -91,6 +91,16 @@ def keeping(job: RefineJob, tell: Callable[[str], None]) -> Iterator[None]:
         lock.__exit__(None, None, None)
 
 
+def is_kept(recording: Path | None, run: str) -> bool:
+    """Return whether a run of a recording left a job and a checkpoint."""
+    from ptylive.engine.refine.run.checkpoint import exists
+
+    if recording is None:
+        return False
+    checkpoint = recording.with_name(f"{recording.stem}_{run}.checkpoint")
+    return exists(checkpoint) and path_of(checkpoint).is_file()
+
+
 def find(recording: Path, run: str = "") -> Kept | None:
     """Return the job of a run of a recording, or of its run that was begun last; None without a job or its checkpoint.
 

@@ -112,6 +112,8 @@ class Refinements:
         self.last_job: RefineJob | None = None
         self.last_uid = ""
         """Uid of the scan of the last job."""
+        self.last_epochs: int | None = None
+        """How many epochs the last job has done; None: unknown."""
         self._compiling: dict[tuple[int, int] | None, subprocess.Popen[bytes]] = {}
         """Compiling processes by detector shape; each compiles all variants of the kernel, whichever comes first."""
         self._scan_runs = False
@@ -157,8 +159,8 @@ class Refinements:
             self.current = RunState(state="queued", run=run, uid=uid, series=series, message=WAITS)
         self._publish(pictures=False)
 
-    def start(self, job: RefineJob, uid: str) -> None:
-        """Start a process for a job. Raises CommandError when another refinement is busy."""
+    def start(self, job: RefineJob, uid: str, done: int | None = None) -> None:
+        """Start a process for a job; ``done``: epochs of its checkpoint. Raises CommandError if another one is busy."""
         with self._lock:
             announced = self.current.state == "queued" and self._running is None
             if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
@@ -166,7 +168,7 @@ class Refinements:
             self._end_compiling()
             self._running = running = self._launch(job)
             self.current = RunState("queued", job.run, uid, job.series, message="starting")
-            self.last_job, self.last_uid = job, uid
+            self.last_job, self.last_uid, self.last_epochs = job, uid, done
             if self._scan_runs:
                 running.step_back()
             self._thread = threading.Thread(target=self._watch, args=(running, job), name="refine", daemon=True)
@@ -272,7 +274,8 @@ class Refinements:
         with self._lock:
             self._running = None
             self._conclude(ended, ending)
-            kept = Kept(self.last_job or job, self.current.epoch or None)
+            self.last_epochs = max(self.current.epoch, self.last_epochs or 0) or None
+            kept = Kept(self.last_job or job, self.last_epochs)
         if ended.get("problem"):
             self._publisher.log("error", f"refinement {job.run}: {ended['problem']}")
         return kept

@@ -11,6 +11,7 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
+from ptylive.streamer.foreign.axes_order import ReorderedFrames
 from ptylive.streamer.storage.file_frames import FileFrames
 from ptylive.streamer.storage.scan_file import StoredFrames
 
@@ -23,13 +24,16 @@ def stored_frames(path: Path) -> StoredFrames:
 
 
 def unmapped(path: Path, array: Any) -> StoredFrames:
-    """Return the frames of a mapped array as they are read from its file; in another order than C's, the array itself,
-    whose patterns are spread over the file. Raises InputFileError.
+    """Return the frames of a mapped array as they are read from its file; in Fortran's order, patterns are spread over
+    the file. Raises InputFileError.
     """
-    if not array.flags.c_contiguous or array.dtype.hasobject:
+    if array.dtype.hasobject:
         return array  # type: ignore[no-any-return]
     try:
-        return FileFrames(path, array.dtype, array.offset, array.shape)
+        if array.flags.c_contiguous:
+            return FileFrames(path, array.dtype, array.offset, array.shape)
+        frames = FileFrames(path, array.dtype, array.offset, array.shape[::-1])
+        return ReorderedFrames(frames, tuple(reversed(range(array.ndim))))
     except OSError as error:
         raise InputFileError(f"{path}: {error.strerror}", "check its permissions") from None
 

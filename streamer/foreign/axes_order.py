@@ -10,7 +10,7 @@ import numpy as np
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.units import angle_mrad, frequency_invA, length_A
 
-Order = tuple[int, int, int, int]
+Order = tuple[int, ...]
 IN_ORDER, ROWS_FIRST, REVERSED, SWAPPED = (0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 0), (1, 0, 3, 2)
 """Axes of (Ry, Rx, Qy, Qx), (Qy, Qx, Ry, Rx), (Qx, Qy, Rx, Ry) and (Rx, Ry, Qx, Qy) in the order of the first."""
 _NAMES = ("Ry", "Rx", "Qy", "Qx")
@@ -41,7 +41,7 @@ def reordered(order: Order) -> str:
 
 
 class ReorderedFrames:
-    """Frames (Ry, Rx, Qy, Qx) of an array of four axes in another order, which is read piece by piece.
+    """Frames (Ry, Rx, Qy, Qx), or (N, Qy, Qx), of an array with its axes in another order, read piece by piece.
 
     ``order``: position of each of the axes in the array. A pattern is then spread over the whole file: read in long
     runs, as ``ptylive convert`` does, it costs one pass for each run.
@@ -53,7 +53,7 @@ class ReorderedFrames:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(Ry, Rx, Qy, Qx)."""
+        """(Ry, Rx, Qy, Qx), or (N, Qy, Qx)."""
         return tuple(int(self._array.shape[axis]) for axis in self._order)
 
     @property
@@ -64,7 +64,7 @@ class ReorderedFrames:
 
     def __getitem__(self, selection: Any) -> Array:
         chosen = selection if isinstance(selection, tuple) else (selection,)
-        wanted = [slice(None)] * 4
+        wanted = [slice(None)] * len(self._order)
         single = []
         for axis, index in enumerate(chosen):
             if not isinstance(index, slice):

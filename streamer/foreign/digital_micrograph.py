@@ -48,7 +48,7 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
     if array.ndim == 4:
         last, notes = _order(found, scales)
         if last:
-            frames, scales = ReorderedFrames(array, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
+            frames, scales = ReorderedFrames(frames, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
     metadata, notes = detector_metadata(scales[-2:]), (*notes, *unequal_pixels(scales[-2:]))
     if array.ndim == 4:
         metadata |= scan_metadata(scales[:2])

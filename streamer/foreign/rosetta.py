@@ -34,6 +34,7 @@ from ptylive.streamer.foreign.units import (
     time_us,
     unequal_pixels,
 )
+from ptylive.streamer.storage.file_frames import FileFrames
 from ptylive.streamer.storage.hdf5 import attributes
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -123,8 +124,8 @@ def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
     try:
         pixels = properties["merlin_size"][0] * properties["merlin_size"][1] * np.dtype(properties["dtype"]).itemsize
         frame, size = properties["head_size"] + pixels, path.stat().st_size
-        heads = np.memmap(path, np.uint8, "r", shape=(number, frame))[:, 4:10]  # behind "MQ1,"
-        numbers = np.ascontiguousarray(heads).view("S6").ravel().astype(np.int64)
+        heads = FileFrames(path, np.dtype(np.uint8), 0, (number, frame))[:, 4:10]  # behind "MQ1,"
+        numbers = heads.view("S6").ravel().astype(np.int64)
     except (KeyError, TypeError, ValueError, OSError):  # of another version: nothing is known
         return []
     notes = ["the file ends within a frame; this frame is left out"] if size % frame else []

@@ -18,7 +18,7 @@ from ptylive.schema.model import Array
 
 
 class FileFrames:
-    """An array (…, Qy, Qx) in C order, of which consecutive patterns are read when they are accessed."""
+    """An array (…, Qy, Qx) in C order, of which only the selected parts are read, when they are accessed."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any], start: int, shape: tuple[int, ...]) -> None:
         """``start``: position of the array in the file, in bytes. Raises OSError."""
@@ -29,26 +29,36 @@ class FileFrames:
 
     def __getitem__(self, selection: Any) -> Array:
         chosen = selection if isinstance(selection, tuple) else (selection,)
-        first = 0
-        for axis, index in enumerate(chosen):
-            inside = math.prod(self.shape[axis + 1 :])
-            if not isinstance(index, slice):
-                first += range(self.shape[axis])[index] * inside
-                continue
-            places = range(*index.indices(self.shape[axis]))
-            if places.step == 1 and axis == len(chosen) - 1:
-                return self._read(first + places.start * inside, (len(places), *self.shape[axis + 1 :]))
-            parts = [self[(*chosen[:axis], place, *chosen[axis + 1 :])] for place in places]
-            return np.stack(parts, dtype=self.dtype) if parts else np.empty((0, *self.shape[axis + 1 :]), self.dtype)
-        return self._read(first, self.shape[len(chosen) :])
+        places = [_places(index, length) for index, length in zip(chosen, self.shape, strict=False)]
+        places += [range(length) for length in self.shape[len(chosen) :]]
+        out = np.empty([len(along) for along in places], self.dtype)
+        if out.size:
+            self._read(places, out.reshape(-1).view(np.uint8).data)
+        return out.squeeze(axis=tuple(axis for axis, index in enumerate(chosen) if not isinstance(index, slice)))
 
-    def _read(self, first: int, shape: tuple[int, ...]) -> Array:
-        out = np.empty(shape, self.dtype)
-        left = out.reshape(-1).view(np.uint8).data
-        place = self._start + first * self.dtype.itemsize
-        while left:
-            count = os.preadv(self._handle, [left], place)
-            if count == 0:
-                raise OSError("the file has become shorter since it was opened")
-            left, place = left[count:], place + count
-        return out
+    def _read(self, places: list[range], out: memoryview) -> None:
+        """Read the numbers at these places along each axis into memory of their size, run by run. Raises OSError."""
+        axis, run = len(places) - 1, 1  # numbers that follow one another in the file
+        while axis > 0 and places[axis] == range(self.shape[axis]):
+            run *= self.shape[axis]
+            axis -= 1
+        firsts = np.asarray(places[axis].start if places[axis].step == 1 else places[axis]) * run
+        run *= len(places[axis]) if places[axis].step == 1 else 1
+        for outer in range(axis - 1, -1, -1):
+            firsts = np.add.outer(np.asarray(places[outer]) * math.prod(self.shape[outer + 1 :]), firsts)
+        size = run * self.dtype.itemsize
+        for number, start in enumerate((self._start + firsts.ravel() * self.dtype.itemsize).tolist()):
+            left = out[number * size : (number + 1) * size]
+            while left:
+                count = os.preadv(self._handle, [left], start)
+                if count == 0:
+                    raise OSError("the file has become shorter since it was opened")
+                left, start = left[count:], start + count  # noqa: PLW2901  (the rest of this run)
+
+
+def _places(index: Any, length: int) -> range:
+    """Return the places along an axis that an index selects. Raises IndexError."""
+    if isinstance(index, slice):
+        return range(*index.indices(length))
+    place = range(length)[index]
+    return range(place, place + 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ptylive.pictures.film import check_film, write_film
+from ptylive.pictures.film import check_film, is_own_film, write_film
 from ptylive.schema import InputFileError, PtyliveError
 
 
@@ -77,3 +77,14 @@ def test_films_that_cannot_be_made_are_refused(tmp_path, monkeypatch):
         with pytest.raises(InputFileError) as error:
             check_film(tmp_path / name)
         assert subprocess.list2cmdline([words.replace("\\", "")]).strip('"') in error.value.line()
+
+
+def test_films_say_who_wrote_them(tmp_path, program):
+    program('for last; do :; done\nprintf "0000ftypisom%90000s" > "$last"\necho "$@" >> "$last"')
+    for name in ("a.gif", "a.mp4"):
+        write_film(iter(greys(4)), tmp_path / name)
+        assert is_own_film(tmp_path / name)
+        Image.fromarray(greys(2)[1]).save(tmp_path / "other.gif", comment=b"mine")
+    (tmp_path / "other.mp4").write_bytes(b"0000ftypisom" + bytes(9))
+    (tmp_path / "other.txt").write_text("film by ptylive")
+    assert not any(is_own_film(path) for path in tmp_path.glob("other.*"))

@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_tools import connected, digest, digests_of_file, make_frames, make_header, messages_of, running, send
+from stream_tools import (
+    PATIENCE_S,
+    connected,
+    digest,
+    digests_of_file,
+    make_frames,
+    make_header,
+    messages_of,
+    running,
+    send,
+)
 
+from ptylive.streamer.recording import earlier_runs
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.recording_writer import record
 from ptylive.streamer.recording.recovery import journals, stored_batches
@@ -139,6 +150,8 @@ def scan_on_a_disk_that_fills(folder: Path, monkeypatch: pytest.MonkeyPatch, at:
     }
     assert safe <= found.keys()
     assert found.items() <= WANTED.items()
+    # a server that starts waits only so long for the list of earlier recordings; without it a scan sent again is new
+    monkeypatch.setattr(earlier_runs, "CATALOGUE_S", PATIENCE_S)
     with running(folder, recovery_grace_s=20.0) as run, connected(run.address) as socket:  # there is room again
         send(socket, ArmMessage(HEADER), *MESSAGES)
         run.wait_for_state("complete")

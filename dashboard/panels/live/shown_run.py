@@ -104,6 +104,7 @@ class ShownRun:
             loss=losses[-1] if losses else None,
             losses=losses,
             phases=self._stored["phases"],
+            falling=self._may_go_on(),
         )
         surroundings = surroundings_of(view.state, None)
         signature = (surroundings.scan_shape, surroundings.step_A, surroundings.rotation_deg)
@@ -122,6 +123,11 @@ class ShownRun:
         return replace(
             view, state=summarised, refinement=run, pictures=shown_pictures, available=available, slices=slices
         )
+
+    def _may_go_on(self) -> bool:
+        """Whether the run can be continued and its loss was still falling; one in stages cannot be extended."""
+        in_stages = bool((self._stored.get("preset") or {}).get("stages"))
+        return bool(self._stored.get("falling") and self._stored.get("resumable")) and not in_stages
 
     def texts(self) -> dict[str, str]:
         """Which stored run is displayed, and how it was made."""

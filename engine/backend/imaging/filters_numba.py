@@ -27,13 +27,15 @@ _COS = np.polynomial.polynomial.polyfit(_x**2, np.cos(2 * np.pi * _x), 6).astype
 S0, S1, S2, S3, S4, S5, S6 = (np.float32(c) for c in _SIN)
 C0, C1, C2, C3, C4, C5, C6 = (np.float32(c) for c in _COS)
 CYCLES = np.float32(0.5 / np.pi)
+LARGEST_RAD = 50_000.0
+"""Largest phase whose whole turns (below 8192) the rounding takes out."""
 ROUND, SHIFT = np.float32(8192.5), np.int32(8192)
 HALF, ZERO, ONE = np.float32(0.5), np.float32(0.0), np.float32(1.0)
 
 
 @nb.jit(**FAST)
 def _cos_sin(phase):
-    """Return cosine and sine of a phase in rad (float32, |phase| < 50 000); rounding is an integer conversion."""
+    """Return cosine and sine of a phase in rad (float32, |phase| <= LARGEST_RAD); rounding is an integer conversion."""
     turns = phase * CYCLES
     turns -= np.float32(np.int32(turns + ROUND) - SHIFT)
     t = turns * turns
@@ -52,7 +54,8 @@ def _wave(y, x, radius, per_edge, c):
         + x * (c[1, 1] + x * (c[1, 2] + x * c[1, 3]))
         + y * (c[2, 0] + x * (c[2, 1] + x * c[2, 2]) + y * (c[3, 0] + x * c[3, 1] + y * c[4, 0]))
     )
-    cosine, sine = _cos_sin(phase)
+    # outside the aperture the phase has any size: its cosine may be infinite, and 0 times that is not a number
+    cosine, sine = _cos_sin(phase if amplitude > ZERO else ZERO)
     return amplitude * cosine, -amplitude * sine, amplitude
 
 

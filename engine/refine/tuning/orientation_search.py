@@ -20,7 +20,7 @@ from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
-from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, of_trials, vertex
+from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, in_one_slice, of_trials, vertex
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
@@ -97,9 +97,8 @@ class _Followed:
 class _Search:
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
         self._context = context
-        plain = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None}
         modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
-        self._preset = of_trials(preset.model_copy(update=plain), modes, frames=True)
+        self._preset = of_trials(in_one_slice(preset), modes, frames=True)
         parts = central_part(dataset, COARSE_PATTERNS), central_part(dataset, PATTERNS)
         mirrored = Orientation(transposed=True, turn_deg=0.0)
         self._parts = {False: parts, True: tuple(mirrored.of(part) for part in parts)}  # each prepared only once

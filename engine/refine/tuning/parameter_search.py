@@ -7,8 +7,9 @@ sweeps already has its minimum near the right value (docs/refinement.md, Before 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.preset.propagation import THICKNESS
 from ptylive.schema.scan import rotation_matrix
 
 POINTS = 7
@@ -36,7 +38,7 @@ THICKNESS_STEP, SCALE_STEP, ROTATION_STEP_DEG = 0.15, 0.02, 1.0
 SMALLEST_SHARE = 0.25
 """Minimum uncertainty as a share of the step: the curve is not an exact parabola."""
 
-
+NO_CHANGES: Mapping[str, object] = MappingProxyType({})
 SWEEPS = {Scanned.THICKNESS: 3, Scanned.SLICES: 3}
 """Sweeps before the loss is evaluated; 2 for other quantities. After one sweep, thickness is biased."""
 
@@ -237,6 +239,15 @@ def of_trials(preset: Preset, modes: int | Auto, *, frames: bool) -> Preset:
         "batch_size": "auto",
     }
     return preset.model_copy(update=fixed)
+
+
+def in_one_slice(preset: Preset, changes: Mapping[str, object] = NO_CHANGES) -> Preset:
+    """Preset of a trial in one slice, with other ``changes``; the thickness of one slice cannot vary over the field."""
+    instrument = preset.instrument
+    terms = tuple(term for term in instrument.field_terms if term != THICKNESS)
+    order = instrument.field_order if terms else 0
+    one_slice = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None, "field_order": order}
+    return preset.model_copy(update={**changes, **one_slice, "field_terms": terms or instrument.field_terms})
 
 
 def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -> Curve:

@@ -39,7 +39,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a refinement in the format of another program, or live maps as pictures."""
-    from ptylive.application.outputs import check_output_file, check_output_folder, take_in_waiting
+    from ptylive.application.outputs import OTHER_FOLDER, check_output_folder, check_own_file, take_in_waiting
     from ptylive.engine.exports.formats import export as write
     from ptylive.engine.exports.formats import names
     from ptylive.engine.stored_run import StoredRun
@@ -54,7 +54,7 @@ def export(
         return
     stored = StoredRun.read(results, run)
     for name in names(stored, to):
-        check_output_file(folder / name, [results])
+        check_own_file(folder / name, to, [results], OTHER_FOLDER)
     when_stopped = f"{folder} may hold some of the files; start again with the same command"
     with when_interrupted(when_stopped), bar(f"exporting {stored.name}", quiet=as_json) as shown:
         files = write(stored, to, folder, shown.update)
@@ -64,7 +64,7 @@ def export(
 def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: bool) -> None:
     """Write maps of a results file, each to a separate file."""
     from ptylive.application.export import MAP_FORMATS, chosen_maps, export_maps, map_file
-    from ptylive.application.outputs import check_output_file
+    from ptylive.application.outputs import OTHER_FOLDER, check_own_file
     from ptylive.engine.stored_maps import StoredMaps
 
     if to not in MAP_FORMATS:
@@ -75,7 +75,7 @@ def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: 
     for file in files:
         if files.count(file) > 1:
             raise MetadataError(f"more than one of these maps would become {file}", "name fewer")
-        check_output_file(file, [results])
+        check_own_file(file, to, [results], OTHER_FOLDER)
     when_stopped = f"{folder} may hold some of the files; start again with the same command"
     written = []
     with when_interrupted(when_stopped), bar("exporting maps", quiet=as_json) as shown:

@@ -5,12 +5,14 @@ Pages are read one by one with Pillow; the files contain nothing about positions
 
 from __future__ import annotations
 
+import ctypes.util
 import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +111,32 @@ class Pages:
         return (~pixels if self._first.inverted else pixels).astype(self.dtype)
 
 
+@cache
+def silence_libtiff() -> None:
+    """Let libtiff, with which Pillow decodes compressed pages, print nothing: the exceptions say what is wrong.
+
+    Pillow brings its own copy with the wheels for Linux and macOS; other installations use the system's.
+    """
+    import PIL
+
+    package = Path(PIL.__file__).parent
+    own = [*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")]
+    system = ctypes.util.find_library("tiff")
+    for name in [str(path) for path in own] or ([] if system is None else [system]):
+        with suppress(OSError, AttributeError):
+            library = ctypes.CDLL(name)
+            for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+                setter.restype, setter.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+                setter(None)
+
+
 @contextmanager
 def open_tiff(path: Path) -> Iterator[ScanFile]:
     """Open a stack of grey pages of one size. Raises InputFileError."""
     from PIL import Image
 
     check_is_file(path)
+    silence_libtiff()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

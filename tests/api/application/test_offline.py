@@ -86,7 +86,8 @@ def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more_deg", "said"), quick_first([(0.0, None), (30.0, "phases are smeared"), (180.0, "half a turn more")], 2)
+    ("more_deg", "said"),
+    quick_first([(0.0, None), (30.0, "phases are smeared"), (180.0, "the dark field shows another 180°")], 2),
 )
 def test_a_rotation_of_the_wrong_sign_is_told_of_where_maps_are_made(more_deg, said) -> None:
     path = bundled("mos2_svac_80kV_focus")

@@ -102,3 +102,28 @@ def test_a_measured_disc_is_believed_where_it_is_near_the_semi_angle_given():
         assert of_calibration(disc_radius_px=share * given / 0.05).probe.semiangle_invA == pytest.approx(share * given)
     for share in (1 - 1.1 * DISC_TOLERANCE, 1 + 1.1 * DISC_TOLERANCE):
         assert of_calibration(disc_radius_px=share * given / 0.05).probe.semiangle_invA == pytest.approx(given)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e9, 1e30])
+def test_phases_beyond_single_precision_leave_numbers(factor):
+    """Regression: maps of absurd aberrations held no number, and OBF's noise ended in an IndexError."""
+    conditions = setting_of(WeakPhaseScan.make({"C10": -100.0}))
+    chi = factor * conditions.probe.chi_polynomial
+    absurd = replace(conditions, probe=replace(conditions.probe, chi_polynomial=chi))
+    q = 3 * conditions.frequencies()  # also far outside the aperture, where its phase is larger still
+    transfer = absurd.transfer(q)
+    # two products of amplitudes up to 1 for each pixel of the disc, over their number
+    assert np.isfinite(transfer).all()
+    assert np.abs(transfer).sum(axis=0).max() <= 2.01
+
+
+def test_phases_outside_the_aperture_change_nothing():
+    conditions = setting_of(WeakPhaseScan.make({"C10": -100.0}))
+    probe, q = conditions.probe, conditions.frequencies()
+    fifth = probe.chi_polynomial.copy()
+    fifth[4, 0] = 1e-6 * 2 * np.pi / probe.semiangle_invA**4  # nothing inside, beyond 50 000 rad from 500 radii on
+    far = replace(conditions, probe=replace(probe, chi_polynomial=fifth))
+    with_far = np.concatenate([q, np.full((1, 2), 2e4 * probe.semiangle_invA)])
+    found = far.transfer(with_far)
+    assert (found[:, -1] == 0).all()
+    np.testing.assert_allclose(found[:, :-1], conditions.transfer(q), atol=1e-5 / conditions.disc_pixels)

@@ -214,9 +214,9 @@ def test_runs_are_compared(running: Server) -> None:
     assert (film["run"], film["pictures"], film["epoch"]) == ("run2", 3, 2), "the start, and after each epoch"
     with Image.open(film["path"]) as shown:
         assert (shown.format, shown.n_frames) == ("GIF", 3)
-    with pytest.raises(CommandError, match="no history of run1 was kept"):
+    with pytest.raises(CommandError, match="no history of run1 was stored"):
         running.call("film", run="run1")
-    with pytest.raises(CommandError, match="is no refinement"):
+    with pytest.raises(CommandError, match="is not a refinement"):
         running.call("film", run="../run1")
     (floats,) = running.call("export", map="object", formats=["tiff"])["files"]
     with Image.open(floats) as tiff:
@@ -244,6 +244,13 @@ def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
     with h5py.File(signal) as file:
         assert np.array_equal(file["Experiments/obf/data"], maps(running)["obf"])
         assert file["Experiments/obf/axis-0"].attrs["units"] == "Å"
+    assert running.call("export", map="obf", formats=["hspy"])["files"] == [str(signal)], "its own file is replaced"
+    for name, call in (("adf.png", {"command": "export", "map": "adf"}), ("report.html", {"command": "report"})):
+        taken = picture.with_name(picture.name.replace("adf.png", name))
+        taken.write_text("notes")
+        with pytest.raises(CommandError, match="exists, and nothing in it says that ptylive wrote it"):
+            running.call(**call)
+        assert taken.read_text() == "notes"
     beside = running.call("side_by_side")
     with Image.open(beside["path"]) as sheet:
         assert sheet.size[0] > 700, "pictures beside each other"

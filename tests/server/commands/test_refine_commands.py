@@ -37,25 +37,25 @@ class Processes:
     """Refinement processes that run until they are told to end."""
 
     def __init__(self, _publisher: object, on_ended: Any, launch: Any) -> None:
-        self.launch = launch
-        self.current, self.last_job, self.last_uid, self._on_ended = RunState(), None, "", on_ended
-        self.started: list[str] = []
-        self.broken: set[str] = set()
+        self.launch, self._on_ended = launch, on_ended
+        self.current, self.last_job, self.last_uid, self.last_epochs = RunState(), None, "", 0
+        self.started, self.broken = list[str](), set[str]()
 
     @property
     def busy(self) -> bool:
         return self.current.state in ("queued", "running")
 
-    def start(self, job: Any, uid: str) -> None:
+    def start(self, job: Any, uid: str, done: int | None = None) -> None:
         if job.run in self.broken:
             raise PtyliveError("it cannot be started")
         if self.busy:
             raise CommandError("stop it first")
         self.started.append(job.run)
-        self.current, self.last_job, self.last_uid = RunState(state="running", run=job.run, uid=uid), job, uid
+        self.current, self.last_job = RunState(state="running", run=job.run, uid=uid), job
+        self.last_uid, self.last_epochs = uid, done or 0
 
     def end(self, state: str = "done") -> None:
-        self.current.state = state
+        self.current.state, self.last_epochs = state, max(self.current.epoch, self.last_epochs)
         self._on_ended(self.current)
 
     def queue(self, run: str, uid: str, series: str) -> None:

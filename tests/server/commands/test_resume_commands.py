@@ -25,11 +25,12 @@ class Refinements:
     """What a new server has refined: nothing."""
 
     def __init__(self):
-        self.current, self.last_job, self.last_uid = RunState(), None, ""
+        self.current, self.last_job, self.last_uid, self.last_epochs = RunState(), None, "", None
         self.started: list[RefineJob] = []
 
-    def start(self, job, uid):
+    def start(self, job, uid, done=None):
         self.started.append(job)
+        self.last_epochs = done
         self.current, self.last_job, self.last_uid = RunState("running", job.run, uid, epoch=3), job, uid
 
     def adopt(self, run, uid, series):
@@ -177,3 +178,12 @@ def test_a_place_that_is_no_more_is_the_usual_one(commands, tmp_path):
     assert commands._refinements.started[0].place == "here"
     with pytest.raises(CommandError, match="'moon' is not a place"):
         commands.command_refine_resume(place="moon")
+
+
+def test_epochs_are_counted_from_those_that_were_done_after_a_resumption_failed_too(commands, tmp_path):
+    """Regression: a run that failed at once after it was resumed did not know how far it had come before."""
+    kept(tmp_path, "run1", epochs=12)
+    commands.command_refine_resume(epochs=20)
+    commands._refinements.current = RunState("failed", "run1", "a")
+    commands.command_refine_resume(epochs=5)
+    assert [job.preset.solver.epoch_max for job in commands._refinements.started] == [32, 17]

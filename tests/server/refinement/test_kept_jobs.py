@@ -12,7 +12,7 @@ from ptylive.schema import Calibration, CommandError
 from ptylive.schema.files.filelock import locked
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement import kept_jobs
-from ptylive.server.refinement.kept_jobs import find, path_of, release_unused
+from ptylive.server.refinement.kept_jobs import find, is_kept, path_of, release_unused
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements
 
@@ -89,3 +89,24 @@ def test_a_recording_whose_name_begins_alike_is_another(job, refined):
     refined(job)
     assert find(job.recording.with_name("a.h5")) is None
     assert find(job.recording.with_name("a.b_run1.h5")) is None
+
+
+@pytest.mark.parametrize(("script", "epochs"), [((), 12), ((progress(14),), 14)])
+def test_a_resumed_run_that_fails_is_kept_with_the_epochs_it_has_done(job, monkeypatch, script, epochs):
+    """Regression: a run that failed at once after it was resumed was kept without the epochs of its checkpoint."""
+    monkeypatch.setattr(Scripted, "script", [*script, {"kind": "failed", "message": "no memory"}])
+    ended = threading.Event()
+    publisher = SimpleNamespace(publish=lambda _topic, _payload: None, log=lambda _level, _line: None)
+    refinements = Refinements(publisher, lambda _run: ended.set(), Scripted)
+    refinements.start(replace(job, resume=True), "uid", 12)
+    assert ended.wait(30)
+    assert (refinements.current.state, refinements.last_epochs) == ("failed", epochs)
+    assert find(job.recording).epochs == epochs
+
+
+def test_a_run_is_kept_with_its_job_and_its_checkpoint(job, refined):
+    refined(job)
+    assert is_kept(job.recording, "run1")
+    assert not is_kept(job.recording, "run2") and not is_kept(None, "run1")
+    job.checkpoint.unlink()
+    assert not is_kept(job.recording, "run1")

@@ -144,6 +144,7 @@ def test_refinements_are_read_elsewhere_too(tmp_path, files):
     assert len(by_slices) == run.slices > 1
     projected = array_from_plain(files.read(read_run, path, run=run.name)["object"])
     np.testing.assert_allclose(by_slices.astype(float).sum(axis=0), projected, atol=2e-3 * np.abs(by_slices).max())
+    assert files.read(read_run, path, run=run.name)["falling"] is False
     with pytest.raises(InputFileError, match="no refinement 'none'"):
         files.read(read_run, path, run="none")
 

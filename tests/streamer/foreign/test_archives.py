@@ -11,6 +11,7 @@ import pytest
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign import archives
 from ptylive.streamer.foreign.archives import open_npz
+from ptylive.streamer.foreign.axes_order import ReorderedFrames
 from ptylive.streamer.source import open_source
 from ptylive.streamer.storage.file_frames import FileFrames
 
@@ -22,7 +23,7 @@ DATA = np.arange(2 * 3 * 4 * 5, dtype="<u2").reshape(2, 3, 4, 5)
 def test_the_scan_is_found_among_other_arrays(tmp_path, save, data):
     save(tmp_path / "a.npz", energy=np.float64(2e5), scan=data, mask=np.ones((4, 5)))
     with open_npz(tmp_path / "a.npz") as file:
-        assert isinstance(file.frames, FileFrames | np.memmap) == (save is np.savez)
+        assert isinstance(file.frames, FileFrames | ReorderedFrames) == (save is np.savez)
         np.testing.assert_array_equal(file.frames[:], data)
         assert file.notes == ("the array is scan",)
 

@@ -1,5 +1,7 @@
 """DigitalMicrograph's files, made tag by tag (RosettaSciIO has no writer): order of the axes, units, damage."""
 
+import os
+
 import numpy as np
 import pytest
 from foreign_files import dm_bytes, dm_image
@@ -48,6 +50,19 @@ def test_scan_axes_that_are_stored_last_are_turned(tmp_path):
     assert header.scan.step_A == pytest.approx((1.0, 1.0))
     assert header.detector.pixel_invA == pytest.approx(0.04)
     assert "scan axes are stored after detector axes, by their units" in notes[0]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["detector", "scan"])
+def test_a_file_that_is_cut_short_while_it_is_read_is_damaged(tmp_path, last):
+    """Regression: the process ended with a bus error where the axes of the scan are stored last."""
+    patterns = np.ones((8, 8, 32, 32), np.uint16)
+    stored, axes = (patterns.transpose(2, 3, 0, 1), (*DETECTOR, *SCAN)) if last else (patterns, (*SCAN, *DETECTOR))
+    path = written(tmp_path / "a.dm4", stored, axes)
+    with open_source(path) as source:
+        assert source.frames(np.arange(3)).all()
+        os.truncate(path, 60_000)
+        with pytest.raises(InputFileError, match=r"a\.dm4: frame 62, 63 cannot be read"):
+            source.frames(np.array([62, 63]))
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from ptylive.schema import InputFileError
+from ptylive.streamer.foreign.axes_order import ReorderedFrames
 from ptylive.streamer.source import open_source
 from ptylive.streamer.storage.file_frames import FileFrames
 
 DATA = np.arange(4 * 5 * 6 * 7, dtype=">u2").reshape(4, 5, 6, 7)
 PARTS = [np.s_[1], np.s_[-1], np.s_[1, 2], np.s_[0, 1:3], np.s_[3, 4:9], np.s_[2:], np.s_[1:3, 1:4], np.s_[:, 2],
-         np.s_[::2], np.s_[2, 3:3], np.s_[4:]]  # fmt: skip
+         np.s_[::2], np.s_[2, 3:3], np.s_[4:], np.s_[:, :, 2, 3:6], np.s_[1:3, ::-1, 4:, :2], np.s_[:, 1:4, :, -1],
+         np.s_[::-1], np.s_[0, 0, 0, 0], np.s_[:, :, ::-1]]  # fmt: skip
 
 
 @pytest.fixture
@@ -46,6 +48,22 @@ def test_the_file_stays_the_one_that_was_opened(path):
     path.unlink()
     path.write_bytes(bytes(10_000))
     np.testing.assert_array_equal(frames[2], DATA[2])
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("shape", [(8, 32, 32, 32), (256, 32, 32)])
+def test_an_array_in_the_order_of_fortran_is_read_from_its_file(tmp_path, name, shape):
+    """Regression: the process ended with a bus error if such a file was cut short while it was read."""
+    path, pixels = tmp_path / name, np.asfortranarray(np.random.default_rng(0).integers(0, 9, shape, np.uint16))
+    with path.open("wb") as file:
+        np.save(file, pixels) if name == "a.npy" else np.savez(file, data=pixels)
+    with open_source(path, {} if len(shape) == 4 else {"scan_shape": (8, 32)}) as source:
+        assert isinstance(source._file.frames, ReorderedFrames)
+        numbers = np.array([3, 4, 5, 200])
+        np.testing.assert_array_equal(source.frames(numbers), pixels.reshape(256, 32, 32)[numbers])
+        os.truncate(path, 100_000)
+        with pytest.raises(InputFileError, match=f"{name}: frame 3, 4 cannot be read"):
+            source.frames(np.array([3, 4]))
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])

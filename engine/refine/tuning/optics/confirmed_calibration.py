@@ -18,7 +18,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, hel
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, of_trials
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice, of_trials
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
 from ptylive.schema.advice.words import with_doubt
@@ -30,7 +30,6 @@ BEYOND_DOUBT = 6.0
 """Standard deviations over the scan turned by 90° above which nothing else is tested."""
 IN_FOCUS = 0.5
 """Depths of focus below which a defocus cannot be distinguished from none."""
-ONE_SLICE = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None, "start_from_map": False}
 TURNED = Orientation(transposed=False, turn_deg=90.0)
 MIRRORED = (Orientation(transposed=True, turn_deg=0.0), Orientation(transposed=True, turn_deg=90.0))
 
@@ -109,7 +108,7 @@ class _Trials:
 
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
         modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
-        self._preset = of_trials(preset.model_copy(update=ONE_SLICE), modes, frames=True)
+        self._preset = of_trials(in_one_slice(preset, {"start_from_map": False}), modes, frames=True)
         self._part, self._context = context.cache.central_part(dataset, PATTERNS), context
         self._present_loss: HeldOutLoss | None = None
 

@@ -34,7 +34,7 @@ from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.optics.random_specimen import is_random
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.parameter_search import Tuned, in_one_slice
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.model import DoubleArray
@@ -61,9 +61,6 @@ SETTINGS = TRIAL_SETTINGS | {
     "sweeps": "auto",
     "epoch_max": "auto",
     "probe_modes": 1,
-    "num_slices": 1,
-    "total_thickness_A": None,
-    "slice_distances_A": None,
     "non_negative_phase": False,
     "phase_only_obj": True,
 }
@@ -170,7 +167,7 @@ def _as_undecided(calibration: Calibration) -> Calibration:
 def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArray]:
     """Phase of a trial (rows, columns), in the area of the positions except those at the rim, and its pixel size."""
     part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
-    trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
+    trial = Trial.of(part, in_one_slice(tuned.preset, SETTINGS), context)
     state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
     problem = trial.problem
     phase = on_host(problem.layout.object_block(state.vector)).astype(np.float64).reshape(problem.grid.shape)

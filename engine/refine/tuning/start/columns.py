@@ -36,7 +36,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialConte
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics_moved
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice
 from ptylive.engine.refine.tuning.start.goodness_of_fit import loss_over_noise
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
@@ -76,10 +76,7 @@ LOWEST, HIGHEST = 1.0, 99.5
 """Percentiles used as the level between the columns and as their height."""
 NEAR = 1.5
 """Distance, in units of the distance between positions, within which a pixel counts as fully lit."""
-ONE_SLICE = {
-    "num_slices": 1,
-    "total_thickness_A": None,
-    "slice_distances_A": None,
+COMPLEX_SLICE = {
     "phase_only_obj": False,
     "weakly_damped_obj": False,
     "non_negative_phase": False,
@@ -323,7 +320,7 @@ def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_
     """One complex slice after some sweeps, at the entrance surface or defocused in front of it."""
     dataset = with_optics_moved(tuned.dataset, {"C10": -defocused_A}) if defocused_A else tuned.dataset
     plain_context = replace(context, start=None, warm_start=None)
-    trial = Trial.of(dataset, tuned.preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), plain_context)
+    trial = Trial.of(dataset, in_one_slice(tuned.preset, TRIAL_SETTINGS | COMPLEX_SLICE), plain_context)
     problem = trial.problem
     trial = trial if held_out else replace(trial, swept=np.arange(problem.multislice.count))
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:

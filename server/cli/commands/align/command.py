@@ -46,7 +46,7 @@ def align(
 ) -> None:
     """Measure the shifts of bright-field images and the aberrations that explain them (parallax)."""
     from ptylive.application.analysis.image_shifts import align_source
-    from ptylive.application.outputs import check_output_file
+    from ptylive.application.outputs import check_own_file
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
     from ptylive.streamer.source import open_source
@@ -58,7 +58,7 @@ def align(
             raise MetadataError(
                 f"{picture} is not the name of a picture", "the picture is a PNG: give a name that ends in .png"
             )
-        check_output_file(picture, [file])
+        check_own_file(picture, "png", [file])
     values = parse_assignments(settings or ())
     vet(file, values)
     use_persistent_cache()

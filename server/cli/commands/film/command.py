@@ -27,14 +27,14 @@ def film(
 ) -> None:
     """Show the progress of a refinement as a film: phase, probe, loss, and positions if they moved."""
     from ptylive.application.film import film as made
-    from ptylive.application.outputs import check_output_file
+    from ptylive.application.outputs import FILM, check_own_file
     from ptylive.engine.refine.run.history import snapshots
     from ptylive.pictures.film import check_film
 
     output = history.with_suffix(".gif") if output is None else output
     check_film(output)
     found = snapshots(history)
-    check_output_file(output, found)
+    check_own_file(output, FILM, found)
     with bar("drawing", quiet=as_json) as shown:
         made(history, output, fps, shown.update)
     answer({"history": str(history), "film": str(output), "snapshots": len(found)}, as_json=as_json)

@@ -38,7 +38,7 @@ def trotters(
 ) -> None:
     """Show the 4D data at a spatial frequency across the detector, before and after compensation."""
     from ptylive.application.analysis.trotters import STRONGEST, checked, holds_trotters, trotters_of
-    from ptylive.application.outputs import check_output_file, check_own_hdf5
+    from ptylive.application.outputs import check_own_file, check_own_hdf5
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
@@ -49,7 +49,7 @@ def trotters(
             f"{picture} is not the name of a picture", "the picture is a PNG: give a name that ends in .png"
         )
     if picture is not None:
-        check_output_file(picture, [file])
+        check_own_file(picture, "png", [file])
     if output is not None:
         check_own_hdf5(output, [file], "trotters", holds_trotters)
     values = parse_assignments(settings or ())

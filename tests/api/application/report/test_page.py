@@ -6,6 +6,7 @@ from dataclasses import replace
 from stored_runs import write_results
 
 from ptylive.application.report import read_report, to_html
+from ptylive.application.report.page import is_own_page
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -36,3 +37,19 @@ def test_it_asks_for_nothing(tmp_path):
     assert "default-src 'none'" in page
     assert page.count("<img") == 5, "three slices and two modes"
     assert "<svg" in page
+
+
+def test_a_page_is_recognised_one_of_an_earlier_version_too(tmp_path):
+    write_results(tmp_path / "r.h5")
+    page, path = to_html(read_report(tmp_path / "r.h5")), tmp_path / "r.html"
+    generator = '<meta name="generator" content="ptylive report">\n'
+    for own in (page, page.replace(generator, "")):
+        path.write_text(own)
+        assert is_own_page(path)
+    for other in (
+        "",
+        "<!doctype html>\n<title>notes</title>",
+        page.replace(generator, generator.replace("report", "4")),
+    ):
+        path.write_text(other)
+        assert not is_own_page(path)

@@ -148,3 +148,26 @@ def test_a_stored_run_is_shown_by_slices_too(session: Session, sender: Sender) -
     ask(session, what="run", key="deviation")
     ask(session, what="run", key="slice", numbers=[1])
     assert session.reconstruction.figures[0][1] == "slice:1", "the deviation is that of all slices"
+
+
+@pytest.mark.parametrize(
+    ("stored_with", "more"),
+    [
+        ({"falling": True, "resumable": True}, "on"),
+        ({"falling": True, "resumable": False}, "off"),
+        ({"falling": False, "resumable": True}, "off"),
+        ({"falling": True, "resumable": True, "preset": {"stages": [{"name": "a"}]}}, "off"),
+        ({}, "off"),
+    ],
+)
+def test_a_stored_run_whose_loss_still_fell_can_be_extended(
+    session: Session, sender: Sender, stored_with: dict[str, object], more: str
+) -> None:
+    """Regression: after a restart of the server, +20 epochs was not offered."""
+    content(session)
+    sender.answer("stored", runs=RUNS, pictures=[{**stored("run10"), **stored_with}])
+    content(session)
+    assert content(session)["marks"]["more"] == more
+    session.refine.press("more")
+    asked = [arguments for command, arguments in sender.sent if command == "refine_resume"]
+    assert [(a["run"], a["epochs"]) for a in asked] == ([("run10", 20)] if more == "on" else [])

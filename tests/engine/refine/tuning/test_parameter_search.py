@@ -11,7 +11,13 @@ from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.tuning.held_out import central_part
-from ptylive.engine.refine.tuning.parameter_search import present_value, requested_scans, varied, with_best
+from ptylive.engine.refine.tuning.parameter_search import (
+    in_one_slice,
+    present_value,
+    requested_scans,
+    varied,
+    with_best,
+)
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -155,3 +161,14 @@ def test_thickness_of_a_thick_specimen(read_dataset):
     wrong = Preset(num_slices=5, total_thickness_A=130.0)
     curve = scan(dataset, wrong, Scanned.THICKNESS, CPU)
     assert curve.best == pytest.approx(100.0, abs=25.0)  # 5 to 15 % too high, and a step of this coarse curve
+
+
+def test_the_thickness_of_one_slice_cannot_vary():
+    """Regression: refining a wedge in several slices ended with the advice to give several slices."""
+    wedge = THICK.model_copy(update={"field_order": 1, "field_terms": ("thickness",)})
+    assert in_one_slice(wedge, {"sweeps": 3}).instrument.field_order == 0
+    inclined = wedge.model_copy(update={"field_terms": ("thickness", "C10")})
+    instrument = in_one_slice(inclined).instrument
+    assert (instrument.field_order, instrument.field_terms) == (1, ("C10",))
+    single = in_one_slice(wedge, {"sweeps": 3, "num_slices": 5})
+    assert (single.object.slices, single.solver.sweeps) == (1, 3)

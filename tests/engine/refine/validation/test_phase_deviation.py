@@ -205,11 +205,18 @@ def test_twenty_repeats_scatter_as_it_says(seed):
     """Specimen, microscope and dose are drawn from the seed; within 25 % over nine tenths of the field.
 
     Twenty repeats determine the deviation of a pixel to a sixth, so both maps are averaged over a Gaussian of two
-    pixels.
+    pixels. Of several slices (seed 22, a complex object in four modes) the deviation is a lower bound: its median was
+    0.65 of the scatter.
     """
     settings = drawn(seed)
     print(f"seed {seed}: {settings}")
     results = repeats(settings, 20)
     told, measured = scatter(results)
     print(f"told / measured: {np.percentile(told / measured, (5, 50, 95)).round(3)}")
-    assert np.mean(np.abs(told / measured - 1) < 0.25) > 0.9
+    several_slices = settings["specimen"] == "crystal"
+    assert results[0].phase_deviation.lower_bound == several_slices
+    if several_slices:
+        assert np.mean(told / measured < 1.25) > 0.9
+        assert np.median(told / measured) > 0.5
+    else:
+        assert np.mean(np.abs(told / measured - 1) < 0.25) > 0.9

@@ -138,3 +138,16 @@ def test_faulty_files_are_one_line(tmp_path, make, said):
     with pytest.raises(InputFileError, match=said) as caught:
         read(tmp_path / "a.tif")
     assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_libtiff_prints_nothing_about_damaged_pages(tmp_path, capfd, compression):
+    """Regression: lines like "tempfile.tif: Using code not yet in table." between those of ptylive."""
+    noise = np.random.default_rng(0).integers(0, 2**16, (4, 64, 64)).astype("u2")
+    path = pages(tmp_path / "a.tif", compression=compression, data=noise)
+    content = bytearray(path.read_bytes())
+    content[300:420] = b"\xff" * 120
+    path.write_bytes(content)
+    with open_source(path) as source, pytest.raises(InputFileError, match=r"a\.tif: frames? .* could not be read"):
+        source.frames(np.arange(4))
+    assert capfd.readouterr().err == ""

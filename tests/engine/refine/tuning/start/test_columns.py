@@ -351,3 +351,11 @@ def test_a_thickness_that_is_left_open_is_found_from_the_columns(crystal):
 
     tuned = with_found_depth(Tuned(crystal, Preset.from_mapping({"refine_drift": False, "probe_modes": 1})), CONTEXT)
     assert tuned.warm_start is not None
+
+
+def test_a_wedge_is_seen_in_one_slice(crystal):
+    """Regression: field_terms=thickness was refused in the trial in one slice, although several were given."""
+    wedge = SLICES.model_copy(update={"field_order": 1, "field_terms": ("thickness",)})
+    found = columns._one_slice(Tuned(crystal, wedge), 0.0, CONTEXT)
+    assert np.isfinite(found.transmission).all()
+    assert found.problem.layout.object_shape[0] == 1

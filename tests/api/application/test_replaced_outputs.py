@@ -1,0 +1,114 @@
+"""Commands replace only files that ptylive wrote, of the same kind; others are refused before any work, in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from stored_runs import write_results
+from typer.testing import CliRunner, Result
+
+from ptylive.application.outputs import FILM, REPORT, check_own_file, write_own
+from ptylive.engine.results import write_maps
+from ptylive.pictures.film import write_film
+from ptylive.pictures.snapshot import png
+from ptylive.schema import Calibration, InputFileError, LiveMap, PtyliveError
+from ptylive.server.cli.main import build, named
+from ptylive.streamer.vetting import door
+
+PIXELS = np.zeros((4, 6, 3), np.uint8)
+NOTES = b"precious notes\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a results file of two maps and a refinement."""
+    write_results(tmp_path / "r.h5", slices=1, object_modes=1, probe_modes=1)
+    data = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    maps = [LiveMap(name, data, "rad", (0.5, 0.5), 30, name) for name in ("idpc", "obf")]
+    values = {"energy_eV": 80e3, "rotation_deg": 0.0, "convergence_semiangle_mrad": 20.0}
+    given = values | {f"{name}_origin": "given" for name in values}
+    write_maps(tmp_path / "r.h5", maps, np.ones((5, 6), bool), Calibration.from_attributes(given), {})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoked(*arguments: str) -> Result:
+    return CliRunner().invoke(build(named(arguments)), arguments)
+
+
+COMMANDS = [
+    (("report", "r.h5", "page.html"), "page.html"),
+    (("report", "r.h5"), "r_report.html"),
+    (("compare", "r.h5", "side.png"), "side.png"),
+    (("export", "r.h5", "--to", "png", "--maps", "idpc"), "idpc.png"),
+    (("export", "r.h5", "--to", "tiff", "--maps", "all"), "obf.tiff"),
+    (("export", "r.h5", "--to", "hspy", "--maps", "all"), "obf.hspy"),
+    (("export", "r.h5", "--to", "pypty"), "cp.npy"),
+    (("export", "r.h5", "--to", "nxs"), "run1.nxs"),
+    (("export", "r.h5", "--to", "ptychodus"), "run1_ptychodus.h5"),
+    (("export", "r.h5", "--to", "tiff"), "run1_object_phase.tiff"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "name"), COMMANDS)
+def test_other_files_are_refused_and_own_ones_replaced(folder: Path, arguments: tuple[str, ...], name: str) -> None:
+    """Regression: `report`, `compare` and `export` overwrote any file of that name."""
+    before = {*folder.iterdir()}
+    first = invoked(*arguments)
+    assert first.exit_code == 0, first.output
+    again = invoked(*arguments)
+    assert again.exit_code == 0, again.output
+    made = {*folder.iterdir()} - before
+    for path in made - {folder / name}:
+        path.unlink()
+    path = folder / name
+    path.write_bytes(NOTES)
+    refused = invoked(*arguments)
+    assert isinstance(refused.exception, PtyliveError), refused.output
+    line = refused.exception.line()
+    assert name in line and "exists" in line and line.endswith("or remove it first") and "\n" not in line
+    assert path.read_bytes() == NOTES and {*folder.iterdir()} == before | {path}, "nothing was written"
+
+
+def test_a_recording_is_never_replaced_by_an_export(folder: Path) -> None:
+    recording = folder / "run1_py4dstem.h5"
+    write_results(recording)
+    before = recording.read_bytes()
+    refused = invoked("export", "r.h5", "--to", "py4dstem")
+    assert isinstance(refused.exception, InputFileError), refused.output
+    assert "nothing in it says that ptylive wrote it: choose another folder, or remove it" in refused.exception.line()
+    assert recording.read_bytes() == before
+
+
+def test_a_film_and_a_picture_replace_their_own_kind(tmp_path: Path) -> None:
+    film, picture = tmp_path / "a.gif", tmp_path / "a.png"
+    write_film([PIXELS, PIXELS + 9], film)
+    picture.write_bytes(png(PIXELS))
+    check_own_file(film, FILM)
+    check_own_file(picture, "png")
+    for path, kind in ((film, "png"), (picture, FILM), (picture, REPORT)):
+        with pytest.raises(InputFileError, match="nothing in it says that ptylive wrote it"):
+            check_own_file(path, kind)
+    Image.fromarray(PIXELS).save(film, save_all=True, append_images=[Image.fromarray(PIXELS + 9)])
+    with pytest.raises(InputFileError, match=r"a\.gif exists.*\nchoose another name, or remove it first"):
+        check_own_file(film, FILM)
+
+
+def test_what_a_server_writes_next_to_a_recording_is_not_written_over_other_files(tmp_path: Path) -> None:
+    picture = tmp_path / "scan_side_by_side.png"
+    for _ in range(2):
+        assert write_own(picture, "png", png(PIXELS)) == picture
+    picture.write_bytes(NOTES)
+    with pytest.raises(InputFileError, match=r"scan_side_by_side\.png exists.*\nrename it, or remove it first"):
+        write_own(picture, "png", png(PIXELS))
+    assert picture.read_bytes() == NOTES
+
+
+def test_hdf5_files_are_looked_through_before_they_are_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One flipped bit can keep the HDF5 library busy for ever."""
+    seen: list[Path] = []
+    monkeypatch.setattr(door, "vet_results", seen.append)
+    with pytest.raises(InputFileError):
+        check_own_file(folder / "r.h5", "nxs")
+    assert seen == [folder / "r.h5"]
