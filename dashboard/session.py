@@ -277,7 +277,7 @@ class Session:
             styles |= panel.styles()
         of_runs = (self.runs, self.curves, self.refine, self.shown_run, self.tune, self.batch, self.place)
         marked = (*of_runs, self.past, self.advice, self.doubts, self.library)
-        marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(refined.available)
+        marks = readouts.marks(refined) | gathered("marks", *marked) | self.reconstruction.marks(refined.available)
         marks |= {"role": "viewer" if self.read_only else "operator", "fetches": "on" if self.exports.offers else "off"}
         switches = {"advice": self._texts.get("advice"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
