@@ -32,6 +32,7 @@ from ptylive.dashboard.words import (
     rejected,
     seconds,
     state_word,
+    typeset,
 )
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice import Advice, Verdict, advise
@@ -328,6 +329,10 @@ def sentence(view: FeedView, reply: str, reply_age_s: float = 0.0) -> str:
 
     Unrelated remarks go on separate lines.
     """
+    return typeset(_sentence(view, reply, reply_age_s))
+
+
+def _sentence(view: FeedView, reply: str, reply_age_s: float) -> str:
     refinement = "\n".join(remarks(view.refinement.message or "")) if view.refinement else None
     if reply and view.log is not None and view.log.level != "info" and time.time() - view.log.time < reply_age_s:
         return view.log.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
@@ -36,6 +37,8 @@ NOT_CONVERGED = "not converged"
 _DEFOCUS_UNITS = (("µm", 1e4, 1e4), ("nm", 10.0, 1e3))
 """Unit, its length in Å, and the smallest defocus given in it."""
 _LENGTHS = (("mm", 1e7), ("µm", 1e4), ("nm", 10.0))
+_HYPHEN_AS_MINUS = re.compile(r"(?<![^\s(\[])-(?=\d)")
+"""A hyphen that begins a number; one inside a word, a file name or an assignment is left alone."""
 FIGURE_SPACE = "\u2007"
 THIN_SPACE = "\u2009"
 
@@ -112,6 +115,11 @@ def seconds(value: float | None) -> str:
 def clock(unix_time: float) -> str:
     """Local time of day."""
     return datetime.fromtimestamp(unix_time).strftime("%H:%M:%S")
+
+
+def typeset(text: str) -> str:
+    """Sentences of the server with true minus signs in front of numbers."""
+    return _HYPHEN_AS_MINUS.sub("−", text)
 
 
 def percent(fraction: float | None) -> str:

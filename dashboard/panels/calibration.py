@@ -137,7 +137,7 @@ class CalibrationPanel:
         if name not in EDITABLE or state is None:
             return
         if is_pinned(state, name):
-            self._orders.send("release", f"{_LABELS[name]}unpinned: later scans use their own value", names=[name])
+            self._orders.send("release", f"{_LABELS[name]} unpinned: later scans use their own value", names=[name])
         elif (value := state.calibrated(name)) is None:
             self._orders.say(f"{_LABELS[name]} is not known yet: nothing to pin")
         elif name == "descan_px" and isinstance(value, list | tuple) and len(value) > TERMS_OF_BOTH:

@@ -12,16 +12,15 @@ from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
+from ptylive.dashboard.client.state import BUSY, FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.requests import decimal_point
-from ptylive.dashboard.words import UNKNOWN, number, refinement_word, seconds
+from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, refinement_word, seconds, typeset
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset.describe import toml_value
 from ptylive.schema.preset.solver import MORE_EPOCHS
 from ptylive.schema.preset.stages import settings_in
 from ptylive.schema.settings_text import read_json, read_toml
 
-RUNNING_STATES = frozenset({"queued", "running", "stopping"})
 SWITCH = ("fixed", "refined")
 """What a field shows for off and on."""
 PHASE_WORDS = {"trial": "trials", "sweep": "sweep", "lbfgs": "L-BFGS", "dgp": "networks"}
@@ -257,7 +256,7 @@ class RefinePanel:
 
         ``shown``: the run on display, the one that can be continued.
         """
-        running = state.refinement.state in RUNNING_STATES
+        running = state.refinement.state in BUSY
         has_frames = bool(state.frames or state.received)
         self.queues = running and state.state in FINAL_STATES
         self._label("refine", "Queue this scan" if self.queues else "Refine this scan")
@@ -333,6 +332,7 @@ def refinement_texts(
     messages = [summary.message, None if refinement is None else refinement.message]
     if summary.state == "queued" and any((words or "").startswith("compiling") for words in messages):
         word = "compiling"
+    busy = {"refine_busy": _busy_words(summary, refinement, messages)}
     place = summary.place.removeprefix("on ").replace("tcp://", "") or (
         "this machine" if summary.state != "none" else UNKNOWN
     )
@@ -349,6 +349,7 @@ def refinement_texts(
             "refine_left": UNKNOWN,
             "refine_pace": UNKNOWN,
             "refine_evaluations": UNKNOWN,
+            **busy,
         }
     pace = refinement.seconds / refinement.epoch if refinement.seconds and refinement.epoch else None
     epoch = UNKNOWN if refinement.epoch is None else f"{refinement.epoch}"
@@ -360,8 +361,19 @@ def refinement_texts(
         "refine_phase": PHASE_WORDS.get(refinement.phase or "", UNKNOWN),
         "refine_epoch": epoch,
         "refine_loss": number(refinement.loss, 5),
-        "refine_seconds": seconds(refinement.seconds),
+        "refine_seconds": seconds(refinement.seconds or None),
         "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s/epoch",
         "refine_evaluations": f"{number(refinement.evaluations, 3)} ×" if refinement.evaluations else UNKNOWN,
         "refine_left": seconds(refinement.seconds_left) if summary.state == "running" else UNKNOWN,
+        **busy,
     }
+
+
+def _busy_words(summary: RefinementSummary, refinement: RefinementState | None, messages: list[str | None]) -> str:
+    """What a refinement does that has no picture yet: it waits, or makes its trials; empty if there is none."""
+    if summary.state not in BUSY:
+        return ""
+    doing = (messages[1] or messages[0] or "").partition("; ")[0]
+    tries = refinement is not None and refinement.phase == "trial"
+    what = "trials before the first epoch" if tries else REFINEMENT_WORDS[summary.state]
+    return f"{what}: {typeset(doing)}" if doing not in ("", "starting") else what

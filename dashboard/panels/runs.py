@@ -16,6 +16,7 @@ from bokeh.models import ColumnDataSource
 
 from ptylive.dashboard.client.feed import FeedView, raw_picture, surroundings_of
 from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import BUSY
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
 from ptylive.dashboard.requests import Request
@@ -85,6 +86,8 @@ class RunsPanel:
         listed = (state.uid, state.results, state.refinement.run, state.refinement.state)
         if listed != self._listed:
             self._listed = listed
+            if state.refinement.state not in BUSY:
+                self._orders.outdated("refine", "refine_stop", "refine_resume")
             self._orders.ask("runs", self._take_runs)
 
     def _take_checks(self, reply: Reply) -> None:

@@ -24,7 +24,9 @@
     const cell = document.querySelector(`[data-cell="${name}"]`);
     if (cell.querySelector("input")) return;
     const reason = document.querySelector(`[data-refused="${name}"]`);
-    const field = make("input", {class: "field", "aria-label": name, value: clips[`edit_${name}`] ?? ""});
+    const row = cell.closest("tr")?.querySelector("th")?.textContent;
+    const label = row ?? `parameters of panel ${Number(name.slice(4)) + 1}`;
+    const field = make("input", {class: "field", "aria-label": label, value: clips[`edit_${name}`] ?? ""});
     if (name === "other") field.placeholder = "NAME = VALUE";
     field.addEventListener("keydown", event => {
       if (event.key === "Enter" && name.startsWith("map_")) {
@@ -325,6 +327,12 @@
     );
   }
 
+  // The run on display is not compared with itself.
+  function compare_button(name, on) {
+    const text = on ? "comparing" : "compare";
+    return make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on), text});
+  }
+
   painters.runs = ({known, waiting, scans = []}) => {
     run_scans(scans);
     fill(
@@ -346,13 +354,7 @@
             text: [`loss ${loss}`, quality].filter(Boolean).join(", "),
             title: quality.includes("held out") ? `${quality}\n${HELD_OUT}` : quality,
           }),
-          make("button", {
-            class: "small",
-            "data-act": "compare",
-            "data-name": name,
-            "aria-pressed": String(on),
-            text: on ? "comparing" : "compare",
-          }),
+          ...(shown && !on ? [] : [compare_button(name, on)]),
         ),
       ),
       ...waiting.map(({run, uid, series}) =>

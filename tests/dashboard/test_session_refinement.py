@@ -200,3 +200,21 @@ def test_the_losses_of_a_stored_run_are_drawn(session: Session, feed: Feed) -> N
     assert shown["marks"]["refinement"] == "done", "style sheets hide the plot otherwise"
     assert shown["texts"]["refine_epoch"] == "2 of 2"
     assert session.loss.sources["sweep"].data["loss"] == [3.0]
+
+
+def test_stopping_is_said_until_the_refinement_has_stopped(session: Session, feed: Feed, sender: CommandSender) -> None:
+    """Regression: "stopping the refinement" stayed for 20 seconds, whatever had happened since."""
+    present = feed.view().state
+    during = [RefinementSummary(state=word, run="run1") for word in ("running", "stopping", "stopped")]
+    views = [FeedView(connected=True, state=present.model_copy(update={"refinement": run})) for run in during]
+    feed._view = views[0]
+    session.tick()
+    session.refine.press("stop")
+    sender.future.set_result({})
+    feed._view = views[1]
+    assert content(session)["texts"]["sentence"] == "stopping the refinement"
+    feed._view = views[2]
+    assert content(session)["texts"]["sentence"] == ""
+    session.orders.say("copied")
+    session.orders.outdated("refine_stop")
+    assert content(session)["texts"]["sentence"] == "copied"

@@ -2,6 +2,7 @@
 
 import shlex
 import tomllib
+from concurrent.futures import Future
 from unittest.mock import Mock
 
 import numpy as np
@@ -185,8 +186,12 @@ def test_a_pin_keeps_a_value_for_later_scans_until_it_is_clicked_again() -> None
     pinned = ServerState.model_validate({**state, "pinned": {"defocus_A": 150.0}})
     assert calibration_texts(pinned)["cal_C10_origin"] == "pinned"
     panel.clips(pinned)
+    sender.submit.return_value = reply = Future()
     panel.pin(request)
     sender.submit.assert_called_with("release", names=["C10"])
+    reply.set_result({})
+    panel._orders.collect()
+    assert panel._orders.sentence == "defocus unpinned: later scans use their own value"
     panel.pin(parse_request('{"what": "pin", "name": "energy_eV"}'))
     assert "nothing to pin" in panel._orders.sentence
 

@@ -1,0 +1,65 @@
+"""What a newcomer reads on a small screen: whole values, names of fields, and what an empty box is for."""
+
+import pytest
+from browser_tools import Watched, eventually
+from fake_server import FakeServer, state_payload
+from playwright.sync_api import expect
+from running_dashboard import RunningDashboard
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+LONG = {
+    "rotation_deg": {"value": -120.5, "origin": "estimated", "uncertainty": 0.4},
+    "C10": {"value": -135000.0, "origin": "estimated", "uncertainty": 1300.0},
+    "energy_eV": {"value": 300e3, "origin": "given"},
+    "beam_center_px": {"value": [131.75, 131.75], "origin": "estimated", "uncertainty": 0.12},
+    "detector_pixel_invA": {"value": 0.04762, "origin": "estimated", "uncertainty": 0.0001},
+}
+CUT = """() => [...document.querySelectorAll(".calibration [data-cell]")]
+  .filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)"""
+
+
+@pytest.mark.parametrize("width", [1101, 1280, 1920])
+def test_no_value_of_the_calibration_is_cut(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, width: int
+) -> None:
+    """Regression: at 1280 pixels a defocus was "13.5 µm under…", and the energy was not there at all."""
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    server.publish("state", state_payload(calibration=LONG, given={"energy_eV": "configured"}))
+    page = watched.open(dashboard.url)
+    expect(page.locator("[data-text=cal_C10]")).to_have_text("13.5 ± 0.13 µm underfocus")
+    expect(page.locator("tr[data-row=energy_eV]")).to_be_visible()
+    assert page.evaluate(CUT) == []
+    assert watched.complaints == []
+
+
+def test_a_field_has_the_name_of_its_row(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
+    """Regression: a screen reader said "C10"."""
+    server.publish("state", state_payload(state="complete"))
+    page = watched.open(dashboard.url)
+    for row in ("defocus", "scan step"):
+        page.get_by_role("button", name=f"change {row}", exact=True).click()
+        field = page.get_by_role("textbox", name=row, exact=True)
+        expect(field).to_be_visible()
+        field.press("Escape")
+    page.locator("[data-panel='0'] [data-act=edit]").click()
+    expect(page.get_by_role("textbox", name="parameters of panel 1")).to_be_visible()
+    assert watched.complaints == []
+
+
+def test_an_empty_list_says_what_it_is_for_and_a_run_is_not_compared_with_itself(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    page = watched.open(dashboard.url)
+    page.get_by_role("button", name="Refine", exact=True).click()
+    empty = "getComputedStyle(document.getElementById('runs'), '::before').content"
+    assert "none yet" in page.evaluate(empty)
+    runs = {name: {"state": "done", "loss": 2.0, "epochs": 4} for name in ("run1", "run2")}
+    server.replies["runs"] = {"runs": runs}
+    done = {"state": "done", "run": "run2", "uid": "scan-1", "epoch": 4, "loss": 2.0}
+    server.publish("state", state_payload(state="complete", refinement=done, results="/data/0142_results.h5"))
+    server.publish("refinement", {**done, "epochs": 4, "losses": [5.0, 4.0, 3.0, 2.0], "phases": ["sweep"] * 4})
+    expect(page.locator("#runs li")).to_have_count(2)
+    assert page.evaluate(empty) == "none"
+    eventually(lambda: page.locator("#runs").get_by_role("button", name="compare").count() == 1)
+    assert page.locator("#runs [data-act=compare]").get_attribute("data-name") == "run1"
+    assert watched.complaints == []
