@@ -17,6 +17,7 @@ from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, ServerState
 from ptylive.dashboard.words import (
     AS_RECORDED,
+    LABELS,
     THIN_SPACE,
     UNKNOWN,
     aberration,
@@ -44,18 +45,17 @@ DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
 """Where a server listens by default."""
 LOG_SHOWN_S = 120.0
 """How long a warning of the log counts as news."""
-CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
-    ("rotation_deg", "scan rotation", "°"),
-    ("C10", "defocus", ""),
-    ("energy_eV", "energy", " eV"),
-    ("convergence_semiangle_mrad", "semi-angle", " mrad"),
-    ("beam_center_px", "beam centre", " px"),
-    ("disc_radius_px", "disc radius", " px"),
-    ("descan_px", "descan", " px"),
-    ("detector_pixel_invA", "detector pixel", " 1/Å"),
-    ("scan_step_A", "scan step", " Å"),
-    ("detector_transform", "orientation", ""),
-)
+_ROW_UNITS = {
+    "rotation_deg": "°",
+    "energy_eV": " eV",
+    "convergence_semiangle_mrad": " mrad",
+    "beam_center_px": " px",
+    "disc_radius_px": " px",
+    "descan_px": " px",
+    "detector_pixel_invA": " 1/Å",
+    "scan_step_A": " Å",
+}
+CALIBRATION_ROWS = tuple((name, label, _ROW_UNITS.get(name, "")) for name, label in LABELS.items())
 """Metadata name, label and unit of each row of the calibration table."""
 _SPELLINGS = {
     "C10": ("defocus_A",),

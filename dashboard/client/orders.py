@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ptylive.dashboard.words import in_page_words
 from ptylive.schema import PtyliveError
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Orders:
             if error is None:
                 self._succeeded(pending, pending.future.result())
                 continue
-            line = error.line() if isinstance(error, PtyliveError) else f"the command failed: {error}"
+            line = in_page_words(error.line()) if isinstance(error, PtyliveError) else f"the command failed: {error}"
             if not pending.quiet:
                 self.say(line)
             if pending.on_refusal is not None:

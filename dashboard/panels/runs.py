@@ -71,6 +71,7 @@ class RunsPanel:
         if state.uid != self._uid:
             self._uid, self._runs, self._checks, self.findings = state.uid, {}, [], []
             self._leave()
+            self._orders.outdated("take", "replay")
             self._show_awaited()
         self._present = "" if view.refinement is None else str(view.refinement.run or "")
         self._waiting = [

@@ -255,7 +255,7 @@
       const place = document.querySelector(`#canvas-map-${i} .needs`);
       place.hidden = lacking.length === 0;
       place.replaceChildren(
-        make("p", {text: `this map needs the ${lacking.map(({label}) => label).join(", the ")}: give`}),
+        make("p", {text: `this map needs the ${lacking.map(({label}) => label).join(", the ")}:`}),
         ...lacking.map(({name, label}) =>
           make("button", {class: "small", "data-act": "edit", "data-name": name, text: label}),
         ),

@@ -41,7 +41,7 @@ def test_a_field_has_the_name_of_its_row(server: FakeServer, dashboard: RunningD
         field = page.get_by_role("textbox", name=row, exact=True)
         expect(field).to_be_visible()
         field.press("Escape")
-    page.locator("[data-panel='0'] [data-act=edit]").click()
+    page.locator("[data-act=edit][data-name=map_0]").click()
     expect(page.get_by_role("textbox", name="parameters of panel 1")).to_be_visible()
     assert watched.complaints == []
 

@@ -165,7 +165,7 @@ def test_what_a_scan_lacks_is_said() -> None:
 def test_remarks_stand_by_themselves() -> None:
     """The server puts semicolons between warnings for the user and what a refinement reports about itself."""
     view = FeedView(state=state(message="obf, wdd: needs energy_eV; all counts are 0"))
-    assert readouts.sentence(view, "") == "obf, wdd: needs energy_eV\nall counts are 0"
+    assert readouts.sentence(view, "") == "obf, wdd: needs energy\nall counts are 0"
     ended = RefinementState(state="done", message="converged; ml, loss_floor 0.1 counts; 1 probe mode")
     said = readouts.sentence(FeedView(refinement=ended), "")
     assert said == "converged\nml, loss_floor 0.1 counts\n1 probe mode"
