@@ -14,9 +14,10 @@
   }
 
   // Replace what an element of the page contains.
+  const is_viewer = () => document.body.dataset.role === "viewer";
   const fill = (id, ...content) => document.getElementById(id).replaceChildren(...content);
 
-  Object.assign(window.ptylive, {make, fill});
+  Object.assign(window.ptylive, {make, fill, is_viewer});
 
   // A field in place of a value: Enter submits it, Escape and leaving it change nothing. A refused text is offered
   // again until Escape.
@@ -158,6 +159,7 @@
     });
     depth.addEventListener("change", () => ask("depth", {numbers: [Number(depth.value)]}));
     painters.depth = value => {
+      depth.disabled = is_viewer();
       if (document.activeElement !== depth || !depth.matches(":active")) depth.value = value;
       depth_text.textContent = signed(Math.round(value));
     };
@@ -220,6 +222,7 @@
     });
     note.addEventListener("blur", () => setTimeout(show_note));
     painters.note = found => {
+      note.readOnly = is_viewer();
       present = found;
       show_note();
     };

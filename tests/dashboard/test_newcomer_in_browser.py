@@ -63,3 +63,23 @@ def test_an_empty_list_says_what_it_is_for_and_a_run_is_not_compared_with_itself
     eventually(lambda: page.locator("#runs").get_by_role("button", name="compare").count() == 1)
     assert page.locator("#runs [data-act=compare]").get_attribute("data-name") == "run1"
     assert watched.complaints == []
+
+
+def test_a_viewer_cannot_write_where_nothing_would_be_kept(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    """Regression: the fields took a note or a sample, which was refused and stayed there in place of the real one."""
+    server.replies["note"] = {"note": "of the operator"}
+    server.replies["history"] = {"scans": [{"recording": "0142.h5", "note": "kept", "shape": [64, 64]}], "total": 1}
+    page = watched.open(f"{dashboard.url}/view")
+    note = page.get_by_role("textbox", name="note on this scan")
+    expect(note).to_have_value("of the operator")
+    assert not note.is_editable()
+    expect(page.get_by_role("slider", name="depth")).to_be_disabled()
+    page.get_by_role("button", name="Library", exact=True).click()
+    card = page.locator(".card").first
+    for field in ("note", "sample"):
+        expect(card.get_by_placeholder(field)).not_to_be_editable()
+    page.locator("#match").fill("mos2")
+    eventually(lambda: any(asked.get("match") == "mos2" for asked in server.received("history")))
+    assert watched.complaints == []
