@@ -281,6 +281,10 @@ class RefinePanel:
                 button.disabled = disabled
 
 
+_REMEDIES = {key: "; or type auto" for key in ("num_slices", "epoch_max", "sweeps", "probe_modes")}
+_REMEDIES["total_thickness_A"] = "; type it in Å, or with a unit: 8 nm"
+
+
 def wrong_settings(preset: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with each setting, in a few words; a fault of several settings goes to the first one named.
 
@@ -290,7 +294,7 @@ def wrong_settings(preset: Mapping[str, Any]) -> dict[str, str]:
     every = {setting.key for setting in SETTINGS}
     for key, value in preset.items():
         if line := _refused({key: value}, alone=True):
-            found.setdefault(key if key in every else FURTHER, line)
+            found.setdefault(key if key in every else FURTHER, f"{line}{_REMEDIES.get(key, '')}")
     if not found and (line := _refused(preset, alone=False)):
         named = [key for key in preset if key in line]
         found[next((key for key in named if key in every), FURTHER)] = line
