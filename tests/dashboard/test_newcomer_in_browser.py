@@ -83,3 +83,44 @@ def test_a_viewer_cannot_write_where_nothing_would_be_kept(
     page.locator("#match").fill("mos2")
     eventually(lambda: any(asked.get("match") == "mos2" for asked in server.received("history")))
     assert watched.complaints == []
+
+
+def test_pictures_have_names_and_high_contrast_leaves_what_is_chosen_visible(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    """Regression: a screen reader found nameless areas; with high contrast no button looked pressed, and colour bars
+    were gone.
+    """
+    server.publish("state", state_payload(state="complete"))
+    page = watched.open(dashboard.url)
+    for name in ("map of panel 1", "diffraction pattern"):
+        expect(page.get_by_role("img", name=name, exact=True)).to_be_attached()
+    page.emulate_media(forced_colors="active")
+    look = "e => getComputedStyle(e).backgroundColor"
+    session, library = (page.get_by_role("button", name=name, exact=True) for name in ("Session", "Library"))
+    eventually(lambda: session.evaluate(look) != library.evaluate(look))
+    bar = page.locator("[data-panel='0'] .colour-bar i")
+    assert "gradient" in bar.evaluate("e => getComputedStyle(e).backgroundImage")
+    assert bar.evaluate("e => getComputedStyle(e).forcedColorAdjust") == "none"
+    assert watched.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800)])
+def test_a_click_shows_the_whole_of_what_a_refinement_said(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, width: int, height: int
+) -> None:
+    """Regression: all but the first remarks could be read with a mouse only, as a tooltip."""
+    watched.page.set_viewport_size({"width": width, "height": height})
+    remarks = [f"remark {number} of a refinement, which is longer than a few words" for number in range(8)]
+    done = {"state": "done", "run": "run1", "uid": "scan-1", "epoch": 4, "loss": 2.0, "message": "; ".join(remarks)}
+    server.publish("state", state_payload(state="complete", refinement=done))
+    server.publish("refinement", {**done, "epochs": 4, "losses": [2.0] * 4, "phases": ["sweep"] * 4})
+    page = watched.open(dashboard.url)
+    last = page.locator(".sentence").get_by_text(remarks[-1])
+    expect(last).to_be_attached()
+    page.locator(".sentence").click(position={"x": 20, "y": 8})
+    whole = page.locator(".sentence").bounding_box()
+    box = last.bounding_box()
+    assert whole is not None and box is not None
+    assert whole["y"] <= box["y"] and box["y"] + box["height"] <= whole["y"] + whole["height"] <= height
+    assert watched.complaints == []
