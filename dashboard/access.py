@@ -61,9 +61,20 @@ OWN_VIEW = frozenset(
         "pick",
         "guide",
         "metadata",
+        "search",
+        "contrast",
+        "show_run",
+        "beside",
     }
 )
 """Requests of a page that change only what this viewer sees, or that lead to a command, which is itself refused."""
+ACTING_KEYS = frozenset("rse")
+"""Keys that refine, stop and export."""
+
+
+def is_own_view(what: str, key: str = "") -> bool:
+    """Whether a request of a page changes only what this viewer sees."""
+    return what in OWN_VIEW and not (what == "key" and key in ACTING_KEYS)
 
 
 class Role(StrEnum):

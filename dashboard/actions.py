@@ -50,6 +50,10 @@ class RefineActions:
             self._orders.say(f"give the number of epochs between pictures of a film, up to {MOST_BETWEEN}")
             return
         self.every = int(typed)
+        epochs = "epoch" if self.every == 1 else f"{self.every} epochs"
+        self._orders.say(
+            f"later runs keep a picture every {epochs} for their film" if self.every else "no films are kept"
+        )
 
     def _run(self) -> dict[str, Any]:
         return {"run": name} if (name := self._stored()) else {}

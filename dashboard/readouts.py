@@ -17,6 +17,7 @@ from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, ServerState
 from ptylive.dashboard.words import (
     AS_RECORDED,
+    LABELS,
     THIN_SPACE,
     UNKNOWN,
     aberration,
@@ -32,6 +33,7 @@ from ptylive.dashboard.words import (
     rejected,
     seconds,
     state_word,
+    typeset,
 )
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice import Advice, Verdict, advise
@@ -43,18 +45,17 @@ DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
 """Where a server listens by default."""
 LOG_SHOWN_S = 120.0
 """How long a warning of the log counts as news."""
-CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
-    ("rotation_deg", "scan rotation", "°"),
-    ("C10", "defocus", ""),
-    ("energy_eV", "energy", " eV"),
-    ("convergence_semiangle_mrad", "semi-angle", " mrad"),
-    ("beam_center_px", "beam centre", " px"),
-    ("disc_radius_px", "disc radius", " px"),
-    ("descan_px", "descan", " px"),
-    ("detector_pixel_invA", "detector pixel", " 1/Å"),
-    ("scan_step_A", "scan step", " Å"),
-    ("detector_transform", "orientation", ""),
-)
+_ROW_UNITS = {
+    "rotation_deg": "°",
+    "energy_eV": " eV",
+    "convergence_semiangle_mrad": " mrad",
+    "beam_center_px": " px",
+    "disc_radius_px": " px",
+    "descan_px": " px",
+    "detector_pixel_invA": " 1/Å",
+    "scan_step_A": " Å",
+}
+CALIBRATION_ROWS = tuple((name, label, _ROW_UNITS.get(name, "")) for name, label in LABELS.items())
 """Metadata name, label and unit of each row of the calibration table."""
 _SPELLINGS = {
     "C10": ("defocus_A",),
@@ -328,6 +329,10 @@ def sentence(view: FeedView, reply: str, reply_age_s: float = 0.0) -> str:
 
     Unrelated remarks go on separate lines.
     """
+    return typeset(_sentence(view, reply, reply_age_s))
+
+
+def _sentence(view: FeedView, reply: str, reply_age_s: float) -> str:
     refinement = "\n".join(remarks(view.refinement.message or "")) if view.refinement else None
     if reply and view.log is not None and view.log.level != "info" and time.time() - view.log.time < reply_age_s:
         return view.log.message

@@ -13,7 +13,7 @@ from bokeh.document import Document
 from bokeh.models import InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard import readouts, recipes
-from ptylive.dashboard.access import FETCH, OWN_VIEW, READ_ONLY
+from ptylive.dashboard.access import FETCH, READ_ONLY, is_own_view
 from ptylive.dashboard.actions import RefineActions
 from ptylive.dashboard.client import dose
 from ptylive.dashboard.client.feed import Feed, FeedView
@@ -114,9 +114,8 @@ class Session:
         self.tune = TunePanel(self.orders, self.place, self.refine.preset, self._use)
         self.batch = BatchPanel(self.orders, self.place, self.refine.preset, self.exports.written, show)
         self._apply_theme(Theme.DARK)
-        labels = [view.capitalize() for view in VIEWS]
         common = {"height": 26, "margin": 0, "stylesheets": [style]}
-        self.view_choice = RadioButtonGroup(name="view", labels=labels, active=0, **common)
+        self.view_choice = RadioButtonGroup(name="view", labels=list(map(str.capitalize, VIEWS)), active=0, **common)
         self.light = Toggle(name="light", label="light", width=52, **common)
         self._requests = RequestDispatcher(self._takers(), self._allows)
         self._texts: dict[str, str] = {}
@@ -277,7 +276,7 @@ class Session:
             styles |= panel.styles()
         of_runs = (self.runs, self.curves, self.refine, self.shown_run, self.tune, self.batch, self.place)
         marked = (*of_runs, self.past, self.advice, self.doubts, self.library)
-        marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(refined.available)
+        marks = readouts.marks(refined) | gathered("marks", *marked) | self.reconstruction.marks(refined.available)
         marks |= {"role": "viewer" if self.read_only else "operator", "fetches": "on" if self.exports.offers else "off"}
         switches = {"advice": self._texts.get("advice"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
@@ -332,7 +331,8 @@ class Session:
 
     def _allows(self, request: Request) -> bool:
         """Whether this viewer may make the request; a refusal is reported."""
-        if self.read_only and request.what not in OWN_VIEW and not (request.what == FETCH and self.exports.offers):
+        own = is_own_view(request.what, request.key) or (request.what == FETCH and self.exports.offers)
+        if self.read_only and not own:
             self.orders.say(READ_ONLY)
             return False
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
@@ -36,6 +37,25 @@ NOT_CONVERGED = "not converged"
 _DEFOCUS_UNITS = (("µm", 1e4, 1e4), ("nm", 10.0, 1e3))
 """Unit, its length in Å, and the smallest defocus given in it."""
 _LENGTHS = (("mm", 1e7), ("µm", 1e4), ("nm", 10.0))
+LABELS: Mapping[str, str] = {
+    "rotation_deg": "scan rotation",
+    "C10": "defocus",
+    "energy_eV": "energy",
+    "convergence_semiangle_mrad": "semi-angle",
+    "beam_center_px": "beam centre",
+    "disc_radius_px": "disc radius",
+    "descan_px": "descan",
+    "detector_pixel_invA": "detector pixel",
+    "scan_step_A": "scan step",
+    "detector_transform": "orientation",
+}
+"""Metadata name -> label of its row of the calibration."""
+_ASSIGNED = r"--set (\w+)=[^\s;,]+"
+_GIVE = re.compile(rf"give (?:it with )?{_ASSIGNED}(?:,? {_ASSIGNED})*")
+_NAMES = re.compile(rf"\b({'|'.join(LABELS)})\b(?! ?=)")
+_FOR_THE_COMMAND_LINE = re.compile(r"; a series of tilted parallel beams: ptylive larbed\b")
+_HYPHEN_AS_MINUS = re.compile(r"(?<![^\s(\[])-(?=\d)")
+"""A hyphen that begins a number; one inside a word, a file name or an assignment is left alone."""
 FIGURE_SPACE = "\u2007"
 THIN_SPACE = "\u2009"
 
@@ -112,6 +132,29 @@ def seconds(value: float | None) -> str:
 def clock(unix_time: float) -> str:
     """Local time of day."""
     return datetime.fromtimestamp(unix_time).strftime("%H:%M:%S")
+
+
+def typeset(text: str) -> str:
+    """Sentences of the server with true minus signs in front of numbers, and in the words of the page."""
+    return _HYPHEN_AS_MINUS.sub("−", in_page_words(text))
+
+
+def in_page_words(text: str) -> str:
+    """A sentence that is also said on a command line: fields of the page instead of options, labels instead of names.
+
+    Names with a value (`energy_eV = 80 keV`) stay, since they can be typed like that.
+    """
+    found = _GIVE.sub(_fields_to_fill, _FOR_THE_COMMAND_LINE.sub("", text))
+    return _NAMES.sub(lambda name: LABELS[name[1]], found)
+
+
+def _fields_to_fill(hint: re.Match[str]) -> str:
+    names = re.findall(_ASSIGNED, hint[0])
+    if not set(names) <= LABELS.keys():
+        return hint[0]
+    *others, last = [LABELS[name] for name in names]
+    labels = f"{', '.join(others)} and {last}" if others else last
+    return f"give {labels} under Calibration (✎)"
 
 
 def percent(fraction: float | None) -> str:

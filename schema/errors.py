@@ -18,9 +18,28 @@ def brief(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 3 :]}"
 
 
+_NO_NUMBER = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float", "int_parsing_size"), "is not a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type", "finite_number"), "is not a number"),
+}
+"""Kinds of pydantic's errors about numbers, and what they say."""
+_BEYOND = {
+    "greater_than_equal": ("ge", "is too small: it must be at least"),
+    "greater_than": ("gt", "is too small: it must be above"),
+    "less_than_equal": ("le", "is too large: it must be at most"),
+    "less_than": ("lt", "is too large: it must be below"),
+}
+"""Kinds of pydantic's errors about bounds, the key of the bound in their context, and what they say."""
+
+
 def said_of(problem: Mapping[str, Any]) -> str:
     """Rephrase a pydantic error (one of its ``errors()``) for files and command lines."""
-    kind, context = problem.get("type"), problem.get("ctx", {})
+    kind, context = str(problem.get("type")), problem.get("ctx", {})
+    if kind in _NO_NUMBER and not isinstance(problem["input"], dict | list | tuple | type(None)):
+        return f"{brief(problem['input'])} {_NO_NUMBER[kind]}"
+    if kind in _BEYOND:
+        bound, words = _BEYOND[kind]
+        return f"{brief(problem['input'])} {words} {context[bound]:g}"
     if kind in ("tuple_type", "list_type"):
         return f"{brief(problem['input'])} is not a list: write it in brackets, [1, 2]"
     if kind in ("too_short", "too_long"):

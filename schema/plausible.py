@@ -182,9 +182,15 @@ def _answers(rule: Plausible, value: Any) -> str:
     return f"write the unit: {meant}'{odd:g} {rule.unit}' if that is right"
 
 
+def may_be_one_number(name: str, text: str) -> bool:
+    """Whether a comma in a step separates two whole numbers or is a decimal comma: `12,5`."""
+    return name == "scan_step_A" and _WHOLE_PAIR.fullmatch(as_written(text)) is not None
+
+
 def _pair_answers(row: str, col: str, unit: str = "") -> str:
     unit = unit or "Å"
-    return f"write '{row} {unit}, {col} {unit}' for two steps, or one number without a comma"
+    one = f"'{row}.{col} {unit}' for one" if f"{row}{col}".isdecimal() else "one number without a comma"
+    return f"write '{row} {unit}, {col} {unit}' for two steps, or {one}"
 
 
 def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) -> Any:

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ptylive.dashboard.words import in_page_words
 from ptylive.schema import PtyliveError
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Orders:
         self._sender = sender
         self._pending: list[_Pending] = []
         self._sentence, self._sentence_time = "", 0.0
+        self._answered = ""
+        """The command that the sentence is the reply to."""
 
     @property
     def busy(self) -> bool:
@@ -84,7 +87,7 @@ class Orders:
             if error is None:
                 self._succeeded(pending, pending.future.result())
                 continue
-            line = error.line() if isinstance(error, PtyliveError) else f"the command failed: {error}"
+            line = in_page_words(error.line()) if isinstance(error, PtyliveError) else f"the command failed: {error}"
             if not pending.quiet:
                 self.say(line)
             if pending.on_refusal is not None:
@@ -94,6 +97,7 @@ class Orders:
         if not pending.quiet:
             path = reply.get("path") or reply.get("results")
             self.say(f"{pending.done}: {path}" if isinstance(path, str) and path else pending.done)
+            self._answered = pending.command
         if pending.on_reply is None:
             return
         try:
@@ -108,7 +112,12 @@ class Orders:
 
     def say(self, text: str) -> None:
         """Show a sentence at the bottom of the page for a while."""
-        self._sentence, self._sentence_time = text, time.monotonic()
+        self._sentence, self._sentence_time, self._answered = text, time.monotonic(), ""
+
+    def outdated(self, *commands: str) -> None:
+        """Withdraw the sentence if it reports that one of these commands was accepted: its work has ended since."""
+        if self._answered in commands:
+            self.say("")
 
     @property
     def sentence_age_s(self) -> float:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
+BUSY = frozenset({"queued", "running", "stopping"})
+"""States of a refinement that has not ended."""
 
 
 class Message(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,13 @@ EDITABLE = tuple(name for name, _, _ in CALIBRATION_ROWS if name != "disc_radius
 ESTIMABLE = ("rotation_deg", "C10", "C12", "beam_center_px", "descan_px", "detector_pixel_invA", "detector_transform")
 """Rows with a button that discards the given value and estimates it from the data."""
 MOST_DEPTH_A = 2000.0
+LARGEST_KEV = 5000.0
+"""A larger bare number in the row of the energy is in eV, as in files and on the command line."""
+_TWO_NUMBERS = ("beam_center_px", "scan_step_A")
+_FOCUS = re.compile(r"\b(under|over)[ -]?focus(sed|ed)?$")
+_BETWEEN_TWO = re.compile(r" *; *|, +|(?<=\d) (?=[-+]?\d)")
+"""What separates two numbers, each of which may have a decimal comma."""
+_SETTING = re.compile(r"^settings: [\w.]+: ")
 _LABELS = {**{name: label for name, label, _ in CALIBRATION_ROWS}, "C12": "astigmatism"}
 _ROW_UNITS = {**{name: unit.strip() for name, _, unit in CALIBRATION_ROWS}, "energy_eV": "keV", "C10": "Å"}
 """Unit of a bare number: the one the row shows. The defocus is shown in a unit that suits its size."""
@@ -34,7 +42,7 @@ def parse_defocus(text: str, unit: str = "Å") -> float:
 
     ``unit``: unit of a bare number.
     """
-    cleaned = decimal_point(as_written(text).lower().split("±")[0].strip())
+    cleaned = _FOCUS.sub(r"\1focus", decimal_point(as_written(text).lower().split("±")[0].strip()))
     if cleaned in ("in focus", "focus"):
         return 0.0
     *value, last = cleaned.split() or [""]
@@ -45,8 +53,8 @@ def parse_defocus(text: str, unit: str = "Å") -> float:
     try:
         defocus = understood("defocus_A", f"{plain} {unit}" if read is not None and not read[1] else plain)
     except MetadataError as error:
-        remedy = "for example 15 nm underfocus" if read is None else error.line()
-        raise UnclearValueError(f"defocus {brief(text)} is unclear: {remedy}") from None
+        unclear = f"defocus {brief(text)} is unclear: for example 15 nm underfocus"
+        raise UnclearValueError(unclear if read is None else error.line().replace("defocus_A", "defocus")) from None
     return float(defocus) if last.startswith("over") else -float(defocus)
 
 
@@ -59,13 +67,16 @@ def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str
         return {"C10": parse_defocus(text, defocus_unit)}
     if name == "detector_transform":
         words = as_written(text)
-        return {name: "none" if words.lower() == AS_RECORDED else words}
+        named = "+".join(word.strip().replace(" ", "_") for word in words.split("+"))
+        return {name: "none" if words.lower() == AS_RECORDED else named}
     if name == "other":
         name, equals, text = (part.strip() for part in text.partition("="))
         if not equals or not name:
             raise UnclearValueError("use NAME = VALUE, for example C30 = 1.2 mm or energy_eV = 80 keV")
     elif name in PLAUSIBLE:
-        text = _in_row_unit(name, text)
+        if (values := _only_in_a_row(name, text)) is not None:
+            return values
+        text = _in_row_unit(name, _with_point(name, text))
     flat = name.rpartition(".")[2]
     if flat not in PLAUSIBLE:
         return {name: as_plain(text)}
@@ -78,11 +89,47 @@ def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str
     return {name: as_written(text) if isinstance(plain, str) else plain}
 
 
+def _only_in_a_row(name: str, text: str) -> dict[str, Any] | None:
+    """Values of a row that are spelt as a person would, but not as a setting; None if they are as in a setting."""
+    if name in _TWO_NUMBERS and len(both := _BETWEEN_TWO.split(as_written(text))) == 2:
+        return {name: [_one_number(name, decimal_point(number)) for number in both]}
+    if name == "beam_center_px" and len(text.split(",")) != 2:
+        raise UnclearValueError(f"{name} needs two numbers, row and column: for example 31.5, 32")
+    read = number_and_unit(_with_point(name, text)) if name == "detector_pixel_invA" else None
+    if read is not None and read[1] and unit_factor("angle", read[1]) is not None:
+        return {"detector_pixel_mrad": as_written(decimal_point(text))}
+    return None
+
+
+def _with_point(name: str, text: str) -> str:
+    """The text of a single number with a decimal point; a step can be two numbers, but neither of them is 0."""
+    single = takes_one_number(name) or (name == "scan_step_A" and text.lstrip().startswith("0,"))
+    return decimal_point(text) if single else text
+
+
+def _one_number(name: str, text: str) -> float:
+    """One of two numbers, in the field's unit. Raises UnclearValueError."""
+    try:
+        value = understood(name, text)
+    except MetadataError as error:
+        raise UnclearValueError(error.line()) from None
+    numbers = value if isinstance(value, list) else [value]
+    return float(numbers[0])
+
+
+def in_words(name: str, line: str) -> str:
+    """A refusal in the words of the page: the label of the row ``name`` in place of the name of its setting."""
+    label = _LABELS.get(name)
+    return line if label is None else _SETTING.sub(f"{label}: ", line).replace(name, label)
+
+
 def _in_row_unit(name: str, text: str) -> str:
     """Text typed into a row, with a bare number converted to the field's unit if the row shows another one."""
     cleaned = as_written(text).split("±")[0].strip()
     read, rule = number_and_unit(cleaned), PLAUSIBLE[name]
     shown = unit_factor(rule.kind, _ROW_UNITS[name])
+    if name == "energy_eV" and read is not None and not read[1] and read[0] > LARGEST_KEV:
+        return f"{read[0]!r} eV"
     if read is None or read[1] or shown is None or shown == rule.factor:
         return cleaned
     return repr(read[0] * shown / rule.factor)
@@ -113,12 +160,13 @@ class CalibrationPanel:
             return
 
         def refused(line: str) -> None:
-            self._refused[name] = (request.value, line)
+            words = in_words(name, line)
+            self._orders.say(words)
+            self._refused[name] = (request.value, words)
 
         try:
             values = parse_assignment(name, request.value, self._defocus_unit)
         except UnclearValueError as error:
-            self._orders.say(str(error))
             refused(str(error))
             return
         done = f"{', '.join(_LABELS.get(n, n) for n in values)} set"
@@ -137,7 +185,7 @@ class CalibrationPanel:
         if name not in EDITABLE or state is None:
             return
         if is_pinned(state, name):
-            self._orders.send("release", f"{_LABELS[name]}unpinned: later scans use their own value", names=[name])
+            self._orders.send("release", f"{_LABELS[name]} unpinned: later scans use their own value", names=[name])
         elif (value := state.calibrated(name)) is None:
             self._orders.say(f"{_LABELS[name]} is not known yet: nothing to pin")
         elif name == "descan_px" and isinstance(value, list | tuple) and len(value) > TERMS_OF_BOTH:

@@ -12,16 +12,15 @@ from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
+from ptylive.dashboard.client.state import BUSY, FINAL_STATES, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.requests import decimal_point
-from ptylive.dashboard.words import UNKNOWN, number, refinement_word, seconds
+from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, refinement_word, seconds, typeset
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset.describe import toml_value
 from ptylive.schema.preset.solver import MORE_EPOCHS
 from ptylive.schema.preset.stages import settings_in
 from ptylive.schema.settings_text import read_json, read_toml
 
-RUNNING_STATES = frozenset({"queued", "running", "stopping"})
 SWITCH = ("fixed", "refined")
 """What a field shows for off and on."""
 PHASE_WORDS = {"trial": "trials", "sweep": "sweep", "lbfgs": "L-BFGS", "dgp": "networks"}
@@ -257,7 +256,7 @@ class RefinePanel:
 
         ``shown``: the run on display, the one that can be continued.
         """
-        running = state.refinement.state in RUNNING_STATES
+        running = state.refinement.state in BUSY
         has_frames = bool(state.frames or state.received)
         self.queues = running and state.state in FINAL_STATES
         self._label("refine", "Queue this scan" if self.queues else "Refine this scan")
@@ -282,6 +281,10 @@ class RefinePanel:
                 button.disabled = disabled
 
 
+_REMEDIES = {key: "; or type auto" for key in ("num_slices", "epoch_max", "sweeps", "probe_modes")}
+_REMEDIES["total_thickness_A"] = "; type it in Å, or with a unit: 8 nm"
+
+
 def wrong_settings(preset: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with each setting, in a few words; a fault of several settings goes to the first one named.
 
@@ -291,7 +294,7 @@ def wrong_settings(preset: Mapping[str, Any]) -> dict[str, str]:
     every = {setting.key for setting in SETTINGS}
     for key, value in preset.items():
         if line := _refused({key: value}, alone=True):
-            found.setdefault(key if key in every else FURTHER, line)
+            found.setdefault(key if key in every else FURTHER, f"{line}{_REMEDIES.get(key, '')}")
     if not found and (line := _refused(preset, alone=False)):
         named = [key for key in preset if key in line]
         found[next((key for key in named if key in every), FURTHER)] = line
@@ -333,6 +336,7 @@ def refinement_texts(
     messages = [summary.message, None if refinement is None else refinement.message]
     if summary.state == "queued" and any((words or "").startswith("compiling") for words in messages):
         word = "compiling"
+    busy = {"refine_busy": _busy_words(summary, refinement, messages)}
     place = summary.place.removeprefix("on ").replace("tcp://", "") or (
         "this machine" if summary.state != "none" else UNKNOWN
     )
@@ -349,6 +353,7 @@ def refinement_texts(
             "refine_left": UNKNOWN,
             "refine_pace": UNKNOWN,
             "refine_evaluations": UNKNOWN,
+            **busy,
         }
     pace = refinement.seconds / refinement.epoch if refinement.seconds and refinement.epoch else None
     epoch = UNKNOWN if refinement.epoch is None else f"{refinement.epoch}"
@@ -360,8 +365,19 @@ def refinement_texts(
         "refine_phase": PHASE_WORDS.get(refinement.phase or "", UNKNOWN),
         "refine_epoch": epoch,
         "refine_loss": number(refinement.loss, 5),
-        "refine_seconds": seconds(refinement.seconds),
+        "refine_seconds": seconds(refinement.seconds or None),
         "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s/epoch",
         "refine_evaluations": f"{number(refinement.evaluations, 3)} ×" if refinement.evaluations else UNKNOWN,
         "refine_left": seconds(refinement.seconds_left) if summary.state == "running" else UNKNOWN,
+        **busy,
     }
+
+
+def _busy_words(summary: RefinementSummary, refinement: RefinementState | None, messages: list[str | None]) -> str:
+    """What a refinement does that has no picture yet: it waits, or makes its trials; empty if there is none."""
+    if summary.state not in BUSY:
+        return ""
+    doing = (messages[1] or messages[0] or "").partition("; ")[0]
+    tries = refinement is not None and refinement.phase == "trial"
+    what = "trials before the first epoch" if tries else REFINEMENT_WORDS[summary.state]
+    return f"{what}: {typeset(doing)}" if doing not in ("", "starting") else what

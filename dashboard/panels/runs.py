@@ -16,6 +16,7 @@ from bokeh.models import ColumnDataSource
 
 from ptylive.dashboard.client.feed import FeedView, raw_picture, surroundings_of
 from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import BUSY
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
 from ptylive.dashboard.requests import Request
@@ -70,6 +71,7 @@ class RunsPanel:
         if state.uid != self._uid:
             self._uid, self._runs, self._checks, self.findings = state.uid, {}, [], []
             self._leave()
+            self._orders.outdated("take", "replay")
             self._show_awaited()
         self._present = "" if view.refinement is None else str(view.refinement.run or "")
         self._waiting = [
@@ -85,6 +87,8 @@ class RunsPanel:
         listed = (state.uid, state.results, state.refinement.run, state.refinement.state)
         if listed != self._listed:
             self._listed = listed
+            if state.refinement.state not in BUSY:
+                self._orders.outdated("refine", "refine_stop", "refine_resume")
             self._orders.ask("runs", self._take_runs)
 
     def _take_checks(self, reply: Reply) -> None:

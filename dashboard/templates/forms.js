@@ -14,9 +14,10 @@
   }
 
   // Replace what an element of the page contains.
+  const is_viewer = () => document.body.dataset.role === "viewer";
   const fill = (id, ...content) => document.getElementById(id).replaceChildren(...content);
 
-  Object.assign(window.ptylive, {make, fill});
+  Object.assign(window.ptylive, {make, fill, is_viewer});
 
   // A field in place of a value: Enter submits it, Escape and leaving it change nothing. A refused text is offered
   // again until Escape.
@@ -24,7 +25,9 @@
     const cell = document.querySelector(`[data-cell="${name}"]`);
     if (cell.querySelector("input")) return;
     const reason = document.querySelector(`[data-refused="${name}"]`);
-    const field = make("input", {class: "field", "aria-label": name, value: clips[`edit_${name}`] ?? ""});
+    const row = cell.closest("tr")?.querySelector("th")?.textContent;
+    const label = row ?? `parameters of panel ${Number(name.slice(4)) + 1}`;
+    const field = make("input", {class: "field", "aria-label": label, value: clips[`edit_${name}`] ?? ""});
     if (name === "other") field.placeholder = "NAME = VALUE";
     field.addEventListener("keydown", event => {
       if (event.key === "Enter" && name.startsWith("map_")) {
@@ -156,6 +159,7 @@
     });
     depth.addEventListener("change", () => ask("depth", {numbers: [Number(depth.value)]}));
     painters.depth = value => {
+      depth.disabled = is_viewer();
       if (document.activeElement !== depth || !depth.matches(":active")) depth.value = value;
       depth_text.textContent = signed(Math.round(value));
     };
@@ -218,6 +222,7 @@
     });
     note.addEventListener("blur", () => setTimeout(show_note));
     painters.note = found => {
+      note.readOnly = is_viewer();
       present = found;
       show_note();
     };
@@ -253,7 +258,7 @@
       const place = document.querySelector(`#canvas-map-${i} .needs`);
       place.hidden = lacking.length === 0;
       place.replaceChildren(
-        make("p", {text: `this map needs the ${lacking.map(({label}) => label).join(", the ")}: give`}),
+        make("p", {text: `this map needs the ${lacking.map(({label}) => label).join(", the ")}:`}),
         ...lacking.map(({name, label}) =>
           make("button", {class: "small", "data-act": "edit", "data-name": name, text: label}),
         ),
@@ -325,6 +330,12 @@
     );
   }
 
+  // The run on display is not compared with itself.
+  function compare_button(name, on) {
+    const text = on ? "comparing" : "compare";
+    return make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on), text});
+  }
+
   painters.runs = ({known, waiting, scans = []}) => {
     run_scans(scans);
     fill(
@@ -346,13 +357,7 @@
             text: [`loss ${loss}`, quality].filter(Boolean).join(", "),
             title: quality.includes("held out") ? `${quality}\n${HELD_OUT}` : quality,
           }),
-          make("button", {
-            class: "small",
-            "data-act": "compare",
-            "data-name": name,
-            "aria-pressed": String(on),
-            text: on ? "comparing" : "compare",
-          }),
+          ...(shown && !on ? [] : [compare_button(name, on)]),
         ),
       ),
       ...waiting.map(({run, uid, series}) =>

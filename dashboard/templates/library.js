@@ -2,7 +2,7 @@
 // Everything that came over the network is set as text, never as HTML.
 "use strict";
 (() => {
-  const {painters, ask, fill, make} = window.ptylive;
+  const {painters, ask, fill, make, is_viewer} = window.ptylive;
 
   // A line for each scan, or a card: the browser stores which.
   function cards_as(shape) {
@@ -38,6 +38,7 @@
       : [];
     const image = make("div", {class: "pictures"}, map, ...phase);
     const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
+    remark.readOnly = is_viewer();
     remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
     const of = make("input", {
       class: "field",
@@ -47,6 +48,7 @@
       maxlength: "80",
       "aria-label": `sample of ${title}`,
     });
+    of.readOnly = is_viewer();
     of.addEventListener("change", () => ask("note", {name: recording, key: "sample", value: of.value}));
     const button = (act, text, title, more = {}) =>
       make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});

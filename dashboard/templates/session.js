@@ -183,6 +183,18 @@ window.ptylive = (() => {
         }
       }
     }
+    for (const place of document.querySelectorAll("[data-figure]")) {
+      for (const area of in_shadows(place, ".bk-events")) {
+        area.setAttribute("role", "img");
+        area.setAttribute("aria-label", place.dataset.figure);
+      }
+    }
+  }
+
+  // Elements below another one, in shadow roots too.
+  function in_shadows(root, selector) {
+    const hosts = [...root.querySelectorAll("*")].filter(element => element.shadowRoot);
+    return [...root.querySelectorAll(selector), ...hosts.flatMap(host => in_shadows(host.shadowRoot, selector))];
   }
 
   function ready(page, asked_model, pairs) {

@@ -10,6 +10,8 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto, listed
 
 MOST_SLICES = 1000
+THICKEST_A = 1e7
+"""Largest total thickness."""
 
 
 class ObjectSettings(StrictModel):
@@ -21,7 +23,10 @@ class ObjectSettings(StrictModel):
         " one slice if several would not predict held-out patterns better",
     )
     total_thickness_A: float | None = Field(
-        default=None, gt=0, description="thickness of the object, Å: num_slices times the distance between slices"
+        default=None,
+        gt=0,
+        le=THICKEST_A,
+        description="thickness of the object, Å: num_slices times the distance between slices",
     )
     slice_distances_A: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         default=None, description="distance between slices, Å: one for all, or num_slices - 1 of them"

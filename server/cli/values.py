@@ -9,7 +9,7 @@ from typing import Any
 from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.foreign_plans.spelling import in_our_words
 from ptylive.schema.metadata import NAMES, check_given_once, flat_name, locate, typed
-from ptylive.schema.plausible import takes_one_number, thousands
+from ptylive.schema.plausible import may_be_one_number, takes_one_number, thousands
 from ptylive.schema.settings_text import read_json
 
 
@@ -36,8 +36,9 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
 def _read(key: str, text: str) -> Any:
     """Parse a value; a number with commas between groups of three digits stays as typed, and is questioned later."""
     section, name = locate(key) if _is_metadata(key) else ("", "")
-    one_number = bool(section) and takes_one_number(flat_name(f"{section}.{name}"))
-    return text if one_number and thousands(text) else parse_value(text)
+    flat = flat_name(f"{section}.{name}") if section else ""
+    questioned = (takes_one_number(flat) and thousands(text)) or may_be_one_number(flat, text)
+    return text if questioned else parse_value(text)
 
 
 def _is_metadata(key: str) -> bool:

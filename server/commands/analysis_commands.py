@@ -160,7 +160,8 @@ class AnalysisCommands:
             store = None if scan.engine is None else scan.engine.store
             measured = None if store is None else measured_rotation(scan.calibration, store)
         free = int(psutil.virtual_memory().available)
-        checked = Checked(scan.header, scan.calibration, chosen.final, frames, free, scan.saturated_frames, measured)
+        inputs = (scan.header, scan.calibration, chosen.final, frames, free, scan.saturated_frames, measured)
+        checked = Checked(*inputs, in_memory=store is not None)
         return {"checks": [check.to_plain() for check in checked.all()]}
 
     def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:

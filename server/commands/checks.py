@@ -65,6 +65,8 @@ class Checked:
     saturated: int = 0
     measured: MeasuredRotation | None = None
     """Rotation measured from the scan."""
+    in_memory: bool = True
+    """Whether the scan's frames are in memory, so that its rotation can be measured."""
 
     def all(self) -> list[Check]:
         """Return every check, in order of importance."""
@@ -110,7 +112,8 @@ class Checked:
         origin = self.calibration.origin("rotation_deg")
         used = f"{origin or 'not known'}: {_degrees(self.calibration.rotation_deg)}°"
         if self.measured is None:
-            return Check("rotation", "unknown", f"{used}, too few points or no scan step to compare it with the data")
+            why = "too few points or no scan step" if self.in_memory else "its frames are read when a value is changed"
+            return Check("rotation", "unknown", f"{used}, not compared with the data: {why}")
         fit = self.measured.fit
         if not self.measured.trusted:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
@@ -160,7 +163,9 @@ class Checked:
         """Check for saturated pixels, which report fewer counts than they received and falsify every map there."""
         most = self.header.detector.saturation_value
         if most is None:
-            return Check("saturation", "unknown", "no saturation_value given")
+            return Check(
+                "saturation", "unknown", "not checked: the largest count of a pixel is not given (saturation_value)"
+            )
         if not self.saturated:
             return Check("saturation", "ok", f"no pixel reached {most:.6g} counts")
         return Check("saturation", "warn", f"pixels of {self.saturated} frames are saturated ({most:.6g} counts)")
@@ -176,7 +181,7 @@ class Checked:
         need = self.frames * self._pattern_pixels * BYTES_PER_PIXEL
         share = need / max(self.available_bytes, 1)
         state = graded(ok=share < MEMORY_SHARE, bad=share >= 1)
-        return Check("memory", state, f"about {need / 1e9:.2g} GB of {self.available_bytes / 1e9:.3g} GB free")
+        return Check("memory", state, f"about {_size(need)} of {self.available_bytes / 1e9:.3g} GB free")
 
     def time(self) -> Check:
         """Estimate the time on one processor core, to an order of magnitude only; a GPU is far quicker."""
@@ -192,6 +197,11 @@ class Checked:
 def _degrees(angle_deg: float) -> str:
     """An angle to a tenth of a degree, with a true minus sign."""
     return f"{angle_deg:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _size(size: int) -> str:
+    """Return a size in bytes with two digits, in MB below 1 GB."""
+    return f"{size / 1e9:.2g} GB" if size >= 0.995e9 else f"{max(1.0, float(f'{size / 1e6:.2g}')):.0f} MB"
 
 
 def _spoken(seconds: float) -> str:

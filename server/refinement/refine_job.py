@@ -182,8 +182,12 @@ def history_of(recording: Path, run: str) -> Path:
     return recording.with_name(f"{recording.stem}_{run}.history")
 
 
-def progress_to_plain(progress: Progress) -> dict[str, Any]:
-    """Return a step of a refinement as a payload; with pictures only if the refinement offers them."""
+def progress_to_plain(progress: Progress, told: int = 0) -> dict[str, Any]:
+    """Return a step of a refinement as a payload; with pictures only if the refinement offers them.
+
+    ``told``: number of epochs whose losses were reported earlier; those of later epochs are in the payload.
+    """
+    new = max(0, progress.epoch - told)
     plain: dict[str, Any] = {
         "kind": "progress",
         "state": progress.state,
@@ -197,6 +201,8 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
         "message": progress.message,
         "warning": progress.warning,
         "stages": list(progress.stages),
+        "losses": [float(loss) for loss in progress.losses[-new:]] if new else [],
+        "phases": list(progress.phases[-new:]) if new else [],
     }
     if progress.preview is not None:
         preview = progress.preview()

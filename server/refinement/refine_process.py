@@ -124,7 +124,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
             start=job.start,
             backend=job.backend,
             threads=job.threads,
-            on_progress=lambda progress: _report(progress, inbox, out),
+            on_progress=_Reports(inbox, out),
             should_stop=inbox.stop.is_set,
             checkpoint=job.checkpoint,
             resume=job.resume,
@@ -149,7 +149,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     incremental = IncrementalRefinement(
         job.preset,
         TrialContext(job.backend, job.threads),
-        lambda progress: _report(progress, inbox, out),
+        _Reports(inbox, out),
         inbox.stop.is_set,
     )
     dataset = rounds_until_the_end(job, inbox, incremental)
@@ -235,16 +235,27 @@ def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> boo
     return compiles
 
 
-def _report(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
-    """Report progress; nothing is kept of runs on the first rows of a scan or of trials."""
-    if progress.phase == "trial":
-        if not inbox.compiling:
-            _send(out, {"kind": "trial", "message": progress.message})
-        inbox.compiling = False  # the time of the first trial has been explained
-        return
-    if inbox.whole is not None or not inbox.follows:
-        inbox.begun.set()
-    _send(out, progress_to_plain(progress))
+class _Reports:
+    """Reports progress; nothing is kept of runs on the first rows of a scan or of trials."""
+
+    def __init__(self, inbox: Inbox, out: BinaryIO) -> None:
+        self._inbox, self._out = inbox, out
+        self._epochs_told = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Report a step, with the losses of the epochs that no earlier report had."""
+        inbox = self._inbox
+        if progress.phase == "trial":
+            if not inbox.compiling:
+                _send(self._out, {"kind": "trial", "message": progress.message})
+            inbox.compiling = False  # the time of the first trial has been explained
+            return
+        if inbox.whole is not None or not inbox.follows:
+            inbox.begun.set()
+        if progress.epoch < self._epochs_told:  # the run began again
+            self._epochs_told = 0
+        _send(self._out, progress_to_plain(progress, self._epochs_told))
+        self._epochs_told = progress.epoch
 
 
 def _say(out: BinaryIO, words: str) -> None:

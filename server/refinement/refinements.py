@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import threading
 from collections.abc import Callable
@@ -91,8 +92,11 @@ class RunState:
             self.epoch, self.loss, self.losses, self.phases = 0, None, [], []
         if step["epoch"] > self.epoch and step["loss"] is not None:
             self.epoch, self.loss = step["epoch"], step["loss"]
-            self.losses.append(step["loss"])
-            self.phases.append(step["phase"])
+            losses, phases = step.get("losses") or [step["loss"]], step.get("phases") or [step["phase"]]
+            unknown = max(0, self.epoch - len(losses) - len(self.losses))  # epochs of an earlier process
+            before = self.epoch - len(losses)
+            self.losses = [*self.losses, *[math.nan] * unknown][:before] + [float(loss) for loss in losses]
+            self.phases = [*self.phases, *[step["phase"]] * unknown][:before] + [str(phase) for phase in phases]
         for name in PICTURES:
             setattr(self, name, step.get(name, getattr(self, name)))
 

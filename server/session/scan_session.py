@@ -174,6 +174,7 @@ class ScanSession:
             "duplicates": 0,
             "unchecked": 0,
             "rejected": {},
+            "frames_per_s": None,
             "recording": str(self.recording or ""),
         }
 

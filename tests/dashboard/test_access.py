@@ -11,11 +11,12 @@ import pytest
 from bokeh.document import Document
 from fake_server import FakeServer, state_payload
 from page_client import PageClient
+from page_in_memory import ask
 from page_in_thread import ACCESS, Running
 from running_dashboard import RunningDashboard, start_dashboard
 
 from ptylive.dashboard import app
-from ptylive.dashboard.access import Access, NamedSender, ReadOnlySender, Role, Visitor, may_visit
+from ptylive.dashboard.access import READ_ONLY, Access, NamedSender, ReadOnlySender, Role, Visitor, may_visit
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
@@ -226,3 +227,25 @@ def test_a_download_is_a_viewers_too_where_that_is_so(tmp_path: Path, may_fetch:
         assert running.get(address)[0] in (401, 403), "nobody without a token"
     finally:
         running.end()
+
+
+@pytest.mark.parametrize(
+    "request_", [{"what": "search", "key": "match", "value": "mos2"}, {"what": "contrast", "key": "open", "panel": 0},
+                 {"what": "show_run", "name": "run1"}, {"what": "beside", "name": "0141.h5"}]
+)  # fmt: skip
+def test_viewers_change_what_they_see(request_: dict[str, Any]) -> None:
+    """Regression: viewers could not search the library, open a histogram, or look at an earlier run."""
+    sent: list[tuple[str, dict[str, Any]]] = []
+    page = viewers_page(False, sent)
+    ask(page, **request_)
+    assert page.orders.sentence != READ_ONLY
+
+
+@pytest.mark.parametrize("key", ["r", "s", "e"])
+def test_a_key_that_viewers_cannot_use_says_why(key: str) -> None:
+    sent: list[tuple[str, dict[str, Any]]] = []
+    page = viewers_page(False, sent)
+    ask(page, what="key", key=key, panel=0)
+    assert page.orders.sentence == READ_ONLY
+    ask(page, what="key", key="d", panel=0)
+    assert page.light.active

@@ -32,6 +32,7 @@ def test_pictures_are_kept_as_often_as_was_typed(actions, orders):
     actions.film(every(" 2 "))
     actions.refine({"epoch_max": 3})
     assert orders.send.call_args.kwargs == {"preset": {"epoch_max": 3}, "history": 2}
+    assert orders.say.call_args.args[0] == "later runs keep a picture every 2 epochs for their film"
     actions.film(every(""))
     assert actions.every == 0
 

@@ -165,10 +165,34 @@ def test_what_a_scan_lacks_is_said() -> None:
 def test_remarks_stand_by_themselves() -> None:
     """The server puts semicolons between warnings for the user and what a refinement reports about itself."""
     view = FeedView(state=state(message="obf, wdd: needs energy_eV; all counts are 0"))
-    assert readouts.sentence(view, "") == "obf, wdd: needs energy_eV\nall counts are 0"
+    assert readouts.sentence(view, "") == "obf, wdd: needs energy\nall counts are 0"
     ended = RefinementState(state="done", message="converged; ml, loss_floor 0.1 counts; 1 probe mode")
     said = readouts.sentence(FeedView(refinement=ended), "")
     assert said == "converged\nml, loss_floor 0.1 counts\n1 probe mode"
+
+
+def test_numbers_in_sentences_of_the_server_have_true_minus_signs() -> None:
+    """Regression: the drift stood there as (0.21 ± 0.51, -0.08 ± 0.29) Å."""
+    told = "drift (-0.21 ± 0.51, -0.08 ± 0.29) Å; gain -88 ± 3 %; wrote 2026-11-28-7.h5; --set C10=-150; at 10-20 s"
+    said = readouts.sentence(FeedView(refinement=RefinementState(state="done", message=told)), "")
+    assert said.split("\n") == [
+        "drift (−0.21 ± 0.51, −0.08 ± 0.29) Å",
+        "gain −88 ± 3 %",
+        "wrote 2026-11-28-7.h5",
+        "--set C10=-150",
+        "at 10-20 s",
+    ]
+
+
+def test_a_refinement_without_a_picture_says_what_it_does() -> None:
+    """Regression: for half a minute of trials the place of the object said "no refinement yet"."""
+    trying = RefinementState(state="running", phase="trial", message="trying 8 slices; lsq")
+    texts = refinement_texts(RefinementSummary(state="running"), trying)
+    assert texts["refine_busy"] == "trials before the first epoch: trying 8 slices"
+    assert texts["refine_seconds"] == "–", "the clock runs from the first epoch"
+    waiting = refinement_texts(RefinementSummary(state="queued", message="starting"), None)
+    assert waiting["refine_busy"] == "waiting to start"
+    assert refinement_texts(RefinementSummary(state="done", message="converged"), None)["refine_busy"] == ""
 
 
 def test_refinement_in_words() -> None:

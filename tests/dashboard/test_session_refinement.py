@@ -188,3 +188,33 @@ def test_the_run_on_display_is_continued(
     assert content(session)["marks"]["resume"] == ("on" if asked else "off")
     ask(session, what="run", key="resume")
     assert [given.get("run") for command, given in sender.sent if command == "refine_resume"] == asked
+
+
+def test_the_losses_of_a_stored_run_are_drawn(session: Session, feed: Feed) -> None:
+    """Regression: after a restart of the server nothing was drawn, because the server had no refinement to report."""
+    session.shown_run._raw = {"object": RawPicture("object", np.zeros((4, 4)))}
+    session.shown_run._stored = {"run": "run7", "state": "done", "losses": [3.0, 2.0], "phases": ["sweep", "lbfgs"]}
+    session.shown_run.follow = lambda _view, _runs: None  # type: ignore[method-assign]
+    feed._view = FeedView(connected=True, state=feed.view().state)
+    shown = content(session)
+    assert shown["marks"]["refinement"] == "done", "style sheets hide the plot otherwise"
+    assert shown["texts"]["refine_epoch"] == "2 of 2"
+    assert session.loss.sources["sweep"].data["loss"] == [3.0]
+
+
+def test_stopping_is_said_until_the_refinement_has_stopped(session: Session, feed: Feed, sender: CommandSender) -> None:
+    """Regression: "stopping the refinement" stayed for 20 seconds, whatever had happened since."""
+    present = feed.view().state
+    during = [RefinementSummary(state=word, run="run1") for word in ("running", "stopping", "stopped")]
+    views = [FeedView(connected=True, state=present.model_copy(update={"refinement": run})) for run in during]
+    feed._view = views[0]
+    session.tick()
+    session.refine.press("stop")
+    sender.future.set_result({})
+    feed._view = views[1]
+    assert content(session)["texts"]["sentence"] == "stopping the refinement"
+    feed._view = views[2]
+    assert content(session)["texts"]["sentence"] == ""
+    session.orders.say("copied")
+    session.orders.outdated("refine_stop")
+    assert content(session)["texts"]["sentence"] == "copied"

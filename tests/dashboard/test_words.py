@@ -66,3 +66,25 @@ def test_rejected_names_the_commonest_reason() -> None:
 
 def test_what_rounds_to_nothing_has_no_sign() -> None:
     assert words.limits(-2.44, -1e-6) == ("−2.44", "0.00")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            "the refinement needs scan_step_A, energy_eV, convergence_semiangle_mrad: give --set scan_step_A=… "
+            "--set energy_eV=… --set convergence_semiangle_mrad=…; a series of tilted parallel beams: ptylive larbed",
+            "the refinement needs scan step, energy, semi-angle: "
+            "give scan step, energy and semi-angle under Calibration (✎)",
+        ),
+        (
+            "a trotter needs scan_step_A: give it with --set scan_step_A=…",
+            "a trotter needs scan step: give scan step under Calibration (✎)",
+        ),
+        ("use NAME = VALUE, for example energy_eV = 80 keV", "use NAME = VALUE, for example energy_eV = 80 keV"),
+        ("give it with --set scan_shape=ROWS,COLUMNS", "give it with --set scan_shape=ROWS,COLUMNS"),
+    ],
+)
+def test_hints_for_a_command_line_name_fields_of_the_page(told: str, said: str) -> None:
+    """Regression: the page told people who had opened a bare array to give --set energy_eV=…"""
+    assert words.in_page_words(told) == said

@@ -56,7 +56,12 @@ def test_a_traceback_shows_the_hint():
         ({"scan_tilts_mrad": [[0, 0], [1]]}, "scan_tilts_mrad: [1] is too short: "),
         ({"scan_tilts_mrad": [[0, 0], [1, 2, 3]]}, "scan_tilts_mrad: [1, 2, 3] has 3 values: it needs at most 2: "),
         ({"tilts_mrad": [[1, 1]]}, "tilts_mrad: [1, 1] has 2 values: it needs at least 6: "),
-        ({"epoch_max": "many"}, "epoch_max: Input should be a valid integer"),
+        ({"epoch_max": "many"}, "epoch_max: 'many' is not a whole number: "),
+        ({"epoch_max": 2.5}, "epoch_max: 2.5 is not a whole number: "),
+        ({"total_thickness_A": "12 mrad"}, "total_thickness_A: '12 mrad' is not a number: "),
+        ({"num_slices": 0}, "num_slices: 0 is too small: it must be at least 1: "),
+        ({"num_slices": 10**6}, "num_slices: 1000000 is too large: it must be at most 1000: "),
+        ({"total_thickness_A": 1e30}, "total_thickness_A: 1e+30 is too large: it must be at most 1e+07: "),
         ({"scan_tilts_mrad": [[0, 0], [80, 0]]}, "scan_tilts_mrad: tilts above 50 mrad cannot be modelled as shears"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import number, seconds
+from ptylive.dashboard.words import number, seconds, typeset
 
 ASK_EVERY_S = 1.0
 RUNS = frozenset({"running", "stopping"})
@@ -94,7 +94,7 @@ class DecisionAdvice(Quiet):
 
     def texts(self) -> Mapping[str, str]:
         """Progress of the trials, or their results."""
-        return {"decide_said": self._sentence()[:MOST_CHARACTERS]}
+        return {"decide_said": typeset(self._sentence()[:MOST_CHARACTERS])}
 
     def _sentence(self) -> str:
         status = self._status

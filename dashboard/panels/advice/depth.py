@@ -35,8 +35,9 @@ class DepthAdvice(Quiet):
         found = self._found
         if found is None:
             return {"depth_found": ""}
-        slices = f"{found.slices} slices of {number(found.thickness_A / found.slices, 2)} Å"
-        return {"depth_found": f"thickness {found.thinnest_A:.3g} to {found.thickest_A:.3g} Å: {slices}"}
+        slices = f"{found.slices} slices of {number(found.thickness_A / found.slices, 2)}\N{NO-BREAK SPACE}Å"
+        ends = f"{found.thinnest_A:.3g} to {found.thickest_A:.3g}\N{NO-BREAK SPACE}Å"
+        return {"depth_found": f"thickness {ends}: {slices}"}
 
     def marks(self) -> Mapping[str, str]:
         """Whether there is something to change."""

@@ -13,7 +13,7 @@ from typing import Any
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView, raw_picture, surroundings_of
 from ptylive.dashboard.client.orders import Orders, Reply
-from ptylive.dashboard.client.state import RefinementState, RefinementSummary
+from ptylive.dashboard.client.state import BUSY, RefinementState, RefinementSummary
 from ptylive.dashboard.pictures import DERIVED_OF_A_RUN, Picture, RawPicture, is_slice, prepare, sources_of
 from ptylive.dashboard.requests import Request
 from ptylive.schema import PtyliveError
@@ -21,7 +21,6 @@ from ptylive.schema import PtyliveError
 SHOWN = ("object", "probe", "object_amplitude")
 BY_SLICES = ("slices", "slice_amplitudes")
 OF_A_RUN = frozenset((*SHOWN, *BY_SLICES, "object_deviation", *DERIVED_OF_A_RUN))
-BUSY = frozenset({"queued", "running", "stopping"})
 logger = logging.getLogger(__name__)
 
 

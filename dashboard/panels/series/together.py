@@ -11,13 +11,13 @@ from typing import Any
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import BUSY
 from ptylive.dashboard.requests import Request
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset.patterns import LARGEST_TILT_MRAD, MOST_SCANS
 from ptylive.schema.settings_text import read_json
 from ptylive.schema.units import number_and_unit, unit_factor
 
-BUSY = frozenset({"queued", "running", "stopping"})
 FORM = "form"
 """Key of messages that concern all scans."""
 Tilt = tuple[float, float]

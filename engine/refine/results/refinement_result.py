@@ -69,6 +69,10 @@ class Progress:
     """Number of epochs before each stage that has begun; empty if there is only one stage."""
     convergence: Convergence | None = None
     """Whether the run had converged when it ended."""
+    losses: tuple[float, ...] = ()
+    """Losses of the last finished epochs, as far as they are known; a resumed run also has those from before."""
+    phases: tuple[Phase, ...] = ()
+    """Phase of each of these epochs."""
 
 
 @dataclass(frozen=True)

@@ -348,5 +348,7 @@ class _PriorRun:
                 evaluations=self._log.evaluations,
                 message=words or self._message or self.problem.strategy.reason,
                 preview=preview,
+                losses=self._log.losses,
+                phases=self._log.phases,
             )
         )

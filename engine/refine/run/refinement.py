@@ -269,6 +269,8 @@ class Refinement:
                 message=self._message or self._problem.strategy.reason,
                 warning=self._warning,
                 preview=preview,
+                losses=self._log.losses,
+                phases=self._log.phases,
             )
         )
 

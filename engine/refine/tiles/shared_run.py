@@ -185,6 +185,8 @@ class SharedRun:
                 evaluations=log.evaluations,
                 message=message,
                 warning=warning or self._warning,
+                losses=log.losses,
+                phases=log.phases,
             )
         )
 

@@ -11,9 +11,9 @@ from ptylive.dashboard.session import Session
 @pytest.mark.parametrize(
     ("preset", "field", "words"),
     [
-        ({"epoch_max": "many"}, "epoch_max", "valid integer"),
-        ({"num_slices": 0, "sweeps": -1}, "num_slices", "greater than or equal to 1"),
-        ({"num_slices": 0, "sweeps": -1}, "sweeps", "greater than or equal to 0"),
+        ({"epoch_max": "many"}, "epoch_max", "whole number"),
+        ({"num_slices": 0, "sweeps": -1}, "num_slices", "at least 1"),
+        ({"num_slices": 0, "sweeps": -1}, "sweeps", "at least 0"),
         ({"num_slices": 3}, "num_slices", "needs total_thickness_A"),
         ({"nonsense": 1}, "further", "unknown refinement setting 'nonsense'"),
     ],
@@ -53,3 +53,18 @@ def test_a_start_map_is_the_server_s_until_one_is_chosen(sender: CommandSender) 
     assert refine.preset()["start_map"] == "ssb"
     refine.take_over({"epoch_max": 3})
     assert "start_map" not in refine.preset()
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "words"),
+    [
+        ("num_slices", "abc", "'abc' is not a whole number; or type auto"),
+        ("num_slices", 0, "0 is too small: it must be at least 1; or type auto"),
+        ("probe_modes", 1e6, "1000000.0 is too large: it must be at most 16; or type auto"),
+        ("total_thickness_A", "12 mrad", "'12 mrad' is not a number; type it in Å, or with a unit: 8 nm"),
+        ("total_thickness_A", 1e30, "1e+30 is too large: it must be at most 1e+07; type it in Å, or with a unit: 8 nm"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_the_page(key: str, typed: object, words: str) -> None:
+    """Regression: "Input should be a valid integer, unable to parse string as an integer"."""
+    assert wrong_settings({key: typed}) == {key: words}

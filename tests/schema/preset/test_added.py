@@ -57,9 +57,9 @@ def test_added_settings_are_settings_like_others(grain):
     ("values", "line"),
     [
         ({"grane_px": 3}, "unknown refinement setting 'grane_px': did you mean 'grain_px'?"),
-        ({"grain_px": 100}, "refinement setting grain_px: Input should be less than 100"),
-        ({"grain_px": 1.5}, "refinement setting grain_px: Input should be a valid integer"),
-        ({"grain_px": "3 if epoch < 2 else 1"}, "refinement setting grain_px: Input should be a valid integer"),
+        ({"grain_px": 100}, "refinement setting grain_px: 100 is too large: it must be below 100"),
+        ({"grain_px": 1.5}, "refinement setting grain_px: 1.5 is not a whole number"),
+        ({"grain_px": "3 if epoch < 2 else 1"}, "grain_px: '3 if epoch < 2 else 1' is not a whole number"),
         ({"grain_kind": "long"}, "refinement setting grain_kind: Input should be 'round' or 'square'"),
         ({"schedules": {"grain_px": "epoch + 1"}}, "grain_px cannot follow a schedule"),
         ({"algorithm": "grains"}, "refinement setting algorithm: Input should be 'auto', 'lsq_sqrt'"),

@@ -35,7 +35,7 @@ def test_single_distances_and_lists():
     ("values", "line"),
     [
         ({"num_slice": 3}, "unknown refinement setting 'num_slice': did you mean 'num_slices'?"),
-        ({"num_slices": 0}, "refinement setting num_slices: Input should be greater than or equal to 1"),
+        ({"num_slices": 0}, "refinement setting num_slices: 0 is too small: it must be at least 1"),
         ({"num_slices": 3}, "refinement settings: num_slices = 3 needs total_thickness_A or slice_distances_A"),
         ({"update_obj": False, "update_probe": False}, "nothing would be refined"),
         ({"num_slices": 4, "slice_distances_A": [1, 2]}, "slice_distances_A has 2 values"),

@@ -46,7 +46,7 @@ def test_constants_and_words_are_no_schedules():
         ({"num_slices": "epoch + 1"}, "num_slices"),
         ({"schedules": {"num_slices": "epoch + 1"}}, "num_slices cannot follow a schedule"),
         ({"atv_weight": "x + 1"}, "schedule 'x \\+ 1': 'x' is not allowed"),
-        ({"atv_weight": "epoch - 1"}, "atv_weight: Input should be greater than or equal to 0"),
+        ({"atv_weight": "epoch - 1"}, "atv_weight: -1 is too small: it must be at least 0"),
     ],
 )
 def test_mistakes_are_named(values, line):

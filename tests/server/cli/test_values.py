@@ -236,6 +236,23 @@ def test_commas_between_thousands_are_no_decimal_commas(typed, hint):
     assert parse_assignments(["scan.shape=128,128", "beam_center_px=128,128"])["scan.shape"] == [128, 128]
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("scan_step_A=12,5", "write '12 Å, 5 Å' for two steps, or '12.5 Å' for one"),
+        ("scan.step_A=12,5 nm", "write '12 nm, 5 nm' for two steps, or '12.5 nm' for one"),
+    ],
+)
+def test_a_step_with_a_comma_may_be_one_or_two(typed, hint):
+    """Regression: a text was questioned, but this one had become a list of two steps before anybody looked."""
+    with pytest.raises(MetadataError, match="may be one number or two") as caught:
+        parse_assignments([typed])
+    assert caught.value.hint == hint
+    assert parse_assignments(["scan_step_A=[12,5]"]) == {"scan_step_A": [12, 5]}
+    assert parse_assignments(["scan_step_A=12 Å, 5 Å"]) == {"scan_step_A": ["12 Å", "5 Å"]}
+    assert parse_assignments(["scan_step_A=0.3,0.4"]) == {"scan_step_A": [0.3, 0.4]}
+
+
 def test_configuration_file(tmp_path):
     path = tmp_path / "microscope.toml"
     path.write_text('[server]\nrecord = "/data"\n[optics]\nenergy_eV = 80e3\n[refine]\nsweeps = 3\n')

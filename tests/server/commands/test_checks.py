@@ -40,6 +40,23 @@ def test_full_pixels_are_said() -> None:
     assert checked()["saturation"].state == "unknown"
 
 
+def test_why_the_rotation_is_not_compared_is_said() -> None:
+    """Regression: of every scan opened from the library it said "too few points or no scan step"."""
+    looked = Checked(ScanHeader("", "", 0, scan=Scan()), Calibration(), Preset(), 4096, 10**10)
+    assert looked.rotation().text.endswith("not compared with the data: too few points or no scan step")
+    opened = replace(looked, in_memory=False).rotation()
+    assert (opened.state, opened.text.partition(": ")[2].partition(": ")[2]) == (
+        "unknown",
+        "its frames are read when a value is changed",
+    )
+
+
+@pytest.mark.parametrize(("shape", "words"), [((128, 128), "about 810 MB of 10 GB free"), ((8, 8), "about 3 MB of")])
+def test_memory_is_in_a_unit_that_suits_it(shape: tuple[int, int], words: str) -> None:
+    header = ScanHeader("", "", 0, scan=Scan(), detector=Detector(shape=shape))
+    assert Checked(header, Calibration(), Preset(), 4096, 10**10).memory().text.startswith(words)
+
+
 @pytest.mark.parametrize(("step", "state"), [(0.4, "ok"), (2.7, "warn"), (10.0, "bad")])
 def test_overlap(step: float, state: str) -> None:
     assert checked(step)["overlap"].state == state

@@ -142,14 +142,15 @@ def test_a_process_gets_ready_before_it_has_a_job_where_there_is_a_gpu_to_share(
 
 
 def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypatch):
-    monkeypatch.setattr(refine_process, "progress_to_plain", lambda _: {})
+    monkeypatch.setattr(refine_process, "progress_to_plain", lambda *_: {})
     swept = Progress("running", "sweep", 1, 8, 3.0, 1.0, 7.0, 1.0)
     inbox = refine_inbox.Inbox(io.BytesIO())
     inbox.follows = True
-    refine_process._report(swept, inbox, io.BytesIO())
+    report = refine_process._Reports(inbox, io.BytesIO())
+    report(swept)
     assert not inbox.begun.is_set()
     inbox.whole = job(tmp_path)
-    refine_process._report(swept, inbox, io.BytesIO())
+    report(swept)
     assert inbox.begun.is_set()
 
 
@@ -198,7 +199,7 @@ def test_trials_are_told_of_in_words_and_are_nothing_to_keep(tmp_path):
     inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
     inbox.whole = job(tmp_path)
     trial = Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, "trying 4 probe modes")
-    refine_process._report(trial, inbox, out)
+    refine_process._Reports(inbox, out)(trial)
     assert msgpack.unpackb(out.getvalue()) == {"kind": "trial", "message": "trying 4 probe modes"}
     assert not inbox.begun.is_set()
 
@@ -206,8 +207,9 @@ def test_trials_are_told_of_in_words_and_are_nothing_to_keep(tmp_path):
 def test_the_first_trial_leaves_the_word_to_the_compiler():
     inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
     inbox.compiling = True
+    report = refine_process._Reports(inbox, out)
     for words in ("trying 1 probe mode", "trying 4 probe modes"):
-        refine_process._report(Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, words), inbox, out)
+        report(Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, words))
     assert list(msgpack.Unpacker(io.BytesIO(out.getvalue()))) == [{"kind": "trial", "message": "trying 4 probe modes"}]
 
 

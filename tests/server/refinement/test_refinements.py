@@ -1,5 +1,6 @@
 """Refinements of a session, one at a time: an announced one is not displaced by another of the same name."""
 
+import math
 import subprocess
 import threading
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 from scripted_refinement import ENDED, Scripted, progress
 
+from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.schema import Calibration, CommandError
 from ptylive.schema.preset import Preset
-from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
 from ptylive.server.refinement.refinements import Refinements, RunState
 from ptylive.server.wire.messages import pack, unpack
 
@@ -41,6 +43,27 @@ def test_a_run_that_begins_anew_after_the_scan_tells_its_own_losses() -> None:
     for epoch, loss in ((0, None), (1, 140.0), (2, 121.0), (2, 121.0), (0, None), (1, 13.7)):
         run.advance(step(epoch, loss))
     assert (run.state, run.epoch, run.loss, run.losses, run.phases) == ("running", 1, 13.7, [13.7], ["sweep"])
+
+
+def test_a_run_that_goes_on_tells_its_losses_from_the_first_epoch() -> None:
+    """Regression: after "+20 epochs" the page drew 21 losses of 24 epochs, the first of them at epoch 1."""
+    run = RunState("queued", "run1", "uid")
+    run.advance({**step(3, 7.0), "losses": [9.0, 8.0, 7.0], "phases": ["sweep", "sweep", "lbfgs"]})
+    run.advance({**step(3, 7.0), "losses": [], "phases": []})
+    run.advance({**step(5, 5.0), "losses": [6.0, 5.0], "phases": ["lbfgs", "lbfgs"]})
+    assert run.losses == [9.0, 8.0, 7.0, 6.0, 5.0]
+    assert run.phases == ["sweep", "sweep", "lbfgs", "lbfgs", "lbfgs"]
+    unknown = RunState("queued", "run1", "uid")  # a stage before the one that a new process continues
+    unknown.advance({**step(5, 5.0), "losses": [5.0], "phases": ["lbfgs"]})
+    assert (len(unknown.losses), len(unknown.phases), unknown.losses[-1]) == (5, 5, 5.0)
+    assert all(math.isnan(loss) for loss in unknown.losses[:4])
+
+
+def test_a_step_tells_the_losses_that_no_earlier_one_told() -> None:
+    made = Progress("running", "lbfgs", 24, 30, 5.0, 1.0, 2.0, 3.0, losses=(7.0, 6.0, 5.0), phases=("lbfgs",) * 3)
+    assert progress_to_plain(made)["losses"] == [7.0, 6.0, 5.0]
+    assert progress_to_plain(made, told=23)["losses"] == [5.0]
+    assert progress_to_plain(made, told=24)["losses"] == progress_to_plain(made, told=24)["phases"] == []
 
 
 def test_an_event_says_where_stages_began() -> None:

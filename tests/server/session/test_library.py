@@ -80,6 +80,7 @@ def test_a_past_scan_is_opened_as_it_was_stored(tmp_path, files):
     scan = Library(tmp_path, files).open(path.name)
     assert scan.header == header
     assert scan.ended == "aborted"
+    assert scan.status()["frames_per_s"] is None, "not the rate of the scan that came last"
     assert np.array_equal(scan.rendering.maps[0].data, np.arange(42.0, dtype=np.float32).reshape(6, 7))
     (batch,) = frames_of(scan, files)()
     assert batch.index.tolist() == list(range(2, header.frames))

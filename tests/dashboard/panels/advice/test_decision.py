@@ -61,6 +61,7 @@ def test_one_slice_takes_a_thickness_out_of_the_form(page):
     why = "one slice: a depth of 21 Å would not predict held-out patterns better (gain -0.1 %)"
     thin = {**FOUND, "num_slices": 1, "total_thickness_A": None, "range_A": None, "said": ["one mode", why]}
     shown = told(page, state="done", **thin)
+    why = why.replace("-0.1", "−0.1")
     assert shown["texts"]["decide_said"] == f"{why}; a refinement takes about 1:05"
     assert (page.refine.fields["num_slices"].value, page.refine.fields["total_thickness_A"].value) == ("1", "")
 

@@ -22,7 +22,7 @@ def test_it_is_said_before_the_first_epoch_and_can_be_changed(sender: CommandSen
     session = page(sender, state=state)
     session.refine.fields["probe_modes"].value = "3"
     shown = content(session)
-    assert shown["texts"]["depth_found"] == "thickness 90 to 120 Å: 5 slices of 20 Å"
+    assert shown["texts"]["depth_found"] == "thickness 90 to 120\N{NO-BREAK SPACE}Å: 5 slices of 20\N{NO-BREAK SPACE}Å"
     assert shown["marks"]["depth_found"] == "on"
     ask(session, what="change_depth")
     settings = session.refine.preset()
