@@ -58,7 +58,7 @@ def test_presets_know_the_settings(said):
     assert "robust_amplitude: amplitudes, far outliers by their absolute value" in said["table"]
     assert said["schema"]["minimum" if "minimum" in said["schema"] else "anyOf"]
     assert said["misspelt"].endswith("unknown refinement setting 'smothness_weight': did you mean 'smoothness_weight'?")
-    assert said["too_small"].startswith("refinement setting smoothness_weight: ")
+    assert said["too_small"].startswith("refinement setting smoothness_weight: -1 is too small: it must be at least 0")
 
 
 def test_a_broken_plug_in_costs_itself_only(tmp_path):
