@@ -125,12 +125,14 @@ def without_locks(*_given):
     raise OSError(38, "Function not implemented")
 kept_code.fcntl.flock = without_locks
 here, there = (IndexDataCacheFile(sys.argv[1], "function", "stamp") for _ in range(2))
-save_index = here._save_index
+save_index, save_data, late = here._save_index, there._save_data, []
+there._save_data = lambda *given: late.append(given)
 def later(overloads):
     there.save("uint16", "code for uint16")
     save_index(overloads)
 here._save_index = later
 here.save("uint8", "code for uint8")
+save_data(*late[0])
 again = IndexDataCacheFile(sys.argv[1], "function", "stamp")
 assert again.load("uint8") == "code for uint8"
 assert again.load("uint16") is None
@@ -140,7 +142,7 @@ assert [again.load(key) for key in ("uint8", "uint16")] == ["code for uint8", "c
 
 
 def test_processes_that_write_at_once_never_take_each_others_code(tmp_path: Path) -> None:
-    """A process writes between another's reading and writing of the list, where the file system knows no locks."""
+    """Where the file system knows no locks: both read the list before either writes it, and write its files last."""
     subprocess.run([sys.executable, "-c", INTERLEAVED, str(tmp_path)], check=True, timeout=120)
 
 
