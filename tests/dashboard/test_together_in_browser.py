@@ -75,7 +75,7 @@ def test_three_scans_are_refined_as_one_object(running: Server, watched: Watched
     expect(rows.filter(has_text="lefttilt")).to_contain_text("tilt 20.0, 0 mrad")
     expect(rows.filter(has_text="righttilt")).to_contain_text("tilt −20.1, 0 mrad")
     for row in rows.all():
-        expect(row).to_contain_text("Å (left alone)")  # its own drift, with uncertainty
+        expect(row).to_contain_text("Å (not corrected)")  # its own drift, with uncertainty
     eventually(lambda: np.ptp(pixels(page, "#canvas-object")) > 100)
     assert running.status()["recording"].endswith("flat.h5")
     assert watched.complaints == []
