@@ -16,6 +16,8 @@ from ptylive.schema.units import wavelength_A
 
 C12 = ("C12a", "C12b")
 """Two-fold astigmatism, by its two entries."""
+RIVALS = "rival_orientations"
+"""Entry with the orientations that explain the scan nearly as well as the one in use."""
 
 
 class Origin(StrEnum):
@@ -34,6 +36,22 @@ class Quantity:
     value: Any
     origin: Origin
     uncertainty: float | None = None
+
+
+@dataclass(frozen=True)
+class RivalOrientation:
+    """Another orientation of scan and detector, and its defocus, that the live calibration could not exclude."""
+
+    mirrored: bool
+    """Whether its handedness is not that of ``detector_transform``."""
+    rotation_deg: float
+    c10_A: float
+    """C10 of the plane in focus."""
+
+    def __str__(self) -> str:
+        """Describe it for reports."""
+        hand = "the other handedness, " if self.mirrored else ""
+        return f"{hand}{self.rotation_deg:.1f}° with C10 {self.c10_A:.3g} Å"
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,20 @@ class Calibration:
     def is_found(self, name: str) -> bool:
         """Whether nobody stated a value: maps or trials found it, or were not able to decide on one."""
         return self.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED)
+
+    @property
+    def rivals(self) -> tuple[RivalOrientation, ...]:
+        """Orientations that could not be excluded, the likeliest first; none if the entry of a file is damaged."""
+        try:
+            numbers = np.asarray(self.get(RIVALS) or (), dtype=float).reshape(-1, 3)
+        except (TypeError, ValueError):
+            return ()
+        rows = numbers[np.isfinite(numbers).all(axis=1)].tolist()
+        return tuple(RivalOrientation(bool(mirrored), angle, c10_A) for mirrored, angle, c10_A in rows)
+
+    def without_rivals(self) -> Calibration:
+        """Return a copy whose orientation is no longer in question."""
+        return Calibration({name: entry for name, entry in self.entries.items() if name != RIVALS})
 
     @property
     def c12_size_A(self) -> float:

@@ -37,7 +37,7 @@ def with_given_values(header: ScanHeader, mean_pattern: DoubleArray, previous: C
     """Return the values now given in a scan's header, completed by earlier estimates; mean_pattern (Qy, Qx)."""
     stated = calibrate_detector(header, mean_pattern).entries
     known = {name: quantity for name, quantity in stated.items() if quantity.origin is not Origin.DEFAULT}
-    kept = {name: quantity for name, quantity in previous.entries.items() if name not in STATED_ONLY}
+    kept = {name: quantity for name, quantity in previous.without_rivals().entries.items() if name not in STATED_ONLY}
     return Calibration({**stated, **kept, **known})
 
 

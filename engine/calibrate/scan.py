@@ -26,6 +26,7 @@ from ptylive.engine.calibrate.aberrations import (
 )
 from ptylive.engine.calibrate.aliases.best import fit_among_aliases
 from ptylive.engine.calibrate.aliases.joint import JointCriteria
+from ptylive.engine.calibrate.aliases.rivals import note_rivals
 from ptylive.engine.calibrate.aliases.together import Present, Question, verdict_on
 from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
@@ -125,7 +126,8 @@ class _Work:
             return fit
         if fit.angle_trusted:
             origin = Origin.ESTIMATED if fit.sign_trusted else Origin.UNDECIDED
-            self.entries["rotation_deg"] = Quantity(fit.rotation_deg, origin, self.spread(com, fit))
+            spread = spread_deg(lambda half: self.curl(com, half, fit.transposed), visited)
+            self.entries["rotation_deg"] = Quantity(fit.rotation_deg, origin, spread)
             if transposed is None:
                 self.entries["detector_transform"] = Quantity(_word(fit.transposed), Origin.ESTIMATED)
         else:
@@ -137,10 +139,6 @@ class _Work:
         step = self.store.header.scan.step_A or (1.0, 1.0)
         field, highest = np.where(visited, com, 0.0), highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
-
-    def spread(self, com: DoubleArray, fit: RotationFit) -> float | None:
-        """Return half the difference between the angles of both halves of the scan."""
-        return spread_deg(lambda half: self.curl(com, half, fit.transposed), self.store.visited)
 
     @property
     def _dark_field(self) -> DoubleArray:
@@ -182,7 +180,7 @@ class _Work:
             criteria, fit = self._together(question, (criteria, fit))
             fit = confirmed_by_curl(criteria, fixed, fit, question.angle_deg(self._hand))
             if self._beyond_chance(criteria, fit, compared=isinstance(criteria, JointCriteria)):
-                self._adopt(fit, curl, criteria)
+                self._adopt(fit, question, criteria)
         elif not self.given("rotation_deg"):
             self._turn_to_defocus(criteria, search)
         if not self.given("depth_A") and not sparse:
@@ -219,7 +217,7 @@ class _Work:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
             fit = fit if given.keys() & set(LOW) else in_focus_unless_told(criteria, fit)
             fit = fit_higher(criteria, fit, given)
-        self._adopt(fit, curl, criteria)
+        self._adopt(fit, question, criteria)
 
     def _beyond_chance(self, criteria: Criteria, fit: AberrationFit, *, compared: bool) -> bool:
         """Return whether a fit explains more than noise; ``compared``: chosen from a whole grid, or among aliases."""
@@ -369,11 +367,13 @@ class _Work:
         self.entries["detector_transform"] = Quantity(_word(transposed), Origin.ESTIMATED if sure else Origin.UNDECIDED)
         return (mirrored_criteria, mirrored) if transposed else (criteria, grid)
 
-    def _adopt(self, fit: AberrationFit, curl: RotationFit | None, criteria: Criteria) -> None:
+    def _adopt(self, fit: AberrationFit, question: Question, criteria: Criteria) -> None:
         """Settle the half turn and enter the results; the bright field's angle is the better one of the two."""
+        if self._has_ended:
+            note_rivals(self.entries, question, fit)
         origin = Origin.ESTIMATED
         if not self.given("rotation_deg") and not self.given("C10"):
-            fit, origin = self._upright(fit, curl, undersampled=criteria.has_aliases)
+            fit, origin = self._upright(fit, question.curl, undersampled=criteria.has_aliases)
         if not self.given("rotation_deg"):
             angle = 180.0 - (180.0 - fit.rotation_deg) % 360.0
             self.entries["rotation_deg"] = Quantity(angle, origin, fit.rotation_uncertainty_deg)

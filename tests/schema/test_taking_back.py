@@ -1,6 +1,7 @@
 """Values that were given and later withdrawn, and a calibration read back from its file."""
 
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
+from ptylive.schema.calibration import RIVALS, RivalOrientation
 from ptylive.schema.metadata import beneath, overlay
 from ptylive.schema.scan import Scan
 
@@ -27,6 +28,17 @@ def test_a_calibration_survives_its_attributes() -> None:
     )
     assert Calibration.from_attributes(calibration.to_attributes()).entries == calibration.entries
     assert Calibration.from_attributes({"stranger": 1.0}).entries == {}
+
+
+def test_rival_orientations_are_read_from_their_numbers_if_these_are_whole() -> None:
+    numbers = (1.0, 40.0, -80.0, 0.0, 100.0, 30.0)
+    calibration = Calibration({RIVALS: Quantity(numbers, Origin.ESTIMATED), "C10": Quantity(5.0, Origin.ESTIMATED)})
+    stored = Calibration.from_attributes(calibration.to_attributes())
+    assert stored.rivals == (RivalOrientation(True, 40.0, -80.0), RivalOrientation(False, 100.0, 30.0))
+    assert stored.without_rivals().rivals == ()
+    assert stored.without_rivals().get("C10") == 5.0
+    for damaged in (numbers[:5], ("?", "?", "?"), "?", (1.0, float("nan"), 3.0)):
+        assert Calibration({RIVALS: Quantity(damaged, Origin.ESTIMATED)}).rivals == ()
 
 
 def test_what_lies_beneath_is_of_no_quantity_that_is_given() -> None:

@@ -19,7 +19,7 @@ from ptylive.pictures.sheet import Cell
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.advice import advise
 from ptylive.schema.advice.words import dose_text
-from ptylive.schema.calibration import Quantity
+from ptylive.schema.calibration import RIVALS, Quantity
 from ptylive.schema.plausible import PLAUSIBLE
 
 FIRST = ("obf", "tcbf", "idpc", "dpc_iterative", "ssb", "wdd_phase", "adf", "bf")
@@ -74,6 +74,8 @@ def spelt(name: str, quantity: Quantity) -> str:
         return str(value)
     if name == "dose_e_per_A2":
         return dose_text(value)
+    if name == RIVALS:
+        return "; ".join(str(rival) for rival in Calibration({name: quantity}).rivals)
     numbers = np.asarray(value, dtype=float).ravel()
     text = ", ".join(f"{number:.5g}" for number in numbers + 0.0)  # no negative zero
     if quantity.uncertainty is not None:

@@ -37,6 +37,7 @@ from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, Staged, dataset_after, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
+from ptylive.engine.refine.tuning.depth.rival_orientations import with_likelier_rival
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.drift_check import is_open, with_checked_drift
@@ -279,7 +280,7 @@ def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers:
     if way.decided:
         tuned = replace(tuned, half_turn_settled=True, words=way.words, warm_start=way.columns)
     elif warm is None:
-        tuned = with_found_orientation(tuned, context)
+        tuned = with_found_orientation(with_likelier_rival(tuned, context), context)
         tuned = with_confirmed_astigmatism(tuned, context)
         tuned = with_atoms_as_peaks(tuned, _context_of(tuned, context))
     before = with_half_turn_by_depth(tuned, _context_of(tuned, context))

@@ -47,28 +47,38 @@ def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     found = _Search(*single, replace(context, start=None)).best()
     if isinstance(found, str):
         return replace(tuned, words=(*tuned.words, found))
-    dataset = found.orientation.of(dataset)
+    why = f"the maps left it open, and held-out patterns are predicted better with it, by {found.gain}"
+    return oriented(tuned, found.orientation, found.uncertainty_deg, why)
+
+
+def oriented(tuned: Tuned, orientation: Orientation, uncertainty_deg: float, why: str) -> Tuned:
+    """Return the data set in an orientation that trials found, which is no longer in question, and why in words."""
+    dataset = orientation.of(tuned.dataset)
     rotation = replace(dataset.calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
-    rotation = replace(rotation, uncertainty=found.uncertainty_deg)
+    rotation = replace(rotation, uncertainty=uncertainty_deg)
     transform = dataset.calibration.entries["detector_transform"]
     transform = replace(transform, origin=Origin.ESTIMATED) if transform.origin in FOUND else transform
-    calibration = dataset.calibration.having(rotation_deg=rotation, detector_transform=transform)
-    words = f"detector transform {transform.value}, rotation {rotation.value:.1f} ± {found.uncertainty_deg:.1g}°:"
-    words += f" the maps left it open, and held-out patterns are predicted better with it, by {found.gain}"
+    calibration = dataset.calibration.without_rivals().having(rotation_deg=rotation, detector_transform=transform)
+    words = f"detector transform {transform.value}, rotation {rotation.value:.1f} ± {uncertainty_deg:.1g}°: {why}"
     dataset = replace(dataset, calibration=calibration)
-    return replace(tuned, dataset=dataset, orientation=found.orientation, words=(*tuned.words, words))
+    return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
 def is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether the calibration searched for the orientation without a decision, and whole patterns may decide it."""
     calibration = dataset.calibration
     rotation, transform = calibration.entries.get("rotation_deg"), calibration.entries.get("detector_transform")
-    if rotation is None or transform is None or rotation.origin not in FOUND:
+    if rotation is None or transform is None or not may_be_another(dataset, preset):
         return False
     no_estimate = rotation.origin is Origin.UNDECIDED and rotation.uncertainty is None
+    return no_estimate or transform.origin is Origin.UNDECIDED
+
+
+def may_be_another(dataset: Dataset, preset: Preset) -> bool:
+    """Whether nobody stated the rotation, or a start that implies it, and whole patterns can be compared."""
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     return (
-        (no_estimate or transform.origin is Origin.UNDECIDED)
+        dataset.calibration.is_found("rotation_deg")
         and all(value is None for value in stated)
         and dataset.masks is None
         and not preset.propagation.near_field

@@ -255,3 +255,27 @@ def half_turn_trials(
         under = "the other half turn, "
         trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, under, freed=freed))
     return trials
+
+
+class TwoSlices:
+    """Trials of two slices in one mode, from an empty object, on the same patterns."""
+
+    def __init__(self, part: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> None:
+        self._preset = preset.model_copy(update={"probe_modes": 1, "num_slices": "auto"})
+        self._part, self._context, self._depth_A = part, replace(context, start=None), depth_A
+        self._trials = DepthTrials(part, self._preset, self._context, depth_A)
+
+    def adjacent(self) -> HeldOutLoss:
+        """Loss of two adjacent slices."""
+        return self._trials.loss(NOTHING, 2)
+
+    def lowest(self) -> HeldOutLoss:
+        """Lowest loss of two adjacent slices, and of two a depth of focus apart under either half turn."""
+        losses = [self.adjacent()]
+        if FIRST * self._depth_A <= THICKEST_A:
+            losses.append(self._trials.loss(FIRST, 2))
+            if is_open(self._part, self._preset):
+                under = "the other half turn, "
+                turned = DepthTrials(half_turned(self._part), self._preset, self._context, self._depth_A, under)
+                losses.append(turned.loss(FIRST, 2))
+        return min(losses, key=lambda loss: loss.mean)

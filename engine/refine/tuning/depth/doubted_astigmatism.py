@@ -10,19 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, NOTHING, THICKEST_A, DepthTrials
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
-from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
+from ptylive.engine.refine.tuning.depth.depth_trials import GATE_PATTERNS, TwoSlices
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema.calibration import C12
-from ptylive.schema.preset import Preset
-
-PATTERNS = 512
-"""Number of patterns in the middle of the scan."""
 
 
 def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -36,25 +30,11 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     size_A = tuned.dataset.calibration.c12_size_A
     plain = with_optics(tuned.dataset, dict.fromkeys(C12, 0.0))
-    found, without = (_lowest(candidate, tuned.preset, context, depth_A) for candidate in (tuned.dataset, plain))
+    parts = [context.cache.central_part(dataset, GATE_PATTERNS) for dataset in (tuned.dataset, plain)]
+    found, without = (TwoSlices(part, tuned.preset, context, depth_A).lowest() for part in parts)
     gain = Gain.over(without.groups, found.groups)
     if gain.certain:
         words = f"astigmatism of {size_A:.3g} Å: held-out patterns are predicted better with it, by {gain}"
         return replace(tuned, words=(*tuned.words, words))
     words = f"no astigmatism: {size_A:.3g} Å, which the maps left in doubt, would not predict held-out patterns better"
     return replace(tuned, dataset=plain, words=(*tuned.words, f"{words} ({gain})"))
-
-
-def _lowest(dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> HeldOutLoss:
-    """Lowest loss of two adjacent slices, and of two a depth of focus apart under either half turn."""
-    part = context.cache.central_part(dataset, PATTERNS)
-    preset = preset.model_copy(update={"probe_modes": 1, "num_slices": "auto"})
-    context = replace(context, start=None)
-    trials = DepthTrials(part, preset, context, depth_A)
-    losses = [trials.loss(NOTHING, 2)]
-    if FIRST * depth_A <= THICKEST_A:
-        losses.append(trials.loss(FIRST, 2))
-        if is_open(part, preset):
-            turned = DepthTrials(half_turned(part), preset, context, depth_A, "the other half turn, ")
-            losses.append(turned.loss(FIRST, 2))
-    return min(losses, key=lambda loss: loss.mean)

@@ -103,6 +103,9 @@ def test_a_file_without_anything_is_refused(tmp_path):
         read_report(path)
 
 
+RIVALS_SPELT = "the other handedness, 40.0° with C10 -80 Å; 7.0° with C10 30 Å"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "doubt", "text"),
     [
@@ -112,6 +115,7 @@ def test_a_file_without_anything_is_refused(tmp_path):
         ("dose_e_per_A2", 99848.3, None, "99\u2009800 e/Å²"),
         ("detector_transform", "none", None, "none"),
         ("somebody_elses", 3.0, None, "3"),
+        ("rival_orientations", (1.0, 40.0, -80.0, 0.0, 7.0, 30.0), None, RIVALS_SPELT),
     ],
 )
 def test_values_are_spelt_with_unit_and_uncertainty(name, value, doubt, text):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine import TrialContext
-from ptylive.engine.refine.tuning.depth import doubted_astigmatism as module
+from ptylive.engine.refine.tuning.depth import depth_trials
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -49,7 +49,7 @@ class Trials:
 
     def loss(self, depths, slices):
         assert slices == 2
-        share = self._own[0] if depths == module.NOTHING else self._own[1]
+        share = self._own[0] if depths == depth_trials.NOTHING else self._own[1]
         return HeldOutLoss(tuple(200.0 * share * (1 + 0.02 * k + 0.002 * np.sin(7 * k * share)) for k in range(16)))
 
 
@@ -72,7 +72,7 @@ def test_the_better_one_stays_once_depth_is_allowed_for(monkeypatch, drifted, wi
     monkeypatch.setattr(
         Trials, "losses", losses | {(half, False): pair for half, pair in without.items()}, raising=False
     )
-    monkeypatch.setattr(module, "DepthTrials", Trials)
+    monkeypatch.setattr(depth_trials, "DepthTrials", Trials)
     dataset = found(drifted((0.0, 0.0), 3))
     entries = {name: Quantity(value, Origin.ESTIMATED) for name, value in BOTH_OPEN.items()}
     dataset = replace(dataset, calibration=dataset.calibration.having(**entries))
@@ -84,6 +84,6 @@ def test_the_better_one_stays_once_depth_is_allowed_for(monkeypatch, drifted, wi
     "stated", [{"uncertainty": 0.9 * SIZE_A}, {"uncertainty": None}, {"origin": Origin.GIVEN}], ids=str
 )
 def test_what_is_sure_or_given_is_not_tried(monkeypatch, drifted, stated):
-    monkeypatch.setattr(module, "DepthTrials", None)
+    monkeypatch.setattr(depth_trials, "DepthTrials", None)
     tuned = Tuned(found(drifted((0.0, 0.0), 3), **stated), PRESET)
     assert with_confirmed_astigmatism(tuned, CPU) is tuned
