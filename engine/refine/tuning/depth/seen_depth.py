@@ -29,9 +29,10 @@ from ptylive.schema.preset.kinds import Auto
 
 CLEAR = 0.02
 """Gain by more depth above which no blur of the probe explains it: particles, in one mode, reach 0.005."""
-DEEP, DEEP_GAIN = 2.0, 0.05
-"""Thickness, in depths of focus, that has to show in many slices if two show none, and its least gain: 9 to 22 % in
-crystals of more than a depth of focus, while sheets and particles lose from one depth of focus to two."""
+DEEP, DEEP_GAIN = (2.0, 4.0), 0.05
+"""Thicknesses, in depths of focus, one of which has to show in many slices if two show none, and the least gain: 9 to
+22 % in crystals of more than a depth of focus (12 % from four on in one that had 4 % from two), while sheets and
+particles lose from one depth of focus to two, or gain 1.5 % at most."""
 FAR = 0.5
 """Depths of focus by which single-slice trials correct the focus; a larger shift is due to depth: 0.6 to 0.8 in
 crystals of 60 Å, 0.2 in one of 100."""
@@ -69,6 +70,11 @@ def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, 
     halves = half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
     gains = [trials.gain(thin, depths, hurried=base is tuned) for trials in halves]
     if not any(is_worth(gain) for gain in gains):
+        if base is tuned and depths == FIRST and not tuned.atoms_at_random:
+            less = halves[0].gain_of_half(thin)
+            if less.certain and less.share > CLEAR:
+                near = f"a depth of {LESS * depth_A:.3g} Å below the given focus"
+                return True, f"{near} already predicts held-out patterns better, by {less}"
         return False, f"{least} {no_better} (gain {gains[0]})"
     half = max(range(len(gains)), key=lambda k: gains[k].share)
     gain, trials = gains[half], halves[half]
@@ -94,14 +100,13 @@ def depth_in_many_slices(tuned: Tuned, why: str, context: TrialContext, depth_A:
 
     The gain has to be more than blur can explain, and to grow beyond one depth of focus.
     """
-    if DEEP * depth_A > THICKEST_A:
-        return None, why
-    for trials in half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, 1):
-        plane, less, whole = (trials.loss(depths, COARSE_SLICES) for depths in (NOTHING, FIRST, DEEP))
-        gain, more = Gain.over(plane.groups, whole.groups), Gain.over(less.groups, whole.groups)
-        if gain.certain and gain.share > DEEP_GAIN and more.certain and more.share > CLEAR:
-            text = f"a depth of {DEEP * depth_A:.3g} Å already predicts held-out patterns better"
-            return tuned, f"{text} in {COARSE_SLICES} slices, by {gain}"
+    for depths in (multiple for multiple in DEEP if multiple * depth_A <= THICKEST_A):
+        for trials in half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, 1):
+            plane, less, whole = (trials.loss(tried, COARSE_SLICES) for tried in (NOTHING, depths / 2, depths))
+            gain, more = Gain.over(plane.groups, whole.groups), Gain.over(less.groups, whole.groups)
+            if gain.certain and gain.share > DEEP_GAIN and more.certain and more.share > CLEAR:
+                text = f"a depth of {depths * depth_A:.3g} Å already predicts held-out patterns better"
+                return tuned, f"{text} in {COARSE_SLICES} slices, by {gain}"
     return None, why
 
 

@@ -108,7 +108,8 @@ def test_a_focus_that_was_only_corrected_is_the_middle(monkeypatch, start_A, ask
 
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     """The two sheets of a single layer of MoS2 cause such a gain."""
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.004, 0.0005))
+    for gain in ("gain", "gain_of_half"):
+        monkeypatch.setattr(DepthTrials, gain, lambda self, thin, *depths, **how: Gain(0.004, 0.0005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]

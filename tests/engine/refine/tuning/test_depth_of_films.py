@@ -37,6 +37,7 @@ def longer(monkeypatch):
 
         monkeypatch.setattr(DepthTrials, "settled", settled)
         monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(-0.02, 0.001))
+        monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(0.01, 0.001))
         monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
         monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(1.0, largest))
         monkeypatch.setattr(depth_choice, "compared", lambda thin, thick, context: (None, thick))
