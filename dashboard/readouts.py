@@ -6,6 +6,7 @@ the network is ever interpreted as HTML.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import time
@@ -240,6 +241,16 @@ def marks(view: FeedView) -> dict[str, str]:
         "protocol": state.protocol,
         "welcome": "on" if view.connected and state.state == "waiting" and not state.uid else "off",
     }
+
+
+def role_marks(*, read_only: bool) -> dict[str, str]:
+    """What the visitor may do."""
+    return {"role": "viewer" if read_only else "operator"}
+
+
+def first_content(*, read_only: bool) -> str:
+    """What a page shows before it has heard of the server: it offers a viewer nothing, from its first moment."""
+    return json.dumps({"marks": role_marks(read_only=read_only)})
 
 
 def heard(state: ServerState) -> dict[str, Any]:

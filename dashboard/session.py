@@ -78,7 +78,7 @@ class Session:
         self.read_only = read_only
         self.orders = Orders(ShownScanSender(sender, lambda: feed.view().state.uid, self._looked_at))
         self.exports = Exports(self.orders, offer_download)
-        self.page, self.asked = Page(), Asked()
+        self.page, self.asked = Page(content=readouts.first_content(read_only=read_only)), Asked()
         style = InlineStyleSheet(css=read_template("styles/widgets.css"))
         self.mosaic = Mosaic(style, feed.view().kinds)
         self.mosaic.on_layout = self._watch
@@ -277,7 +277,7 @@ class Session:
         of_runs = (self.runs, self.curves, self.refine, self.shown_run, self.tune, self.batch, self.place)
         marked = (*of_runs, self.past, self.advice, self.doubts, self.library)
         marks = readouts.marks(refined) | gathered("marks", *marked) | self.reconstruction.marks(refined.available)
-        marks |= {"role": "viewer" if self.read_only else "operator", "fetches": "on" if self.exports.offers else "off"}
+        marks |= {**readouts.role_marks(read_only=self.read_only), "fetches": "on" if self.exports.offers else "off"}
         switches = {"advice": self._texts.get("advice"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
         marks |= {name: "on" if on else "off" for name, on in switches.items()}

@@ -22,6 +22,8 @@ REST_S = 0.35
 TOUCHED_S = 2.0
 """For this long, the server does not overrule what the viewer draws."""
 MOST = 8
+NOWHERE = "no pattern yet: a detector is drawn on one; click a map for the pattern of that point"
+TOO_MANY = f"there are {MOST} virtual detectors, as many as possible: remove one first (≡)"
 HANDLES = "detector_handles"
 """Name of the source whose points a viewer drags."""
 MOST_HANDLES = 3 * MOST
@@ -86,11 +88,14 @@ class DetectorHandles:
 
     def ask(self, request: Request) -> None:
         """Add a disc or ring, remove all, or move the selected one by a step."""
-        if request.key in ("disc", "ring") and len(self.drawn) < MOST:
+        new = request.key in ("disc", "ring") or (request.key == "write" and request.name.strip() not in self.written)
+        if new and len(self.drawn) + len(self.written) >= MOST:
+            self._orders.say(TOO_MANY)
+        elif request.key in ("disc", "ring"):
             self._add(request.key, request.numbers)
         elif request.key == "clear":
             self._use([], {})
-        elif request.key == "write" and len(self.drawn) + len(self.written) < MOST:
+        elif request.key == "write":
             self._use(self.drawn, {**self.written, request.name.strip(): request.value.strip()})
         elif request.key == "remove":
             written = {name: definition for name, definition in self.written.items() if name != request.name}
@@ -105,7 +110,10 @@ class DetectorHandles:
 
     def _add(self, kind: str, disc: Sequence[float]) -> None:
         """Add a detector on the bright field: a disc of half its radius, or a ring around it."""
-        row, col, radius = disc if len(disc) == 3 and disc[2] > 0 else (0.0, 0.0, 10.0)
+        if len(disc) != 3 or disc[2] <= 0:
+            self._orders.say(NOWHERE)
+            return
+        row, col, radius = disc
         used = {drawn.name for drawn in self.drawn} | set(self.written)
         name = next(n for i in range(1, MOST + 2) if (n := f"{kind}{i}") not in used)
         inner, outer = (0.0, 0.5 * radius) if kind == "disc" else (1.15 * radius, 1.8 * radius)

@@ -68,10 +68,17 @@ class DiffractionPanel:
             self.disc.data = data
 
     def clips(self) -> dict[str, str]:
-        """Row, column and radius of the bright field, where a new detector is placed."""
+        """Row, column and radius of the area where a new detector is placed; empty before there is one.
+
+        That is the bright field, or the middle of the pattern while the bright field is not known.
+        """
         data = self.disc.data
-        known = len(data["x"]) == 1
-        return {"disc": json.dumps([data["y"][0], data["x"][0], data["radius"][0]] if known else [])}
+        if len(data["x"]) == 1:
+            return {"disc": json.dumps([data["y"][0], data["x"][0], data["radius"][0]])}
+        if not self.view.showing:
+            return {"disc": "[]"}
+        left, top, width, height = self.view.window.extent.box
+        return {"disc": json.dumps([top + 0.5 * height, left + 0.5 * width, 0.25 * min(width, height)])}
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Brightest shade in counts, and the reason if there is no pattern."""

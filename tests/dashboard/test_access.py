@@ -87,6 +87,7 @@ def test_a_read_only_page_asks_but_never_commands() -> None:
     feed = Feed("tcp://127.0.0.1:9")
     feed._view = FeedView(state=ServerState.model_validate(state_payload()), connected=True, last_contact=1.0)
     page = Session(Document(), feed, ReadOnlySender(CommandSender()), read_only=True)
+    assert '"role": "viewer"' in page.page.content, "from its first moment"
     page.tick()
     assert set(sent) <= {"check", "decide_status", "estimates", "runs", "note", "history", "scans"}
     assert all(button.disabled for buttons in page.refine._buttons.values() for button in buttons)

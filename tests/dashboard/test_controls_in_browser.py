@@ -9,7 +9,7 @@ from fake_server import FakeServer, map_payload, state_payload
 from playwright.sync_api import expect
 from running_dashboard import RunningDashboard
 
-from ptylive.dashboard.theme import DETECTOR_COLOURS
+from ptylive.dashboard.theme import DETECTOR_COLOURS, DISC_COLOUR
 from ptylive.server.wire.messages import array_to_plain
 
 pytestmark = pytest.mark.browser
@@ -167,7 +167,8 @@ def test_what_to_change_at_the_microscope_is_read_and_copied(
 def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     server.publish("maps", map_payload("pattern", np.ones((64, 64), np.float32)))
     page = watched.open(dashboard.url)
-    expect(page.locator("[data-text=pattern_note]")).to_have_text("")
+    # the edge of the bright field, around which the detector is placed
+    eventually(lambda: share_of(pixels(page, "#canvas-diffraction"), DISC_COLOUR) > 1e-4)
     page.get_by_label("add a ring detector").click()
     eventually(lambda: len(server.received("detectors")) == 1)
     ring = server.received("detectors")[0]["detectors"][0]
@@ -197,7 +198,7 @@ def test_remarks_at_the_bottom_stand_by_themselves(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:
     page = watched.open(dashboard.url)
-    for message in ("obf, wdd: needs energy_eV; all counts are 0", "recording waits: a disk"):
+    for message in ("obf, wdd: needs energy; all counts are 0", "recording waits: a disk"):
         server.publish("state", state_payload(message=message))
         expect(page.locator(".sentence span")).to_have_text(message.split("; "))
         expect(page.locator(".sentence")).to_have_attribute("title", message.replace("; ", "\n"))
@@ -290,7 +291,7 @@ def test_a_refusal_of_the_server_is_told(server: FakeServer, dashboard: RunningD
     press = page.locator("[data-of=session]").get_by_role("button", name="Refine this scan")
     expect(press).to_be_enabled()
     press.click()
-    expect(page.locator(".sentence")).to_have_text("the scan has no <b>energy_eV</b>")
+    expect(page.locator(".sentence")).to_have_text("the scan has no <b>energy</b>")
     assert page.locator(".sentence b").count() == 0
 
 

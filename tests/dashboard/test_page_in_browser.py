@@ -61,7 +61,7 @@ def test_nothing_overflows(server: FakeServer, dashboard: RunningDashboard, watc
     server.maps_of(adf=quadrants())
     server.publish("state", state_payload(series="a very long series name " * 8, recording="/x/" + 90 * "r" + ".h5"))
     page = watched.open(dashboard.url)
-    for width, height in ((1280, 800), (1920, 1080), (2560, 1440)):
+    for width, height in ((1280, 800), (1440, 900), (1920, 950), (1920, 1080), (2560, 1440)):
         page.set_viewport_size({"width": width, "height": height})
         page.wait_for_timeout(400)  # Bokeh redoes its layout
         for view in ("Session", "Trotters", "Refine", "Library"):

@@ -56,8 +56,8 @@ def test_scans_stand_by_days_and_have_a_sample(
     page.get_by_role("button", name="Library", exact=True).click()
     days = page.locator("#cards .day")
     expect(days).to_have_count(2)
-    expect(days.first).to_contain_text("2 scans")
-    expect(days.last).to_contain_text("1 scan")
+    expect(days.first).to_contain_text("2 listed")
+    expect(days.last).to_contain_text("1 listed")
     boxes = [days.nth(i).bounding_box() for i in range(2)]
     cards = page.locator(".card").first.bounding_box()
     assert cards is not None and boxes[0] is not None and boxes[1] is not None

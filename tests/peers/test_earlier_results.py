@@ -35,14 +35,12 @@ MADE_BY = {
 
 @pytest.fixture(scope="module")
 def python_with(tmp_path_factory):
-    """A Python with a program: that of $PTYLIVE_<PROGRAM>_PYTHON, or a new one; skips the test if it has none."""
+    """A Python with a program: that of $PTYLIVE_<PROGRAM>_PYTHON, or a new one."""
     made = {}
 
     def python(program):
         told = os.environ.get(f"PTYLIVE_{program.upper()}_PYTHON")
         if told is None and program not in made:
-            if program == "ptyrad" and sys.version_info < (3, 12):
-                pytest.skip("PtyRAD 1.0.0 needs Python 3.12")  # because of the quotes in its f-strings
             folder = tmp_path_factory.mktemp(program)
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
             for packages in (BESIDE.get(program), NEEDED[program]):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -48,9 +48,10 @@ def py4dstem(data, told, out, transposed=False, kind="multi"):
 
 def ptyrad(data, told, out):
     """Run PtyRAD with two slices and two probe modes."""
-    for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
-        sys.modules[name] = ModuleType(name)
-    sys.modules["torchvision.transforms.functional"].gaussian_blur = None
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "zoo"))
+    from run_ptyrad import ready
+
+    ready()  # Python 3.11 and a missing torchvision
     from ptyrad.params import load_params
     from ptyrad.solver import PtyRADSolver
 

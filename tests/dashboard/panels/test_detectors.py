@@ -1,14 +1,20 @@
-"""Virtual detectors on the page that are written as text, in addition to those that are drawn."""
+"""Virtual detectors on the page: where they are drawn, and those written as text in addition."""
 
+import json
 import time
 from typing import Any
 
+import numpy as np
 import pytest
+from bokeh.models import InlineStyleSheet
 from fake_server import state_payload
 from page_in_memory import CommandSender, ask, content
 
+from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels import detectors
+from ptylive.dashboard.panels.diffraction import DiffractionPanel
+from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import Session
 
 DISC = {"name": "disc1", "center_px": [32.0, 32.0], "inner_px": 0.0, "outer_px": 6.0}
@@ -53,7 +59,30 @@ def test_what_the_server_has_is_shown(session: Session) -> None:
     assert handles.written == {"haadf": "lost"}
 
 
-def test_no_more_than_eight(session: Session) -> None:
-    for n in range(detectors.MOST + 2):
+def test_no_more_than_eight_which_is_said(session: Session) -> None:
+    for n in range(detectors.MOST):
         ask(session, what="detector", key="write", name=f"d{n}", value="lost")
+    assert content(session)["texts"]["sentence"] != detectors.TOO_MANY
+    for request in ({"key": "write", "name": "d8", "value": "lost"}, {"key": "disc", "numbers": [32, 32, 12]}):
+        session.orders.say("")
+        ask(session, what="detector", **request)
+        assert content(session)["texts"]["sentence"] == detectors.TOO_MANY
     assert len(listed(session)) == detectors.MOST
+    ask(session, what="detector", key="write", name="d0", value="above:0.5")
+    assert listed(session)[0] == ["d0", "above:0.5"], "another definition is no further detector"
+
+
+def test_a_detector_without_a_place_is_refused(session: Session, sender: CommandSender) -> None:
+    ask(session, what="detector", key="disc", numbers=[])
+    assert content(session)["texts"]["sentence"] == detectors.NOWHERE
+    assert listed(session) == []
+    assert all(command != "detectors" for command, _ in sender.sent)
+
+
+def test_without_a_bright_field_a_detector_is_placed_in_the_middle_of_the_pattern(sender: CommandSender) -> None:
+    panel = DiffractionPanel(InlineStyleSheet(), lambda: None, Orders(sender))
+    assert panel.clips() == {"disc": "[]"}, "nothing is known of the detector"
+    assert panel.view.offer(prepare(RawPicture("pattern", np.ones((48, 64), np.float32)), 1, Surroundings()))
+    assert json.loads(panel.clips()["disc"]) == [23.5, 31.5, 12.0]
+    panel.draw_disc(ServerState.model_validate(state_payload()))
+    assert json.loads(panel.clips()["disc"]) == [31.5, 31.5, 15.0]
