@@ -201,6 +201,8 @@ class Finisher:
                 scan.engine, rendering = reconstruct(
                     scan.header, frames, device=self._device(), settings=scan.map_settings
                 )
+            elif scan.stored is not None:
+                raise PtyliveError("its recording no longer exists: nothing can be made again with other values")
             else:
                 return
             self._report_problems(scan, self._fill_detectors(scan, frames))

@@ -79,6 +79,8 @@ class ScanSession:
     """Problems of its virtual detectors that have been reported already, one line each."""
     values: dict[str, Any] = field(default_factory=dict)
     """Values a user gave for this scan, under flat names; None: withdrawn, to be estimated."""
+    estimating: tuple[tuple[str, ...], Calibration] | None = None
+    """Quantities that a user asked to estimate, and the calibration before the fit that does."""
     map_settings: Mapping[str, float] = field(default_factory=dict)
     """Validated settings of its live maps."""
     stored: Calibration | None = None
