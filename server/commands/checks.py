@@ -200,6 +200,8 @@ class Checked:
             return Check(
                 "saturation", "unknown", "not checked: the largest count of a pixel is not given (saturation_value)"
             )
+        if not (self.saturated or self.in_memory):
+            return Check("saturation", "unknown", "not counted: its frames are read when a value is changed")
         if not self.saturated:
             return Check("saturation", "ok", f"no pixel reached {most:.6g} counts")
         return Check("saturation", "warn", f"pixels of {self.saturated} frames are saturated ({most:.6g} counts)")

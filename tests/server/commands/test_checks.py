@@ -38,6 +38,8 @@ def test_full_pixels_are_said() -> None:
     found = replace(looked, saturated=3).saturation()
     assert (found.state, found.text) == ("warn", "pixels of 3 frames are saturated (4095 counts)")
     assert checked()["saturation"].state == "unknown"
+    opened = replace(looked, in_memory=False).saturation()
+    assert (opened.state, opened.text[:11]) == ("unknown", "not counted"), "none of its frames has been looked at"
 
 
 def test_why_the_rotation_is_not_compared_is_said() -> None:
