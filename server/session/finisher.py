@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -44,6 +45,13 @@ MOST_NAMED = 3
 """Recordings named in a line."""
 LIMITS = Limits(cpu_s=2.0, wall_s=20.0)
 """Time limits for reading a file of the library."""
+READERS = (
+    "ptylive.server.session.stored_scans",
+    "ptylive.streamer.source",
+    "ptylive.engine.stored_maps",
+    "ptylive.engine.results",
+)
+"""Modules that the tasks of the library need."""
 LARGE_SAMPLE = Limits(cpu_s=20.0, wall_s=120.0)
 """Time limits for reading frames spread over a recording."""
 
@@ -73,7 +81,7 @@ class Finisher:
         self._dose_curves = DoseCurves(publisher)
         self._compression, self._subscriptions, self._compilation = compression, subscriptions, compilation
         self._device = device
-        self.files = FileWorker(LIMITS, modules=("ptylive.server.session.stored_scans",))
+        self.files = FileWorker(LIMITS, modules=READERS)
         """Worker that opens files of the library."""
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool | None] | None] = queue.SimpleQueue()
         """Scans, and whether all results are to be made again, or only virtual detectors; None: it was opened."""
@@ -89,6 +97,13 @@ class Finisher:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def prepared(self) -> Self:
+        """Start, in the background, the process that reads files, for which the first scan that is opened would wait
+        seconds; return this finisher.
+        """
+        threading.Thread(target=self.files.prepare, name="file worker", daemon=True).start()
+        return self
 
     def add(self, scan: ScanSession) -> None:
         """Queue a scan whose last frame has arrived, or whose values have changed since.

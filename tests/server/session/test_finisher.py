@@ -18,6 +18,7 @@ from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.streamer.source import open_source
 from ptylive.streamer.vetting.vouched import vouch
+from ptylive.streamer.vetting.worker import FileWorker
 
 
 @pytest.fixture
@@ -163,3 +164,12 @@ def test_a_recording_that_cannot_be_read_costs_the_patterns_only(scan, monkeypat
     assert (opened.dose, opened.problem) == ({}, "")
     ((level, line),) = told
     assert (level, line.startswith("grain: its patterns cannot be read: it loops")) == ("warning", True)
+
+
+def test_the_process_that_reads_files_starts_before_it_is_needed(monkeypatch):
+    """Regression: the first scan that was opened waited for it, longer than clients wait for an answer."""
+    begun = threading.Event()
+    monkeypatch.setattr(FileWorker, "prepare", lambda _worker: begun.set())
+    finisher = Finisher(SimpleNamespace(), "test", print, *[SimpleNamespace()] * (finisher_parameters() - 3))
+    assert finisher.prepared() is finisher
+    assert begun.wait(60)
