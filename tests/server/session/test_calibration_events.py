@@ -72,13 +72,13 @@ def test_the_event_says_value_origin_uncertainty_and_advice(scan, publisher):
 
 
 def test_what_was_to_be_estimated_and_is_not_is_told_once_after_the_fit(scan, publisher):
-    before = scan.stored = fitted(145.0)
+    before = scan.stored = fitted(145.0).having(detector_transform=Quantity("none", Origin.DEFAULT))
     scan.estimating = (("C10", "beam_center_px"), before)
     tell_calibration(publisher, scan)
     assert not publisher.said, "the fit is still to come"
-    scan.stored = before.having(C10=Quantity(3.0, Origin.GIVEN))
+    scan.stored = fitted(150.0)
     tell_calibration(publisher, scan)
-    assert not publisher.said, "values were adopted, but nothing was fitted"
+    assert not publisher.said, "the disc was found, but nothing was fitted"
     scan.stored = fitted(145.0).having(detector_transform=Quantity("none", Origin.DEFAULT))
     for _ in range(2):
         tell_calibration(publisher, scan)

@@ -14,6 +14,7 @@ from ptylive.server.commands import refine_commands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.session import finisher as finisher_module
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.streamer.source import open_source
@@ -139,11 +140,13 @@ def test_an_opened_scan_shows_its_patterns_and_its_dose(scan, monkeypatch):
     finisher = Finisher(log, "test", lambda _scan: None, *[SimpleNamespace()] * (finisher_parameters() - 3))
     mean, last = np.full((8, 8), 2.0, np.float32), np.ones((8, 8), np.float32)
     monkeypatch.setattr(finisher.files, "read", lambda *_a, **_k: {"mean": mean, "last": last})
+    doses = []
+    monkeypatch.setattr(finisher_module, "tell_dose_so_far", lambda _to, one, *, final: doses.append((one.uid, final)))
     finisher.show_patterns(opened)
     finisher.start()
     finisher.stop(60)
     assert {event["name"] for topic, event in published if topic == "maps"} == {"pattern", "pattern_mean"}
-    assert (opened.dose["per_A2"], opened.dose["unit"]) == (512.0, "counts")
+    assert (opened.dose["per_A2"], opened.dose["unit"], doses) == (512.0, "counts", [("a", True)])
     assert {"pattern", "pattern_mean"} <= set(opened.pictures)
     assert told == []
 
