@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, InputFileError, LiveMap, Scan
 from ptylive.schema.files.small_files import check_is_file
-from ptylive.schema.maps import InformationLimit
+from ptylive.schema.maps import InformationLimit, RingQuality
 from ptylive.schema.model import BoolArray
 from ptylive.schema.pattern.distortion import distortion_of, numbers_of
 
@@ -36,7 +36,7 @@ _PATTERNS = ("data", "events", "coefficients")
 
 @dataclass(frozen=True, eq=False)
 class StoredMaps:
-    """Maps of a scan, without their ring qualities. ``calibration``: attributes of the calibration used for them.
+    """Maps of a scan. ``calibration``: attributes of the calibration used for them.
 
     ``coverage``: bool (rows, columns) of the scan points that had arrived; None in a file made by ``ptylive refine``,
     which holds no maps.
@@ -74,7 +74,11 @@ class StoredMaps:
                     raise ValueError(f"its coverage has the shape {coverage.shape}")
                 calibration = {name: _text(value) for name, value in file["calibration"].attrs.items()}
                 return cls(
-                    {name: _stored(name, group[name]) for name in group if wanted is None or name in wanted},
+                    {
+                        name: _stored(name, group[name], file.get(f"snr/{name}"), coverage)
+                        for name in group
+                        if wanted is None or name in wanted
+                    },
                     coverage,
                     calibration,
                     float(Calibration.from_attributes(calibration).rotation_deg),
@@ -126,8 +130,8 @@ def distortion_in_use(flat: Undistorted | None) -> tuple[float, ...]:
     return () if flat is None else numbers_of(distortion_of(flat.recorded.detector.distortion or (0.0,)))
 
 
-def _stored(name: str, data: Any) -> LiveMap:
-    """Read one map. Raises ValueError if it is not a picture."""
+def _stored(name: str, data: Any, rings: Any, coverage: BoolArray | None) -> LiveMap:
+    """Read one map; ``rings``: the group of its ring quality. Raises ValueError if it is not a picture."""
     attributes = {key: _text(value) for key, value in data.attrs.items()}
     sampling = attributes.get("sampling_A")
     values = np.asarray(data[()], dtype=np.float32)
@@ -146,6 +150,8 @@ def _stored(name: str, data: Any) -> LiveMap:
         method=str(attributes.get("method", "")),
         settings=dict(json.loads(str(attributes.get("settings", "{}")))),
         deviation=float(attributes["deviation"]) if "deviation" in attributes else None,
+        quality=_quality(rings),
+        visited=1.0 if coverage is None else float(coverage.mean()),
         limit=_limit(attributes),
         modulation=float(attributes["modulation"]) if "modulation" in attributes else None,
         buried=bool(attributes.get("buried", False)),
@@ -168,6 +174,18 @@ def _reconstruction_settings(
     scan = Scan(**{OF_PLACES[name]: value for name, value in places.items()})
     stored_places = {name: value for name, value in places_of(scan).items() if name in places}
     return {name: float(value) for name, value in settings.items()}, distortion, stored_places
+
+
+def _quality(rings: Any) -> RingQuality | None:
+    """Read the quality of a map's rings; None if the file does not hold all of it, as those of earlier versions."""
+    if rings is None or not {"frequency_invA", "signal_share", "half_data_correlation"} <= set(rings):
+        return None
+    found = {field.name: rings[field.name][()] for field in fields(RingQuality) if field.name in rings}
+    values = {name: np.asarray(stored, dtype=np.float64) for name, stored in found.items()}
+    count = len(values["frequency_invA"])
+    if any(stored.shape != (count,) or not np.isfinite(stored).all() for stored in values.values()):
+        return None
+    return RingQuality(**values)
 
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:

@@ -64,7 +64,7 @@ class Acquisition:
         self._only_pinged: set[str] = set()
         """Waiting scans that no arm message announced; they begin only when a frame arrives."""
         self._known = KnownScans(self._recordings, announcer, (self._open, self._waiting), exact=exact)
-        self.senders = self._known.senders
+        self.senders, self.undecided = self._known.senders, self._known.undecided
         self._rejected: Counter[str] = Counter()
 
     def record(self, wanted: bool) -> None:
@@ -80,10 +80,7 @@ class Acquisition:
         return self._known.safe_ranges(uid, list(self._open.values()))
 
     def header_of(self, header: ScanHeader) -> ScanHeader | None:
-        """Return the scan that an arm message means, as stored by this run or an earlier one; None for a new scan.
-
-        Basis and masks are the stored ones; the uid is the sender's.
-        """
+        """Return the known scan that an arm message means, with its stored basis and masks; None for a new scan."""
         found = self._known.meant_by(header, self._open.values(), raw=True)
         return None if found is None else replace(found.progress.header, uid=header.uid)
 
@@ -181,6 +178,8 @@ class Acquisition:
     def stop(self, timeout_s: float) -> None:
         """Close the open scans and finish their recordings; any that take longer than ``timeout_s`` stay journals."""
         self._waiting.clear()
+        for uid in self._known.released(at_end=True):
+            self._take_held(uid)
         for scan in list(self._open.values()):
             self._close(scan, "aborted")
         self._recordings.stop(timeout_s)
@@ -246,13 +245,13 @@ class Acquisition:
         if message.uid in self._waiting:
             return self._start(*self._waiting.pop(message.uid))
         scan = self._known.find(message.uid)
-        if scan is None:
-            raise WireError(f"frames of the unknown scan {message.uid}", "unknown_scan")
-        if self._known.hold(scan, message):
+        if scan is not None and self._known.hold(scan, message):
             return None
         if message.uid in self._known.held.uids:
             self._take_held(message.uid, message)
             return None
+        if scan is None:
+            raise WireError(f"frames of the unknown scan {message.uid}", "unknown_scan")
         if scan.progress.complete:
             return scan  # duplicates, or another scan under the same uid
         self._announcer.log("info", f"frames of the closed scan {scan.uid} arrived: it is reopened")

@@ -73,17 +73,22 @@ class Stored:
     open_header: Callable[[], ScanHeader | None]
     busy: Callable[[], bool]
     """Whether a sender is heard, so that a ping of another one must not open a scan."""
+    undecided: Callable[[ScanHeader], bool] = lambda _header: False
+    """Whether it is not known yet if a scan was received before."""
 
 
 @dataclass
 class _Scan:
-    """A scan whose frames are arriving. maker: None while frames are held; plain: frames are handed on unchanged."""
+    """A scan whose frames are arriving. maker: None while frames are held; plain: frames are handed on unchanged;
+    undecided: whether it is not known yet if it was stored before.
+    """
 
     header: ScanHeader
     needed: int
     problems: tuple[WireError, ...] = ()
     maker: FrameCompressor | None = None
     plain: bool = False
+    undecided: bool = False
     held: list[FramesMessage] = field(default_factory=list)
     count: int = 0
     nbytes: int = 0
@@ -99,10 +104,14 @@ class _Scan:
         return self.maker is None and not self.plain
 
     @property
+    def full(self) -> bool:
+        return self.nbytes > MOST_HELD_BYTES
+
+    @property
     def ripe(self) -> bool:
         """Whether enough frames were seen, enough are held, or enough time has passed."""
         waited = self.since is not None and time.monotonic() - self.since > LEARNING_S
-        return self.learning and (self.count >= self.needed or self.nbytes > MOST_HELD_BYTES or waited)
+        return self.learning and (self.count >= self.needed or self.full or waited)
 
     def hold(self, message: FramesMessage) -> None:
         """Keep a message for making the masks. Raises WireError if it does not fit this scan."""
@@ -144,7 +153,7 @@ class CompressingInlet:
         """Hand on what the inner inlet holds, and scans whose first frames have been waited for long enough."""
         yield from self._converted(self._inlet.flush())
         for scan in list(self._scans.values()):
-            if scan.ripe:
+            if self._is_ripe(scan):
                 yield from self._finish_learning(scan)
 
     def finish(self) -> Iterator[Message]:
@@ -192,11 +201,12 @@ class CompressingInlet:
     def _begin(self, header: ScanHeader, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
         """Begin a scan of frames; one that was stored before continues in its stored form."""
         scan = self._remember(_Scan(header, self._compression.sample_frames(header), problems))
-        earlier = self._stored.header_of(header)
+        scan.undecided = self._stored.undecided(header)
+        earlier = None if scan.undecided else self._stored.header_of(header)
         if earlier is not None:
             self._take_up(scan, earlier)
             yield self._armed(scan)
-        elif scan.needed == 0:
+        elif scan.needed == 0 and not scan.undecided:
             yield from self._finish_learning(scan)
 
     def _remember(self, scan: _Scan) -> _Scan:
@@ -228,8 +238,12 @@ class CompressingInlet:
             yield from self._vectors(scan, scan.maker, message)
         else:
             scan.hold(message)
-            if scan.ripe:
+            if self._is_ripe(scan):
                 yield from self._finish_learning(scan)
+
+    def _is_ripe(self, scan: _Scan) -> bool:
+        """Whether masks can be made now, from the frames held or as they were stored."""
+        return scan.ripe and (scan.full or not (scan.undecided and self._stored.undecided(scan.header)))
 
     def _resumed(self, message: FramesMessage) -> _Scan | None:
         """After a restart, resume the scan taken up from its journal when frames arrive before their sender's ping."""
@@ -271,12 +285,11 @@ class CompressingInlet:
 
     def _finish_learning(self, scan: _Scan) -> Iterator[Message]:
         """Make the masks, arm the scan, and hand on the held frames."""
-        index, frames = _decoded(scan)
-        try:
-            scan.maker = self._compression.learn(scan.header, index, frames)
-        except PtyliveError as error:
-            scan.plain = True
-            self._note(f"scan {scan.header.series} is recorded as frames: {error.line()}")
+        earlier = self._stored.header_of(scan.header) if scan.undecided else None
+        if earlier is not None:
+            self._take_up(scan, earlier)
+        else:
+            self._learn(scan)
         held, scan.held = scan.held, []
         yield self._armed(scan)
         for message in held:
@@ -284,6 +297,15 @@ class CompressingInlet:
                 yield message
             else:
                 yield from self._vectors(scan, scan.maker, message)
+
+    def _learn(self, scan: _Scan) -> None:
+        """Make the masks of a new scan from the held frames."""
+        index, frames = _decoded(scan)
+        try:
+            scan.maker = self._compression.learn(scan.header, index, frames)
+        except PtyliveError as error:
+            scan.plain = True
+            self._note(f"scan {scan.header.series} is recorded as frames: {error.line()}")
 
     def _armed(self, scan: _Scan) -> ArmMessage:
         header = scan.header if scan.maker is None else scan.maker.header

@@ -180,7 +180,12 @@ class Receiver:
         if settings.compression is None:
             return inlet
         acquisition = self._acquisition
-        stored = Stored(acquisition.header_of, acquisition.open_header, lambda: acquisition.hears_a_sender)
+        stored = Stored(
+            acquisition.header_of,
+            acquisition.open_header,
+            lambda: acquisition.hears_a_sender,
+            acquisition.undecided.may_be_stored,
+        )
         return CompressingInlet(inlet, settings.compression, stored, acquisition.reject, self._warn)
 
     def _warn(self, text: str) -> None:

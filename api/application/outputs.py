@@ -6,7 +6,7 @@ An output must not overwrite its input, something else, or results of another sc
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,14 +205,60 @@ def _replaceable(path: Path, other: str = OTHER_NAME) -> Iterator[None]:
         raise InputFileError(f"{path} exists and is not replaced: {error}", f"{other}, or remove it first") from None
 
 
-def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], object]) -> None:
-    """Raise InputFileError if a text cannot be written as ``path``: it may only replace one that ``parse`` accepts."""
+def check_text_file(path: Path, inputs: Iterable[Path], is_own: Callable[[str], bool]) -> None:
+    """Raise InputFileError if a text cannot be written as ``path``: it may only replace one that ``is_own``."""
     check_output_file(path, inputs)
     if path.exists():
         try:
-            parse(path.read_text(encoding="utf-8"))
+            ours = is_own(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
-            raise InputFileError(f"{path} exists and holds something else", OTHER_NAME) from None
+            ours = False
+        if not ours:
+            raise InputFileError(f"{path} exists and holds something else", OTHER_NAME)
+
+
+def check_own_table(path: Path, columns: Sequence[str], inputs: Iterable[Path] = ()) -> None:
+    """As :func:`check_output_file`; an existing table is only replaced if it begins with these columns."""
+    check_output_file(path, inputs)
+    header = ",".join(columns).encode()
+    try:
+        ours = not path.exists() or _begins_with(path, header)
+    except OSError as error:
+        raise InputFileError(f"{path} cannot be read: {error.strerror or error}", OTHER_NAME) from None
+    if not ours:
+        problem = f"{path} exists, and its columns are not those of ptylive"
+        raise InputFileError(problem, f"{RENAME}, or remove it first")
+
+
+def _begins_with(path: Path, beginning: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
+
+
+def check_checkpoint(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """As :func:`check_output_file`; an existing file is only replaced if it is a checkpoint."""
+    from ptylive.engine.refine.run.checkpoint import may_replace
+
+    check_output_file(path, inputs)
+    try:
+        ours = may_replace(path)
+    except OSError as error:
+        raise InputFileError(f"{path} cannot be read: {error.strerror or error}", OTHER_NAME) from None
+    if not ours:
+        raise InputFileError(f"{path} exists and is not a checkpoint", f"{RENAME}, or remove it first")
+
+
+def check_begun_folder(folder: Path, first: str, names: Iterable[str]) -> None:
+    """As :func:`check_output_folder`, for a command that always writes the file ``first`` first: existing files of
+    these names are only replaced next to it.
+    """
+    check_output_folder(folder)
+    if (folder / first).exists():
+        return
+    for path in (folder / name for name in names):
+        if path.exists() or path.is_symlink():
+            problem = f"{path} exists, and without {first} next to it nothing says that ptylive wrote it"
+            raise InputFileError(problem, f"{OTHER_FOLDER}, or remove it first")
 
 
 def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -125,6 +127,24 @@ def _read(path: Path, pattern_shape: tuple[int, int] | None, beside: Path | None
         (*unread, *imported.notes, *opened, *(f"not imported: {item}" for item in imported.left_behind)),
         masks=masks,
     )
+
+
+def is_own_toml(text: str) -> bool:
+    """Whether a text is a preset as :meth:`PresetFile.as_toml` writes it, maybe changed since: below comments it begins
+    with its section, and it has no others than a preset. Raises ValueError for what is not TOML.
+    """
+    values = tomllib.loads(text)
+    lines = (line.strip() for line in text.splitlines())
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    return first == "[refine]" and set(values) <= {"refine", "stage", *SECTIONS, CORRECTIONS}
+
+
+def is_own_schema(text: str) -> bool:
+    """Whether a text is the JSON schema of presets. Raises ValueError for what is not JSON."""
+    from ptylive.schema.preset.describe import json_schema
+
+    stored = json.loads(text)
+    return isinstance(stored, dict) and stored.get("title") == json_schema()["title"] and "properties" in stored
 
 
 def with_modes_of(settings: Mapping[str, Any]) -> dict[str, Any]:

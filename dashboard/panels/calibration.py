@@ -10,7 +10,7 @@ from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.readouts import CALIBRATION_ROWS, advice, is_pinned
 from ptylive.dashboard.requests import Request, as_plain, decimal_point
-from ptylive.dashboard.words import AS_RECORDED, defocus_unit
+from ptylive.dashboard.words import AS_RECORDED, defocus_unit, in_page_words
 from ptylive.schema import MetadataError
 from ptylive.schema.detector import TERMS_OF_BOTH
 from ptylive.schema.errors import brief
@@ -175,9 +175,17 @@ class CalibrationPanel:
     def estimate(self, request: Request) -> None:
         """Estimate one quantity, or all those that can always be estimated."""
         if request.name in ESTIMABLE:
-            self._orders.send("calibrate", f"{_LABELS[request.name]} estimated", names=[request.name])
+            done = f"{_LABELS[request.name]} is estimated from the data"
+            self._orders.send("calibrate", done, self._note_missing, names=[request.name])
         else:
-            self._orders.send("calibrate", "calibration estimated from the data")
+            done = "orientation and beam centre are estimated from the data"
+            self._orders.send("calibrate", done, self._note_missing)
+
+    def _note_missing(self, reply: dict[str, Any]) -> None:
+        """Say what cannot be estimated; what the data do not show follows in the server's messages."""
+        if reasons := dict(reply.get("not_estimated") or {}):
+            words = [f"{_LABELS.get(name, name)} cannot be estimated: {why}" for name, why in reasons.items()]
+            self._orders.say(in_page_words("; ".join(words)))
 
     def pin(self, request: Request) -> None:
         """Keep the value of a row for later scans too, or release a value that is already kept."""

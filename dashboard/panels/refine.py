@@ -13,6 +13,7 @@ from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.state import BUSY, FINAL_STATES, RefinementState, RefinementSummary, ServerState
+from ptylive.dashboard.panels.live.specimen_settings import SpecimenSettings
 from ptylive.dashboard.requests import decimal_point
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, refinement_word, seconds, typeset
 from ptylive.schema import PtyliveError
@@ -21,6 +22,7 @@ from ptylive.schema.preset.solver import MORE_EPOCHS
 from ptylive.schema.preset.stages import settings_in
 from ptylive.schema.settings_text import read_json, read_toml
 
+NOT_GIVEN = "not given"
 SWITCH = ("fixed", "refined")
 """What a field shows for off and on."""
 PHASE_WORDS = {"trial": "trials", "sweep": "sweep", "lbfgs": "L-BFGS", "dgp": "networks"}
@@ -162,11 +164,13 @@ class RefinePanel:
         on_stop: Callable[[], None],
         on_save: Callable[[], None],
         on_resume: Callable[..., None],
+        say: Callable[[str], None] = lambda words: None,
     ) -> None:
         self.queues = False
         """Whether a newly requested refinement would wait in line."""
         self._judged: dict[str, Any] = {}
         self._wrong: dict[str, str] = {}
+        self._say, self._specimen = say, SpecimenSettings()
         self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
         self.further = TextInput(
             name=f"setting_{FURTHER}",
@@ -251,11 +255,20 @@ class RefinePanel:
         self.further.value = further_text(further)
         return list(further)
 
+    def _follow(self, state: ServerState) -> None:
+        """Leave what was typed for one specimen with its scan when another scan is shown, and say so."""
+        if (taken := self._specimen.follow(state.uid or "", state.series or "", self.preset())) is not None:
+            self.take_over(taken.settings)
+            self.fields["total_thickness_A"].placeholder = taken.thickness or NOT_GIVEN
+            if taken.words:
+                self._say(taken.words)
+
     def enable(self, state: ServerState, shown: FeedView, *, free: bool) -> None:
         """Enable only buttons that can have an effect; ``free``: the server is connected and owes no reply.
 
         ``shown``: the run on display, the one that can be continued.
         """
+        self._follow(state)
         running = state.refinement.state in BUSY
         has_frames = bool(state.frames or state.received)
         self.queues = running and state.state in FINAL_STATES
@@ -325,7 +338,7 @@ def _field(setting: Setting, style: InlineStyleSheet) -> TextInput | Select:
     if len(setting.options) > 1:
         unchosen = [("", "default")] if setting.left_to_the_server else []
         return Select(options=[*unchosen, *((word, word) for word in setting.options)], **common)
-    return TextInput(placeholder="not given", max_length=24, **common)
+    return TextInput(placeholder=NOT_GIVEN, max_length=24, **common)
 
 
 def refinement_texts(

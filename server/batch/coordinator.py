@@ -11,8 +11,9 @@ from typing import Any
 
 from ptylive.application.batch import figures
 from ptylive.application.batch.rows import STATE_FILE, Row, State, digest, read_rows, rows_of, write_rows
-from ptylive.application.batch.table import write_table
+from ptylive.application.batch.table import CSV_FILE, PAGE_FILE, write_table
 from ptylive.application.extensions import Preset
+from ptylive.application.outputs import check_begun_folder
 from ptylive.engine.refine.run.checkpoint import exists, remove
 from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import Calibration, PtyliveError
@@ -90,10 +91,11 @@ class Batch:
 
         ``should_stop`` is called several times a second; when true, running scans are stopped, and a later call resumes
         them. ``on_change`` gets the rows whenever one has changed. Raises FileBusyError if another process runs a batch
-        in the folder, InputFileError for a damaged ``batch.json``, OSError if the folder cannot be written,
-        PtyliveError if a cluster has gone.
+        in the folder, InputFileError for a damaged ``batch.json`` and for files of other origin, OSError if the folder
+        cannot be written, PtyliveError if a cluster has gone.
         """
         folder = self._request.folder
+        check_begun_folder(folder, STATE_FILE, (CSV_FILE, PAGE_FILE, figures.FOLDER))
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / STATE_FILE, 0.0):
             earlier = read_rows(folder)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ptylive.application.detector_texts import equip, read_detectors, text_of, w
 from ptylive.application.export import MAP_FORMATS, Export, export_stem, named
 from ptylive.application.extensions import Preset
 from ptylive.application.outputs import FILM, RENAME, REPORT, check_own_file, write_own
+from ptylive.engine.analysis.settled_half_turn import settled_half_turn
 from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
@@ -162,6 +165,9 @@ class AnalysisCommands:
         free = int(psutil.virtual_memory().available)
         inputs = (scan.header, scan.calibration, chosen.final, frames, free, scan.saturated_frames, measured)
         checked = Checked(*inputs, in_memory=store is not None)
+        if checked.half_turn_is_in_doubt and scan.results is not None:
+            with suppress(InputFileError):
+                checked = replace(checked, settled=self._finisher.files.read(settled_half_turn, scan.results, LARGE))
         return {"checks": [check.to_plain() for check in checked.all()]}
 
     def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:

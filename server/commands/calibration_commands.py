@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ptylive.engine.live.unestimated import in_words, why_impossible
 from ptylive.schema import CommandError, MetadataError, Scan, ScanHeader
 from ptylive.schema.errors import brief
 from ptylive.schema.metadata import STEP_NAMES, fill_in, flat_name, overlay, typed
@@ -176,14 +177,29 @@ class CalibrationCommands:
         return self._adopt({**released, **({} if scan is None else scan.values)}, still_pinned)
 
     def command_calibrate(self, names: Iterable[str] = ESTIMATED_TOGETHER) -> dict[str, Any]:
-        """Estimate quantities from the data, whatever was given for them; `undo` restores the given values."""
+        """Estimate quantities from the data, whatever was given for them; `undo` restores the given values.
+
+        Those for which other values are missing stay as they are: ``not_estimated`` gives the reason. What the data do
+        not show is known only after the fit, and is logged.
+        """
         names = [names] if isinstance(names, str) else list(names)
         unknown = [str(name) for name in names if name not in SPELLINGS]
         if unknown:
             raise CommandError(f"cannot estimate {', '.join(unknown)}", f"choose from {', '.join(SPELLINGS)}")
         scan = self._current()
-        taken_back = {spelling: None for name in names for spelling in SPELLINGS[name]}
-        return self._adopt(_laid_over({} if scan is None else scan.values, taken_back), self._pinned)
+        if scan is None:
+            raise CommandError("there is no scan to estimate anything from", "wait for a scan, or open one")
+        impossible = why_impossible(names, scan.header, scan.calibration)
+        if names and len(impossible) == len(set(names)):
+            raise CommandError(in_words(impossible), "give these values first")
+        possible = tuple(name for name in names if name not in impossible)
+        taken_back = {spelling: None for name in possible for spelling in SPELLINGS[name]}
+        if scan.ended is not None:  # the fit may end before this method does
+            scan.estimating = (possible, scan.calibration)
+        reply = self._adopt(_laid_over(scan.values, taken_back), self._pinned)
+        if scan.ended is None:  # the calibration still is the one before the fit, with the values that are left
+            scan.estimating = (possible, scan.calibration)
+        return {**reply, "not_estimated": impossible}
 
     def command_reset(self) -> dict[str, Any]:
         """Return typed values, and pinned values that contradict the header, to what was sent with this scan."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.independent import MeasuredRotation
+from ptylive.engine.calibrate.scan import MOST_DEPTH_A
 from ptylive.engine.planning.detector_window import GOOD_SHARE
 from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, THICKEST_A
@@ -65,6 +66,8 @@ class Checked:
     saturated: int = 0
     measured: MeasuredRotation | None = None
     """Rotation measured from the scan."""
+    settled: tuple[str, float] | None = None
+    """A stored run of this scan that settles the half turn, and the rotation with which it ended."""
     in_memory: bool = True
     """Whether the scan's frames are in memory, so that its rotation can be measured."""
 
@@ -127,12 +130,43 @@ class Checked:
         along = min(apart_deg, 180 - apart_deg)  # only the dark field determines the half turn
         state = graded(ok=along < max(GOOD_ANGLE_DEG, 3 * spread), bad=along >= max(BAD_ANGLE_DEG, 3 * spread))
         if state == "ok" and apart_deg > 90 and fit.sign_trusted:
-            text = f"{used}, the dark field says half a turn more, but it can be wrong in thick crystals"
-            return Check("rotation", "warn", text, ("rotation_deg",))
+            return self._half_turn(f"{used}, the dark field says half a turn more")
         alternative = "" if fit.sign_trusted else " or half a turn more"
         return Check(
             "rotation", state, f"{used}, the data say {angle}{alternative}", () if state == "ok" else ("rotation_deg",)
         )
+
+    def _half_turn(self, said: str) -> Check:
+        """Weigh the dark field, which errs in thick crystals, against refinements through depth and the known focus."""
+        if self.settled is not None:
+            run, rotation_deg = self.settled
+            apart_deg = abs((rotation_deg - self.calibration.rotation_deg + 180) % 360 - 180)
+            if apart_deg < 90:
+                return Check("rotation", "ok", f"{said}, but {run} leaves less with this one: it is a thick crystal")
+            return Check("rotation", "bad", f"{said}, and {run} leaves less with it", ("rotation_deg",))
+        if self._only_this_half_turn_is_inside():
+            return Check("rotation", "ok", f"{said}, but then the plane in focus would lie outside the specimen")
+        return Check("rotation", "warn", f"{said}, but it can be wrong in thick crystals", ("rotation_deg",))
+
+    @property
+    def half_turn_is_in_doubt(self) -> bool:
+        """Whether the dark field contradicts the half turn in use, and nothing else settles it."""
+        found = self.rotation()
+        return found.state == "warn" and "half a turn more" in found.text
+
+    def _only_this_half_turn_is_inside(self) -> bool:
+        """Whether the plane in focus lies inside the specimen, and outside after half a turn.
+
+        The bright field shows how far this plane is out of focus, with a sign that the half turn reverses; the given
+        defocus is that of the entrance surface.
+        """
+        depth, entrance = self.calibration.entries.get("depth_A"), self.calibration.entries.get("C10")
+        if depth is None or entrance is None or (depth.origin, entrance.origin) != (Origin.ESTIMATED, Origin.GIVEN):
+            return False
+        thickness_A = self.preset.object.total_thickness_A
+        thickest_A = MOST_DEPTH_A if thickness_A is None else float(thickness_A)
+        below_A, turned_A = float(depth.value), -2 * float(entrance.value) - float(depth.value)
+        return 0 < below_A < thickest_A and not 0 <= turned_A <= thickest_A
 
     def thickness(self) -> Check:
         """Check the number of slices: as given, or as found by trials at the start of the run."""
@@ -166,6 +200,8 @@ class Checked:
             return Check(
                 "saturation", "unknown", "not checked: the largest count of a pixel is not given (saturation_value)"
             )
+        if not (self.saturated or self.in_memory):
+            return Check("saturation", "unknown", "not counted: its frames are read when a value is changed")
         if not self.saturated:
             return Check("saturation", "ok", f"no pixel reached {most:.6g} counts")
         return Check("saturation", "warn", f"pixels of {self.saturated} frames are saturated ({most:.6g} counts)")

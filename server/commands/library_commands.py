@@ -141,7 +141,9 @@ class LibraryCommands:
         self._stage.show(scan)
         for payload in scan.pictures.values():
             self._publisher.publish("maps", payload)
-        if not scan.pictures:
+        if scan.pictures:
+            self._finisher.show_patterns(scan)
+        else:
             self._finisher.add(scan)
         return {"uid": scan.uid, "recording": str(scan.recording), "results": str(scan.results or "")}
 

@@ -53,6 +53,7 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
             "probe": None if shown is None else {**array_to_plain(shown), "sampling_A": sampling},
             "losses": [float(v) for v in group["loss"][()]],
             "phases": [as_text(v) for v in group["loss"].attrs.get("phase", ())],
+            "stages": [int(first) for first in group["loss"].attrs.get("stages", ())],
             "preset": json.loads(as_text(group.attrs.get("preset", "{}"))),
             "state": as_text(group.attrs.get("state", "")),
             "falling": is_falling(group.attrs),

@@ -95,7 +95,7 @@ class Session:
             self._subscriptions,
             self.compilation,
             map_device,
-        )
+        ).prepared()
         self._running: dict[str, ScanSession] = {}
         """Scans that may still receive frames, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from ptylive.engine.live.unestimated import in_words, why_unestimated
 from ptylive.schema.advice import advise
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
@@ -20,6 +23,7 @@ def tell_calibration(
     ``final``: the fit to all frames received, which is always published; ``refined``: what a refinement has found
     since. Called where maps are published, so that it is sent at most as often as they are.
     """
+    _tell_unestimated(publisher, scan, final=final)
     with scan.lock:
         calibration = scan.calibration
         entries = calibration.to_plain()
@@ -29,6 +33,21 @@ def tell_calibration(
     publisher.publish(
         TOPIC, _payload(scan, entries, advise(calibration).to_plain(), final=final) | {"refined": dict(refined or {})}
     )
+
+
+def _tell_unestimated(publisher: Publisher, scan: ScanSession, *, final: bool) -> None:
+    """Log what the data do not give of the quantities that a user asked to estimate, once a fit has ended."""
+    with scan.lock:
+        asked, calibration = scan.estimating, scan.calibration
+        if asked is None:
+            return
+        fitted = calibration is not asked[1] and "detector_transform" in calibration.entries
+        if not (fitted or final):
+            return
+        scan.estimating = None
+        points = int(np.count_nonzero(scan.coverage))
+    if line := in_words(why_unestimated(asked[0], scan.header, calibration, points)):
+        publisher.log("warning", f"scan {scan.header.series}: {line}")
 
 
 def _payload(scan: ScanSession, entries: dict[str, Any], advice: dict[str, Any], *, final: bool) -> dict[str, Any]:

@@ -16,13 +16,13 @@ SHARE_OF_FIELD = 0.1
 """Drift that is reported if no bound was given, as a fraction of the shorter side of the field."""
 
 
-def tell_dose_so_far(publisher: Publisher, scan: ScanSession) -> None:
-    """Publish the dose curve of a scan while it arrives; called where maps are published."""
+def tell_dose_so_far(publisher: Publisher, scan: ScanSession, *, final: bool = False) -> None:
+    """Publish the dose curve of a scan alone, while it arrives (where maps are published) or of an opened one."""
     with scan.lock:
         found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
     if found is None or found.problem:
         return
-    _publish(publisher, scan, Place([found]).curve(), final=False)
+    _publish(publisher, scan, Place([found]).curve(), final=final)
 
 
 class DoseCurves:
@@ -33,8 +33,9 @@ class DoseCurves:
 
     def take(self, scan: ScanSession) -> None:
         """Add a scan whose maps have been made to its place, and publish the curve of that place."""
-        if scan.stored is not None:
-            return  # opened from its files, not a new scan
+        if scan.stored is not None:  # opened from its files, not a new scan
+            tell_dose_so_far(self._publisher, scan, final=True)
+            return
         with scan.lock:
             found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
         curve = None if found is None else self._places.take(found)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -28,8 +29,9 @@ from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.schema.model import DoubleArray
 from ptylive.server.process.compilation import Compilation, pieces_for
 from ptylive.server.session.calibration_events import tell_calibration
-from ptylive.server.session.dose_curves import DoseCurves
+from ptylive.server.session.dose_curves import DoseCurves, tell_dose_so_far
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.stored_scans import sampled_patterns
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.messages import map_to_plain
 from ptylive.server.wire.publisher import Publisher
@@ -43,6 +45,15 @@ MOST_NAMED = 3
 """Recordings named in a line."""
 LIMITS = Limits(cpu_s=2.0, wall_s=20.0)
 """Time limits for reading a file of the library."""
+READERS = (
+    "ptylive.server.session.stored_scans",
+    "ptylive.streamer.source",
+    "ptylive.engine.stored_maps",
+    "ptylive.engine.results",
+)
+"""Modules that the tasks of the library need."""
+LARGE_SAMPLE = Limits(cpu_s=20.0, wall_s=120.0)
+"""Time limits for reading frames spread over a recording."""
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +81,10 @@ class Finisher:
         self._dose_curves = DoseCurves(publisher)
         self._compression, self._subscriptions, self._compilation = compression, subscriptions, compilation
         self._device = device
-        self.files = FileWorker(LIMITS, modules=("ptylive.server.session.stored_scans",))
+        self.files = FileWorker(LIMITS, modules=READERS)
         """Worker that opens files of the library."""
-        self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
+        self._scans: queue.SimpleQueue[tuple[ScanSession, bool | None] | None] = queue.SimpleQueue()
+        """Scans, and whether all results are to be made again, or only virtual detectors; None: it was opened."""
         self._due: Counter[str] = Counter()
         self._waiting: dict[str, ScanSession] = {}
         """Scans that are queued or being finished, by uid."""
@@ -85,6 +97,13 @@ class Finisher:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def prepared(self) -> Self:
+        """Start, in the background, the process that reads files, for which the first scan that is opened would wait
+        seconds; return this finisher.
+        """
+        threading.Thread(target=self.files.prepare, name="file worker", daemon=True).start()
+        return self
 
     def add(self, scan: ScanSession) -> None:
         """Queue a scan whose last frame has arrived, or whose values have changed since.
@@ -124,6 +143,10 @@ class Finisher:
         """Queue a finished scan whose virtual detectors have changed."""
         self._scans.put((scan, False))
 
+    def show_patterns(self, scan: ScanSession) -> None:
+        """Queue a scan that was opened from its files: its patterns and its dose are shown soon."""
+        self._scans.put((scan, None))
+
     def tell(self, level: str, line: str) -> None:
         """Log a line about the files of a scan."""
         self._publisher.log(level, line)
@@ -149,7 +172,9 @@ class Finisher:
                 continue
             covered = scan.requests
             try:
-                if whole:
+                if whole is None:
+                    self._show_patterns(scan)
+                elif whole:
                     self._finish(scan)
                 else:
                     self._renew_detectors(scan)
@@ -160,6 +185,22 @@ class Finisher:
                 scan.problem = f"the results could not be written: {error}"
             if whole:
                 self._conclude(scan, covered)
+
+    def _show_patterns(self, scan: ScanSession) -> None:
+        """Read a sample of the frames of an opened scan, and publish what follows from it."""
+        if scan.engine is not None or scan.recording is None or self._stopping.is_set():
+            return
+        try:
+            found = self.files.read(sampled_patterns, scan.recording, LARGE_SAMPLE)
+        except PtyliveError as error:
+            self._publisher.log("warning", f"{scan.header.series}: its patterns cannot be read: {error.line()}")
+            return
+        if found["mean"] is not None:
+            with scan.lock:
+                payloads = scan.take_sample(found["mean"], found["last"])
+            for payload in payloads:
+                self._publisher.publish("maps", payload)
+        tell_dose_so_far(self._publisher, scan, final=True)
 
     def _show(self, scan: ScanSession, part: Rendering) -> None:
         """Publish the maps that are ready while the others are still being made."""
@@ -201,6 +242,8 @@ class Finisher:
                 scan.engine, rendering = reconstruct(
                     scan.header, frames, device=self._device(), settings=scan.map_settings
                 )
+            elif scan.stored is not None:
+                raise PtyliveError("its recording no longer exists: nothing can be made again with other values")
             else:
                 return
             self._report_problems(scan, self._fill_detectors(scan, frames))

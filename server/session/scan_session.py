@@ -18,7 +18,7 @@ from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of
 from ptylive.engine.repeats.repeated_scan import dose_per_A2
 from ptylive.schema import Calibration, FrameBatch, LiveMap, ScanHeader
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.session.kept_patterns import KeptPatterns
 from ptylive.server.wire.messages import array_to_plain, map_to_plain
@@ -79,10 +79,14 @@ class ScanSession:
     """Problems of its virtual detectors that have been reported already, one line each."""
     values: dict[str, Any] = field(default_factory=dict)
     """Values a user gave for this scan, under flat names; None: withdrawn, to be estimated."""
+    estimating: tuple[tuple[str, ...], Calibration] | None = None
+    """Quantities that a user asked to estimate, and the calibration before the fit that does."""
     map_settings: Mapping[str, float] = field(default_factory=dict)
     """Validated settings of its live maps."""
     stored: Calibration | None = None
     """Calibration of a scan that was opened from its files."""
+    sampled: DoubleArray | None = None
+    """Mean pattern of an opened scan, from frames spread over it."""
     dose_curve: dict[str, Any] | None = None
     """What its dose achieves, and what more dose would (docs/dose.md)."""
     reported_calibration: dict[str, Any] = field(default_factory=dict)
@@ -134,7 +138,7 @@ class ScanSession:
     @property
     def mean(self) -> DoubleArray | None:
         """Mean pattern of the frames received so far, or as of a moment ago."""
-        return None if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
+        return self.sampled if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
 
     @property
     def saturated_frames(self) -> int:
@@ -234,6 +238,11 @@ class ScanSession:
         self.coverage, self.rendering = coverage, rendering
         self._keep([self._picture("coverage", coverage, "")])
         self._keep([map_to_plain(live_map, self.uid) for live_map in rendering.maps])
+
+    def take_sample(self, mean: FloatArray, last: FloatArray) -> list[dict[str, Any]]:
+        """Adopt patterns read from the recording of an opened scan; return payloads of `maps` events."""
+        self.sampled = np.asarray(mean, dtype=np.float64)
+        return self._keep([self._picture("pattern", last, "counts"), self._picture("pattern_mean", mean, "counts")])
 
     def take_detectors(self) -> list[dict[str, Any]]:
         """Renew only the maps of the virtual detectors; return payloads of `maps` events."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import Calibration, LiveMap
-from ptylive.schema.maps import InformationLimit
+from ptylive.schema.maps import InformationLimit, RingQuality
 from ptylive.schema.model import Array, IndexArray
 
 THUMBNAIL_SIDE = 96
@@ -23,6 +23,8 @@ MOST_OBJECT = 2**24
 """Maximum size of an object in values, over all slices and modes; a larger object gets no thumbnail."""
 AT_ONCE = 32
 """Number of frames in memory at a time while a mean is computed."""
+SAMPLE_BYTES = 32 * 2**20
+"""Frames of an opened scan that are read for its mean pattern."""
 THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
 
 
@@ -106,6 +108,32 @@ def mean_pattern(path: Path, numbers: IndexArray) -> dict[str, Any]:
         return {"pattern": (total / len(received)).astype(np.float32), "frames": len(received)}
 
 
+def sampled_patterns(path: Path, most_bytes: int = SAMPLE_BYTES) -> dict[str, Any]:
+    """Return the ``mean`` counts of frames spread over a scan (all of a small one) and its ``last`` pattern.
+
+    Both (Qy, Qx) float32; None without frames of scan points, and for a recording of coefficients.
+    """
+    from ptylive.streamer.source import open_source
+
+    with open_source(path) as source:
+        header = source.header
+        received = np.flatnonzero(source.received)
+        if header.scan.shape is not None:
+            received = received[header.scan.point_of(received) >= 0]
+        if not len(received) or not header.basis.is_raw:
+            return {"mean": None, "last": None}
+        frame_bytes = int(np.prod(header.detector_shape)) * np.dtype(header.detector.dtype).itemsize
+        count = min(len(received), max(1, most_bytes // frame_bytes))
+        chosen = received[np.linspace(0, len(received) - 1, count).round().astype(int)]
+        total = np.zeros(header.detector_shape)
+        last = total
+        for first in range(0, count, AT_ONCE):
+            counts = header.readout.counts(source.frames(chosen[first : first + AT_ONCE]))[0]
+            total += counts.sum(axis=0, dtype=float)
+            last = counts[-1]
+        return {"mean": (total / count).astype(np.float32), "last": np.asarray(last, dtype=np.float32)}
+
+
 def scan_header(path: Path) -> dict[str, Any]:
     """Return map and arrays of the arm message of a recorded scan, and how many frames of its points are missing."""
     from ptylive.streamer.source import open_source
@@ -137,14 +165,21 @@ def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, An
 
 def _plain(live_map: LiveMap) -> dict[str, Any]:
     """Return a map as plain values; :func:`map_of` is the inverse."""
-    limit = live_map.limit
-    return {**vars(live_map), "limit": None if limit is None else [limit.period_A, limit.uncertainty_A, limit.finer]}
+    limit, quality = live_map.limit, live_map.quality
+    plain_limit = None if limit is None else [limit.period_A, limit.uncertainty_A, limit.finer]
+    return {**vars(live_map), "limit": plain_limit, "quality": None if quality is None else dict(vars(quality))}
 
 
 def map_of(plain: Mapping[str, Any]) -> LiveMap:
     """Return a map from the plain values given by :func:`read_results`."""
-    limit = plain["limit"]
-    return LiveMap(**{**plain, "limit": None if limit is None else InformationLimit(*limit)})
+    limit, quality = plain["limit"], plain["quality"]
+    return LiveMap(
+        **{
+            **plain,
+            "limit": None if limit is None else InformationLimit(*limit),
+            "quality": None if quality is None else RingQuality(**quality),
+        }
+    )
 
 
 def _thumbnail(maps: dict[str, dict[str, Any]]) -> dict[str, Any] | None:

@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ptylive.application.outputs import check_begun_folder
 from ptylive.application.tuning.outcome import BEST_FILE, CSV_FILE, Outcome, best_preset, outcome, write_csv
-from ptylive.application.tuning.page import write_page
+from ptylive.application.tuning.page import FOLDER, PAGE_FILE, write_page
 from ptylive.application.tuning.trials import JOURNAL, Trials, check_optuna
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.filelock import locked
@@ -51,6 +52,7 @@ def tune_scan(
     MetadataError for impossible ranges; OSError if the folder cannot be written.
     """
     check_optuna()
+    check_begun_folder(wanted.folder, JOURNAL, (CSV_FILE, BEST_FILE, PAGE_FILE, FOLDER))
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with locked(wanted.folder / JOURNAL, 0.0):
         begun = begin(wanted, listener.tell, listener.should_stop)

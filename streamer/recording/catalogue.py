@@ -20,6 +20,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError, PtyliveError, ScanHeader
 from ptylive.schema.model import Array, BoolArray
+from ptylive.streamer.recording.journal_file import series_in_name
 from ptylive.streamer.vetting.tasks import describe_recording
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire.armmap import arm_from_map
@@ -30,6 +31,8 @@ MOST_ARRAY_BYTES = 512 * 2**20
 """Limit on the arrays (masks, positions) of the indexed scans, equal ones counted once."""
 LOOK_EVERY_S = 5.0
 _SETTLED_S = 2.0
+SILENT_S = 15.0
+"""If the folder has yielded nothing for this long, a scan does not wait to be recognised any more."""
 _MADE_OF_ONE = ("_results", "_coefficients")
 """Endings of the names of files that were derived from a recording and carry its uid."""
 _Stamp = tuple[int, int]
@@ -66,11 +69,16 @@ class Catalogue:
         self._array_bytes = 0
         self._lock = threading.Lock()
         self._filled, self._stop = threading.Event(), threading.Event()
+        self._unread: list[str] | None = None
+        """Names that the first pass has yet to read, newest first; None before the folder is listed."""
+        self._wanted: set[str] = set()
+        self._yielded_at = 0.0
         self._thread: threading.Thread | None = None
 
     def refresh(self, timeout_s: float) -> bool:
         """Start reading the folder periodically; wait for the first complete pass. False: it takes longer."""
         if self._thread is None and not self._stop.is_set():
+            self._yielded_at = time.monotonic()
             self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
             self._thread.start()
         return self._filled.wait(timeout_s)
@@ -85,6 +93,17 @@ class Catalogue:
         frames = entry.header.frames
         received = np.ones(frames, bool) if entry.received is None else np.unpackbits(entry.received)[:frames] > 0
         return StoredRecording(self.folder / name, entry.header, received)
+
+    def is_undecided(self, series: str) -> bool:
+        """Whether a scan of this series may be in a recording that the first pass has yet to read; those that have the
+        series in their names are read next. False if the folder has not responded for a while.
+        """
+        if self._thread is None or self._filled.is_set() or time.monotonic() - self._yielded_at > SILENT_S:
+            return False
+        name = series_in_name(series)
+        with self._lock:
+            self._wanted.add(name)
+            return self._unread is None or any(name in unread for unread in self._unread)
 
     def add(self, path: Path, header: ScanHeader, received: BoolArray) -> None:
         """Add a recording that this program has written."""
@@ -119,21 +138,32 @@ class Catalogue:
         """Read new and changed files, newest first; drop deleted ones."""
         found = _recordings(self.folder)
         problems = []
-        for name, stamp in found.items():
-            known = self._entries.get(name)
-            if self._stop.is_set():
-                return
-            if known is None or known.stamp != stamp:
-                try:
-                    self._keep(name, self._read(name, stamp))
-                except PtyliveError as error:
-                    self._keep(name, _Entry(stamp))
-                    problems.append(error.line())
+        with self._lock:
+            self._unread = [name for name, stamp in found.items() if not self._is_known(name, stamp)]
+        while (name := self._next_unread()) and not self._stop.is_set():
+            stamp = found[name]
+            try:
+                self._keep(name, self._read(name, stamp))
+            except PtyliveError as error:
+                self._keep(name, _Entry(stamp))
+                problems.append(error.line())
+        if self._stop.is_set():
+            return
         self._worker.close()
         self._forget([name for name in set(self._entries) - set(found) if not (self.folder / name).exists()])
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             self._say(f"not a readable recording: {problems[0]}{more}")
+
+    def _is_known(self, name: str, stamp: _Stamp) -> bool:
+        known = self._entries.get(name)
+        return known is not None and known.stamp == stamp
+
+    def _next_unread(self) -> str:
+        """Return the name of the file to read next, empty if all have been read."""
+        with self._lock:
+            unread = self._unread or [""]
+            return next((name for name in unread if any(wanted in name for wanted in self._wanted)), unread[0])
 
     def _read(self, name: str, stamp: _Stamp) -> _Entry:
         """Read a file into an entry. Raises PtyliveError."""
@@ -162,6 +192,9 @@ class Catalogue:
         with self._lock:
             self._entries[name] = entry
             self._sort_out()
+            self._yielded_at = time.monotonic()
+            if self._unread and name in self._unread:
+                self._unread.remove(name)
 
     def _forget(self, names: list[str]) -> None:
         with self._lock:

@@ -70,8 +70,7 @@ def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
 def new_journal(folder: Path, series: str) -> Path:
     """Create an empty file ``<time>_<series>.journal`` in a folder, which is created if necessary. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^0-9A-Za-z.-]+", "_", series).strip("_.-")[:_NAME_LENGTH] or "scan"
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{name}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{series_in_name(series)}"
     for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
         path = folder / f"{stem}{suffix}{SUFFIX}"
         if not path.with_name(f"{stem}{suffix}.h5").exists():
@@ -79,3 +78,8 @@ def new_journal(folder: Path, series: str) -> Path:
                 path.touch(0o644, exist_ok=False)  # nobody else takes the name meanwhile
                 return path
     raise FileExistsError(f"too many recordings called {stem}")
+
+
+def series_in_name(series: str) -> str:
+    """Return a series as the names of its files contain it."""
+    return re.sub(r"[^0-9A-Za-z.-]+", "_", series).strip("_.-")[:_NAME_LENGTH] or "scan"

@@ -282,6 +282,10 @@ class Recordings:
             return ScanRecord.stored(held.header, held.received, held.target)
         return None if stored is None else ScanRecord.stored(stored.header, stored.received, stored.path)
 
+    def is_undecided(self, series: str) -> bool:
+        """Whether an earlier run may have recorded a scan of this series in a file that has not been read yet."""
+        return self._catalogue is not None and self._catalogue.is_undecided(series)
+
     def is_converting(self, uid: str) -> bool:
         """Whether the recording of a scan is being made."""
         return uid in self._converting or self._earlier.held.is_held(uid)

@@ -18,6 +18,7 @@ from ptylive.streamer.tracking.names import ScanNames, compatible_headers, same_
 from ptylive.streamer.tracking.repeats import Arrival, OtherDataError
 from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.tracking.stored_marks import StoredMarks
+from ptylive.streamer.tracking.undecided import Undecided
 from ptylive.streamer.wire import ArmMessage, FramesMessage, Message, PingMessage, runs_of
 
 _REMEMBERED_SCANS = 16
@@ -50,6 +51,7 @@ class KnownScans:
         self._looked_up: OrderedDict[str, None] = OrderedDict()
         self._marks = StoredMarks(exact=exact)
         self._recordings, self._announcer = recordings, announcer
+        self.undecided = Undecided(recordings, announcer, self.held)
 
     def remember(self, scan: ScanRecord) -> None:
         """Remember a scan that was closed."""
@@ -293,19 +295,27 @@ class KnownScans:
         return False
 
     def hold_behind(self, message: Message, source: int | None) -> bool:
-        """Keep other messages of a sender behind its waiting frames of the same uid, which belong to the scan before.
-        False where none wait, where there is no room, and for frames: see :meth:`hold`.
+        """Keep messages of a scan that may be in a recording that has not been read, and other messages of a sender
+        behind its waiting frames of the same uid, which belong to the scan before. False where none wait, where there
+        is no room, and for frames of a known scan: see :meth:`hold`.
         """
+        uid = message.header.uid if isinstance(message, ArmMessage) else message.uid
+        if self.undecided.waits(uid) or (self.undecided.begins(message) and not self._is_in_use(self.names.of(uid))):
+            return self.undecided.hold(uid, message, source)
         if isinstance(message, FramesMessage) or (isinstance(message, PingMessage) and message.header is None):
             return False
-        uid = message.header.uid if isinstance(message, ArmMessage) else message.uid
         named = [name for name in self.held.uids if name in self.closed and self.closed[name].progress.sent_as == uid]
         return bool(named) and self.held.add(message, named[-1], source)
 
-    def released(self) -> list[str]:
-        """Scans whose held messages can be taken in now."""
+    def released(self, *, at_end: bool = False) -> list[str]:
+        """Scans whose held messages can be taken in now; ``at_end``: also those that may be in an unread recording."""
         free = []
+        if at_end:
+            self.undecided.give_up()
+        self.undecided.settle()
         for name in self.held.uids:
+            if self.undecided.waits(name):
+                continue
             scan = self.closed.get(name)
             if scan is None or not self._reason_to_wait(scan):
                 free.append(name)

@@ -94,6 +94,12 @@ class FileWorker:
             raise InputFileError(str(answer["error"]), str(answer.get("hint", "")))
         return answer["value"]
 
+    def prepare(self) -> None:
+        """Start the process, so that the first task does not wait for it; a failure is reported by that task."""
+        with self._lock, contextlib.suppress(InputFileError):
+            if not self._closed:
+                self._running()
+
     def close(self) -> None:
         """End the process; the next task starts another, unless one was running: that one fails, and is the last."""
         if self._lock.acquire(timeout=_GRACE_S / 2):

@@ -11,6 +11,7 @@ from ptylive.engine.results import write_maps
 from ptylive.engine.stored_maps import StoredMaps, describe_maps, other_places
 from ptylive.schema import Calibration, InputFileError, LiveMap, Scan
 from ptylive.schema.detector import Detector
+from ptylive.schema.maps import RingQuality
 
 
 @pytest.fixture
@@ -44,6 +45,22 @@ def test_what_was_written_is_read(path):
     assert bf.sampling_A is None
     assert (obf.deviation, obf.buried, obf.faint) == (0.02, False, True)
     assert set(StoredMaps.read(path, ["obf", "ssb"]).maps) == {"obf"}
+
+
+def test_the_quality_of_the_rings_is_read_unless_it_is_damaged(tmp_path):
+    """Regression: a scan opened again had no information limit at other doses."""
+    rings = RingQuality(np.array([0.1, 0.2, 0.3]), np.full(3, 0.8), np.array([0.9, 0.8, 0.1]), None, np.full(3, 20.0))
+    one = LiveMap("obf", np.ones((6, 8), np.float32), "rad", (0.5, 0.5), 40, "OBF", quality=rings, visited=40 / 48)
+    covered = np.arange(48).reshape(6, 8) < 40
+    path = tmp_path / "maps.h5"
+    write_maps(path, [one], covered, Calibration(), {})
+    read = StoredMaps.read(path).maps["obf"]
+    assert read.information_limits() == one.information_limits()
+    assert set(read.information_limits()) == {1.0, 2.0, 4.0}
+    with h5py.File(path, "r+") as file:
+        del file["snr/obf/signal_share"]
+        file["snr/obf/signal_share"] = np.full(2, 0.8)
+    assert StoredMaps.read(path).maps["obf"].quality is None
 
 
 def test_the_step_is_the_scan_s_whatever_a_map_is_finer_by(path):

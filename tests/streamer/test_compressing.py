@@ -373,3 +373,16 @@ def test_frames_that_are_handed_on_as_they_came_become_the_same_vectors() -> Non
 
     found = vectors([block(message) for message in messages])
     assert found == vectors(messages) and len(found) == len(messages)
+
+
+def test_masks_are_not_made_before_it_is_known_whether_there_are_stored_ones() -> None:
+    header = make_header()
+    messages, compression = messages_of(header, make_frames(header)), FirstPatterns(needed=0)
+    known, stored = [True, True], FirstPatterns().learn(header, np.arange(0), make_frames(header))
+
+    still = Stored(lambda _: stored.header, lambda: None, lambda: False, lambda _: bool(known) and known.pop())
+    inlet = CompressingInlet(Coming([ArmMessage(header), *messages[:1]]), compression, still, pytest.fail, pytest.fail)
+    assert not list(inlet.take([]))
+    (arm, *rest) = inlet.flush()
+    assert isinstance(arm, ArmMessage) and arm.header is stored.header
+    assert (len(rest), compression.resumed, compression.shown) == (1, 1, [])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.application.analysis.own_analysis import FIGURES, check_analysis
 from ptylive.application.analysis.side_by_side import add_comparison, prior_figures, prior_page, resolution_page
 from ptylive.application.analysis.waves import add_waves
 from ptylive.engine.analysis.aberrations import (
@@ -69,14 +70,19 @@ class Analysis:
     """RGB (rows, cols, 3), ready to be written."""
 
     def write(self, folder: Path) -> list[Path]:
-        """Write ``analysis.json``, the pictures, and the arrays as npy files."""
+        """Write ``analysis.json``, the pictures, and the arrays as npy files.
+
+        Raises InputFileError, before anything is written, if there is a file of another origin under one of the names.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "analysis.json"
+        path = folder / FIGURES
+        pictures = [f"{name}.png" for name in (*self.pictures, *self.pages)]
+        check_analysis(folder, [FIGURES, *pictures, *(f"{name}.npy" for name in self.arrays)])
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(self.figures, indent=2, allow_nan=False), encoding="utf-8")
-        pictures = [_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items()]
-        pictures += [_write_rgb(folder / f"{name}.png", page) for name, page in self.pages.items()]
-        return [path, *pictures, *(write_npy(folder / f"{name}.npy", array) for name, array in self.arrays.items())]
+        drawn = [_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items()]
+        drawn += [_write_rgb(folder / f"{name}.png", page) for name, page in self.pages.items()]
+        return [path, *drawn, *(write_npy(folder / f"{name}.npy", array) for name, array in self.arrays.items())]
 
 
 def analyse(

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from ptylive.application.batch.figures import FOLDER, MAP, OBJECT, thumbnail
 from ptylive.application.batch.rows import Row, State
+from ptylive.application.outputs import RENAME, check_output_file
+from ptylive.schema import InputFileError
 from ptylive.schema.errors import printable
 from ptylive.schema.files.atomic import replacing
 
@@ -66,11 +68,24 @@ def _cells(row: Row) -> tuple[object, ...]:
 
 
 def write_standalone(folder: Path, rows: Sequence[Row]) -> Path:
-    """Write the page with embedded pictures, for viewing elsewhere. Raises OSError."""
-    with replacing(folder / STANDALONE_FILE) as temporary:
+    """Write the page with embedded pictures, for viewing elsewhere.
+
+    Raises OSError; InputFileError if there is a file of that name that is not such a page.
+    """
+    path = folder / STANDALONE_FILE
+    check_output_file(path)
+    if path.exists() and not _is_page(path):
+        raise InputFileError(f"{path} exists, and nothing in it says that ptylive wrote it", f"{RENAME}, or remove it")
+    with replacing(path) as temporary:
         text = to_html(folder, rows, ended=True, pictures=_inlined)
         temporary.write_text(text, encoding="utf-8", errors="replace")
-    return folder / STANDALONE_FILE
+    return path
+
+
+def _is_page(path: Path) -> bool:
+    head = files(__package__).joinpath(TEMPLATE).read_bytes().partition(b"{%")[0].rstrip()
+    with path.open("rb") as file:
+        return file.read(len(head)) == head
 
 
 Pictures = Callable[[Path, Row], dict[str, str]]

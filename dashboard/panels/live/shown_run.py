@@ -79,7 +79,9 @@ class ShownRun:
             run = reply["pictures"][0]
             raw = {name: raw_picture(name, run[name]) for name in (*SHOWN, *BY_SLICES) if run.get(name)}
             losses = [float(v) for v in run["losses"]]
-            stored = {**run, "losses": losses, "phases": [str(phase) for phase in run.get("phases", ())]}
+            stages = [int(first) for first in run.get("stages") or ()]
+            phases = [str(phase) for phase in run.get("phases", ())]
+            stored = {**run, "losses": losses, "phases": phases, "stages": stages}
             raw |= {name: replace(raw[name], units="rad") for name in ("object", "slices") if name in raw}
         except (KeyError, IndexError, TypeError, ValueError) as error:
             logger.warning("a stored run could not be read: %s", error)
@@ -103,6 +105,7 @@ class ShownRun:
             loss=losses[-1] if losses else None,
             losses=losses,
             phases=self._stored["phases"],
+            stages=self._stored["stages"],
             falling=self._may_go_on(),
         )
         surroundings = surroundings_of(view.state, None)

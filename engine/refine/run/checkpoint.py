@@ -191,6 +191,17 @@ def exists(path: Path) -> bool:
     return path.exists() or _previous(path).exists()
 
 
+def may_replace(path: Path) -> bool:
+    """Whether a run may write its checkpoint here: nothing is there, or a checkpoint. Raises OSError."""
+    if not path.exists():
+        return True
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "header.npy" in file.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
 def ends_by_itself(path: Path) -> bool:
     """Whether the run of a checkpoint was given no number of epochs; true if it does not say so."""
     for candidate in (path, _previous(path)):

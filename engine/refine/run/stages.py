@@ -234,6 +234,9 @@ class _Chain:
             stages=self._starts,
         )
         if progress.phase != "trial":
+            losses = tuple(float(loss) for run in self._results for loss in run.loss)
+            phases = tuple(phase for run in self._results for phase in run.phases)
+            reported = replace(reported, losses=(*losses, *progress.losses), phases=(*phases, *progress.phases))
             epochs = before + progress.epochs + sum(progress.epochs if isinstance(n, str) else n for n in planned)
             reported = replace(reported, epoch=before + progress.epoch, epochs=epochs)
         self._observers.on_progress(reported)

@@ -62,6 +62,7 @@ def analyse(
     """Analyse a reconstruction: resolution, probe, aberrations, atom columns, depth section."""
     from ptylive.application.analysis.figures import STEPS
     from ptylive.application.analysis.figures import analyse as look
+    from ptylive.application.analysis.own_analysis import check_analysis
     from ptylive.application.analysis.waves import add_log
     from ptylive.application.outputs import check_output_folder, take_in_waiting
     from ptylive.engine.stored_run import StoredRun
@@ -69,6 +70,7 @@ def analyse(
 
     line_A = parse_line(line)
     check_output_folder(folder)
+    check_analysis(folder)
     for file in (results, *([] if other is None else [other])):
         take_in_waiting(file, say)
     if half_dose is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -38,12 +37,12 @@ def preset(
     """Check a preset and write it as TOML; without FILE, list every setting with its meaning and default."""
     from ptylive.application.extensions import Preset
     from ptylive.application.outputs import check_text_file
-    from ptylive.application.presets import load_preset
+    from ptylive.application.presets import is_own_schema, is_own_toml, load_preset
     from ptylive.schema.preset.describe import json_schema, to_toml
 
     if output is not None:
         inputs = [path for path in (file, recording) if path is not None]
-        check_text_file(output, inputs, json.loads if schema else tomllib.loads)
+        check_text_file(output, inputs, is_own_schema if schema else is_own_toml)
     if schema:
         text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     elif file is None:

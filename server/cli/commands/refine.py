@@ -257,15 +257,26 @@ def _checked(
     file: Path, values: dict[str, Any], output: Path, *, resume: bool, shared: bool
 ) -> tuple[dict[str, Any], Path]:
     """Check that the output can be written; return the scan's identity and checkpoint path. Raises InputFileError."""
-    from ptylive.application.outputs import beside, check_results_file, check_resumable, scan_settings
+    from ptylive.application.outputs import (
+        beside,
+        check_checkpoint,
+        check_own_table,
+        check_results_file,
+        check_resumable,
+        scan_settings,
+    )
+    from ptylive.engine.refine.run.loss_table import COLUMNS
     from ptylive.streamer.source import open_source
 
     checkpoint = beside(output, ".checkpoint")
     with open_source(file, values) as source:
         check_results_file(output, source)
         scan = scan_settings(source, output)
+    check_own_table(beside(output, ".loss.csv"), COLUMNS, [file])
     if resume:
         check_resumable(checkpoint, shared=shared)
+    else:
+        check_checkpoint(checkpoint, [file])
     return scan, checkpoint
 
 

@@ -6,13 +6,25 @@ import numpy as np
 import pytest
 from PIL import Image
 from stored_runs import write_results
+from stream_tools import stored_recording
 from typer.testing import CliRunner, Result
 
-from ptylive.application.outputs import FILM, REPORT, check_own_file, write_own
+from ptylive.application.analysis.own_analysis import is_name
+from ptylive.application.outputs import (
+    FILM,
+    REPORT,
+    check_begun_folder,
+    check_checkpoint,
+    check_own_file,
+    check_own_table,
+    write_own,
+)
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.run.loss_table import COLUMNS, write_loss_table
 from ptylive.engine.results import write_maps
 from ptylive.pictures.film import write_film
 from ptylive.pictures.snapshot import png
-from ptylive.schema import Calibration, InputFileError, LiveMap, PtyliveError
+from ptylive.schema import Calibration, Detector, InputFileError, LiveMap, PtyliveError, Scan, ScanHeader
 from ptylive.server.cli.main import build, named
 from ptylive.streamer.vetting import door
 
@@ -48,6 +60,11 @@ COMMANDS = [
     (("export", "r.h5", "--to", "nxs"), "run1.nxs"),
     (("export", "r.h5", "--to", "ptychodus"), "run1_ptychodus.h5"),
     (("export", "r.h5", "--to", "tiff"), "run1_object_phase.tiff"),
+    (("analyse", "r.h5", "."), "analysis.json"),
+    (("analyse", "r.h5", "."), "probe_mode_0.png"),
+    (("analyse", "r.h5", "."), "object_on_scan_rad.npy"),
+    (("preset", "-o", "own.toml"), "own.toml"),
+    (("preset", "--schema", "-o", "schema.json"), "schema.json"),
 ]
 
 
@@ -67,8 +84,57 @@ def test_other_files_are_refused_and_own_ones_replaced(folder: Path, arguments: 
     refused = invoked(*arguments)
     assert isinstance(refused.exception, PtyliveError), refused.output
     line = refused.exception.line()
-    assert name in line and "exists" in line and line.endswith("or remove it first") and "\n" not in line
+    assert name in line and "exists" in line and line.endswith(("or remove it first", "choose another name"))
+    assert "\n" not in line
     assert path.read_bytes() == NOTES and {*folder.iterdir()} == before | {path}, "nothing was written"
+
+
+OTHERS = [
+    ("own.toml", '[server]\nrecord = "scans"\n\n[refine]\nepoch_max = 3\n', ("preset", "-o", "own.toml")),
+    ("schema.json", '{"title": "thesis", "properties": {}}', ("preset", "--schema", "-o", "schema.json")),
+    ("analysis.json", '{"run": "of another program"}', ("analyse", "r.h5", ".")),
+    ("refined.loss.csv", "epoch,chapter\n1,2\n", ("refine", "scan.h5", "-o", "refined.h5")),
+    ("refined.checkpoint", "kilometre 12\n", ("refine", "scan.h5", "-o", "refined.h5")),
+    ("out/batch.csv", "run,temperature\n", ("batch", "scan.h5", "--out", "out")),
+    ("out/batch.html", "<html>", ("batch", "scan.h5", "--out", "out")),
+    ("out/best.toml", "[refine]\n", ("tune", "scan.h5", "--over", "defocus", "--out", "out")),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "arguments"), OTHERS)
+def test_files_of_the_same_kind_that_somebody_else_wrote_stay(
+    folder: Path, name: str, text: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "is_file", lambda path: False)  # starts no process to look through the input
+    header = ScanHeader("one", "small", 16, Scan(shape=(4, 4), step_A=0.5), detector=Detector(shape=(8, 8)))
+    stored_recording(folder, header, np.ones((16, 8, 8), np.uint16)).rename(folder / "scan.h5")
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    before = {*folder.rglob("*")}
+    refused = invoked(*arguments)
+    assert isinstance(refused.exception, InputFileError), refused.output
+    assert "exists" in refused.exception.line() and path.name in refused.exception.line()
+    assert path.read_text() == text and {*folder.rglob("*")} == before
+
+
+def test_own_files_that_lie_next_to_those_of_an_earlier_run_are_replaced(folder: Path) -> None:
+    write_loss_table(folder / "run.loss.csv", Log(["main"], [1.0], [0.1]))
+    check_own_table(folder / "run.loss.csv", COLUMNS)
+    np.savez(folder / "run.npz", header=np.zeros(1, np.uint8), sha256=np.zeros(1, np.uint8))
+    check_checkpoint(folder / "run.npz")
+    check_checkpoint(folder / "new.checkpoint")
+    (folder / "first.json").write_text("{}")
+    (folder / "table.csv").write_text("a")
+    check_begun_folder(folder, "first.json", ["table.csv"])
+    with pytest.raises(InputFileError, match=r"table\.csv exists, and without other\.json next to it nothing"):
+        check_begun_folder(folder, "other.json", ["page.html", "table.csv"])
+
+
+def test_every_file_of_an_analysis_is_looked_at_before_it_is_made(folder: Path) -> None:
+    assert invoked("analyse", "r.h5", "made").exit_code == 0
+    names = [path.name for path in (folder / "made").iterdir()]
+    assert len(names) > 10 and [name for name in names if not is_name(name)] == []
 
 
 def test_a_recording_is_never_replaced_by_an_export(folder: Path) -> None:

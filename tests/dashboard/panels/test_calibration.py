@@ -211,6 +211,24 @@ def test_a_pin_keeps_a_value_for_later_scans_until_it_is_clicked_again() -> None
     assert "nothing to pin" in panel._orders.sentence
 
 
+def test_the_page_says_what_cannot_be_estimated() -> None:
+    sender = Mock()
+    panel = CalibrationPanel(Orders(sender))
+    for request, not_estimated, said in (
+        ('"name": "C10"', {}, "defocus is estimated from the data"),
+        (
+            '"name": ""',
+            {"rotation_deg": "it needs scan_step_A"},
+            "scan rotation cannot be estimated: it needs scan step",
+        ),
+    ):
+        sender.submit.return_value = reply = Future()
+        panel.estimate(parse_request(f'{{"what": "estimate", {request}}}'))
+        reply.set_result({"overrides": {}, "not_estimated": not_estimated})
+        panel._orders.collect()
+        assert panel._orders.sentence == said
+
+
 def test_jumps_between_lines_are_not_pinned_for_other_scans() -> None:
     sender = Mock()
     panel = CalibrationPanel(Orders(sender))

@@ -284,6 +284,11 @@ def test_history_note_and_a_past_scan_opened_again(alone: Server) -> None:
     assert opened["state"] == "complete"
     assert opened["calibration"]["rotation_deg"]["value"] == live["calibration"]["rotation_deg"]["value"]
     assert "obf" in maps(alone)
+    again = alone.wait_for(lambda s: s["dose"].get("curve") and s["dose"].get("per_A2"))["dose"]
+    assert again["per_A2"] == pytest.approx(live["dose"]["per_A2"], rel=0.01)  # all frames of a small scan are read
+    limits = [told["curve"]["measured"][0]["limit_A"] for told in (again, live["dose"])]
+    assert limits[0] == pytest.approx(limits[1])
+    assert {"pattern", "pattern_mean"} <= set(maps(alone))
     alone.call("configure", values={"rotation_deg": 10.0})
     alone.wait_for(lambda s: s["state"] == "complete" and s["calibration"]["rotation_deg"]["value"] == 10.0)
     alone.call("undo")

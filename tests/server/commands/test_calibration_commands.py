@@ -42,12 +42,29 @@ def test_a_value_belongs_to_the_scan_it_was_given_for() -> None:
 
 def test_what_was_estimated_of_one_scan_is_what_the_header_says_of_the_next() -> None:
     stage = Stage()
-    stage.arrives("one")
-    stage.commands.command_calibrate(["rotation_deg", "C10"])
+    stage.arrives("one", scan_step_A=0.5)
+    assert stage.commands.command_calibrate(["rotation_deg", "C10"])["not_estimated"] == {}
     assert stage.header.scan.rotation_deg is None
     assert "C10" not in stage.header.optics.aberrations
     later = stage.arrives("two")
     assert (later.scan.rotation_deg, later.optics.aberrations["C10"]) == (12.0, -500.0)
+
+
+def test_what_cannot_be_estimated_is_said_and_what_was_given_stays() -> None:
+    """Regression: without a scan, or without the values it takes, the command reported success."""
+    stage = Stage()
+    with pytest.raises(CommandError, match="there is no scan to estimate anything from"):
+        stage.commands.command_calibrate()
+    stage.arrives("one", beam_center_px=(1.0, 2.0))
+    with pytest.raises(CommandError, match="defocus could not be estimated: it needs scan_step_A"):
+        stage.commands.command_calibrate(["C10"])
+    assert stage.header.optics.aberrations["C10"] == -500.0
+    told = stage.commands.command_calibrate()
+    why = "it needs scan_step_A"
+    assert told["not_estimated"] == {"rotation_deg": why, "detector_transform": why}
+    assert (stage.header.scan.rotation_deg, stage.header.detector.beam_center_px) == (12.0, None)
+    assert stage.scan is not None and stage.scan.estimating is not None
+    assert stage.scan.estimating[0] == ("beam_center_px",)
 
 
 def test_pinned_values_stay_until_they_are_released() -> None:

@@ -38,6 +38,8 @@ def test_full_pixels_are_said() -> None:
     found = replace(looked, saturated=3).saturation()
     assert (found.state, found.text) == ("warn", "pixels of 3 frames are saturated (4095 counts)")
     assert checked()["saturation"].state == "unknown"
+    opened = replace(looked, in_memory=False).saturation()
+    assert (opened.state, opened.text[:11]) == ("unknown", "not counted"), "none of its frames has been looked at"
 
 
 def test_why_the_rotation_is_not_compared_is_said() -> None:
@@ -113,12 +115,64 @@ def engine() -> LiveEngine:
     return reconstruct(scan.header(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
 
 
-def rotation_check(engine: LiveEngine, rotation_deg: float, transform: str, origin: Origin = Origin.GIVEN) -> Check:
+def rotation_checked(engine: LiveEngine, rotation_deg: float, transform: str, origin: Origin = Origin.GIVEN) -> Checked:
     calibration = Calibration(engine.calibration.entries if engine.calibration else {}).having(
         rotation_deg=Quantity(rotation_deg, origin), detector_transform=Quantity(transform, Origin.GIVEN)
     )
     measured = measured_rotation(calibration, engine.store)
-    return Checked(engine.header, calibration, Preset(), 256, 10**10, measured=measured).rotation()
+    return Checked(engine.header, calibration, Preset(), 256, 10**10, measured=measured)
+
+
+def rotation_check(engine: LiveEngine, rotation_deg: float, transform: str, origin: Origin = Origin.GIVEN) -> Check:
+    return rotation_checked(engine, rotation_deg, transform, origin).rotation()
+
+
+def in_doubt(engine: LiveEngine, **quantities: Quantity) -> Checked:
+    """The scan half a turn from what the dark field says, as in a thick crystal."""
+    found = rotation_checked(engine, 180.0, "none")
+    measured = found.measured
+    assert measured is not None
+    sure = replace(measured, fit=replace(measured.fit, sign_correlation=0.9))
+    return replace(found, measured=sure, calibration=found.calibration.having(**quantities))
+
+
+def test_half_a_turn_from_what_the_dark_field_says_is_doubtful(engine: LiveEngine) -> None:
+    looked = in_doubt(engine)
+    assert looked.half_turn_is_in_doubt
+    assert (looked.rotation().state, looked.rotation().use) == ("warn", ("rotation_deg",))
+
+
+@pytest.mark.parametrize(("rotation_deg", "state"), [(180.0, "ok"), (-170.0, "ok"), (0.0, "bad"), (4.0, "bad")])
+def test_a_refinement_through_depth_settles_the_half_turn(engine: LiveEngine, rotation_deg: float, state: str) -> None:
+    """Regression: the dark field, which errs in thick crystals, was believed against the loss."""
+    found = replace(in_doubt(engine), settled=("run3", rotation_deg)).rotation()
+    assert (found.state, bool(found.use)) == (state, state == "bad")
+    assert "run3 leaves less" in found.text
+
+
+@pytest.mark.parametrize(
+    ("c10_A", "depth_A", "origin", "thickness_A", "state"),
+    [
+        (60.0, 49.0, Origin.ESTIMATED, None, "ok"),  # overfocus: turned, the focus would lie 169 Å above the entrance
+        (0.0, 72.0, Origin.ESTIMATED, None, "ok"),
+        (-60.0, 73.0, Origin.ESTIMATED, None, "warn"),  # 47 Å below the entrance after the turn
+        (-60.0, 73.0, Origin.ESTIMATED, 40.0, "warn"),  # not inside either way
+        (-60.0, 30.0, Origin.ESTIMATED, 60.0, "ok"),  # 90 Å deep in 60 Å after the turn
+        (60.0, 0.0, Origin.DEFAULT, None, "warn"),
+    ],
+)
+def test_the_plane_in_focus_has_to_lie_inside_the_specimen(
+    engine: LiveEngine, c10_A: float, depth_A: float, origin: Origin, thickness_A: float | None, state: str
+) -> None:
+    looked = in_doubt(engine, C10=Quantity(c10_A, Origin.GIVEN), depth_A=Quantity(depth_A, origin, 5.0))
+    looked = replace(looked, preset=Preset.from_mapping({"total_thickness_A": thickness_A} if thickness_A else {}))
+    assert looked.rotation().state == state
+    assert looked.half_turn_is_in_doubt == (state == "warn")
+
+
+def test_a_defocus_that_was_found_places_no_plane(engine: LiveEngine) -> None:
+    c10, depth = Quantity(60.0, Origin.ESTIMATED), Quantity(49.0, Origin.ESTIMATED, 5.0)
+    assert in_doubt(engine, C10=c10, depth_A=depth).rotation().state == "warn"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ DISC = {"name": "mine", "outer_px": 9.0}
 
 
 def header(uid="a"):
-    return ScanHeader(uid, uid, 64, Scan.model_validate({"shape": (8, 8), "rotation_deg": 1.0}))
+    return ScanHeader(uid, uid, 64, Scan.model_validate({"shape": (8, 8), "step_A": 0.5, "rotation_deg": 1.0}))
 
 
 class Made:

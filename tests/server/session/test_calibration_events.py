@@ -23,7 +23,10 @@ def scan():
 @pytest.fixture
 def publisher():
     sent = []
-    return SimpleNamespace(sent=sent, publish=lambda *event: sent.append(event))
+    said = []
+    return SimpleNamespace(
+        sent=sent, publish=lambda *event: sent.append(event), said=said, log=lambda *line: said.append(line)
+    )
 
 
 def fitted(c10):
@@ -66,3 +69,26 @@ def test_the_event_says_value_origin_uncertainty_and_advice(scan, publisher):
     assert event["calibration"]["rotation_deg"] == {"value": 3.0, "origin": "given", "uncertainty": None}
     assert Advice.from_plain(event["advice"]) == advise(scan.stored)
     assert event["advice"]["line"].startswith("defocus −145 ± 11 Å: focus up 14.5 nm")
+
+
+def test_what_was_to_be_estimated_and_is_not_is_told_once_after_the_fit(scan, publisher):
+    before = scan.stored = fitted(145.0).having(detector_transform=Quantity("none", Origin.DEFAULT))
+    scan.estimating = (("C10", "beam_center_px"), before)
+    tell_calibration(publisher, scan)
+    assert not publisher.said, "the fit is still to come"
+    scan.stored = fitted(150.0)
+    tell_calibration(publisher, scan)
+    assert not publisher.said, "the disc was found, but nothing was fitted"
+    scan.stored = fitted(145.0).having(detector_transform=Quantity("none", Origin.DEFAULT))
+    for _ in range(2):
+        tell_calibration(publisher, scan)
+    why = "the mean pattern shows no bright disc, and the middle of the detector is assumed"
+    assert publisher.said == [("warning", f"scan grain: beam centre could not be estimated: {why}")]
+
+
+def test_after_the_last_fit_it_is_told_in_any_case(scan, publisher):
+    scan.stored = fitted(145.0)
+    scan.estimating = (("descan_px",), scan.stored)
+    tell_calibration(publisher, scan, final=True)
+    ((level, line),) = publisher.said
+    assert level == "warning" and "descan could not be estimated: the patterns move no more" in line

@@ -61,15 +61,21 @@ def test_a_scan_that_comes_is_told_by_itself_where_it_changed(publisher):
     assert (event["final"], event["verdict"]) == (False, "one scan")
 
 
-def test_what_was_opened_or_shows_nothing_is_not_added(publisher):
-    curves, opened, buried = DoseCurves(publisher), session(1, place(1)), session(2, place(1))
-    opened.stored = opened.calibration
+def test_what_shows_nothing_is_not_added(publisher):
+    curves, buried = DoseCurves(publisher), session(2, place(1))
     buried.rendering = Rendering([replace(buried.rendering.maps[0], buried=True)])
-    for scan in (opened, buried):
-        curves.take(scan)
-        assert scan.dose_curve is None
+    curves.take(buried)
+    assert buried.dose_curve is None
     tell_dose_so_far(publisher, buried)
     assert publisher.sent == []
+
+
+def test_what_was_opened_is_told_by_itself_and_not_added(publisher):
+    curves, opened, new = DoseCurves(publisher), session(1, place(1)), session(2, place(1))
+    opened.stored = opened.calibration
+    for scan in (opened, new):
+        curves.take(scan)
+    assert [(event["series"], event["final"]) for _, event in publisher.sent] == [(["s1"], True), (["s2"], True)]
 
 
 def test_the_drift_of_a_place_is_that_from_its_first_scan_and_its_bound_a_tenth_of_the_field(publisher):

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from ptylive.engine.imaging.render import Rendering
-from ptylive.schema import Detector, LiveMap, Scan, ScanHeader
+from ptylive.schema import Calibration, Detector, InputFileError, LiveMap, Scan, ScanHeader
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.session import finisher as finisher_module
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.streamer.source import open_source
 from ptylive.streamer.vetting.vouched import vouch
+from ptylive.streamer.vetting.worker import FileWorker
 
 
 @pytest.fixture
@@ -127,3 +129,50 @@ def test_results_say_of_which_patterns_they_are_once_the_recording_is_complete(s
     assert said() == names  # not vouched for: still being written
     vouch(scan.recording)
     assert said() == {**names, "scan_sha256": digest}
+
+
+def test_an_opened_scan_shows_its_patterns_and_its_dose(scan, monkeypatch):
+    """Regression: a scan opened from the library had no dose, no limit and no diffraction pattern."""
+    header = replace(scan.header, scan=Scan(shape=(4, 4), step_A=0.5))
+    opened = ScanSession(header, None, header, recording=scan.recording, stored=Calibration())
+    published, told = [], []
+    log = SimpleNamespace(log=lambda *line: told.append(line), publish=lambda *event: published.append(event))
+    finisher = Finisher(log, "test", lambda _scan: None, *[SimpleNamespace()] * (finisher_parameters() - 3))
+    mean, last = np.full((8, 8), 2.0, np.float32), np.ones((8, 8), np.float32)
+    monkeypatch.setattr(finisher.files, "read", lambda *_a, **_k: {"mean": mean, "last": last})
+    doses = []
+    monkeypatch.setattr(finisher_module, "tell_dose_so_far", lambda _to, one, *, final: doses.append((one.uid, final)))
+    finisher.show_patterns(opened)
+    finisher.start()
+    finisher.stop(60)
+    assert {event["name"] for topic, event in published if topic == "maps"} == {"pattern", "pattern_mean"}
+    assert (opened.dose["per_A2"], opened.dose["unit"], doses) == (512.0, "counts", [("a", True)])
+    assert {"pattern", "pattern_mean"} <= set(opened.pictures)
+    assert told == []
+
+
+def test_a_recording_that_cannot_be_read_costs_the_patterns_only(scan, monkeypatch):
+    told = []
+    log = SimpleNamespace(log=lambda *line: told.append(line), publish=lambda *_event: None)
+    finisher = Finisher(log, "test", lambda _scan: None, *[SimpleNamespace()] * (finisher_parameters() - 3))
+    opened = ScanSession(scan.header, None, scan.header, recording=scan.recording, stored=Calibration())
+
+    def fails(*_a, **_k):
+        raise InputFileError("it loops", "make it anew")
+
+    monkeypatch.setattr(finisher.files, "read", fails)
+    finisher.show_patterns(opened)
+    finisher.start()
+    finisher.stop(60)
+    assert (opened.dose, opened.problem) == ({}, "")
+    ((level, line),) = told
+    assert (level, line.startswith("grain: its patterns cannot be read: it loops")) == ("warning", True)
+
+
+def test_the_process_that_reads_files_starts_before_it_is_needed(monkeypatch):
+    """Regression: the first scan that was opened waited for it, longer than clients wait for an answer."""
+    begun = threading.Event()
+    monkeypatch.setattr(FileWorker, "prepare", lambda _worker: begun.set())
+    finisher = Finisher(SimpleNamespace(), "test", print, *[SimpleNamespace()] * (finisher_parameters() - 3))
+    assert finisher.prepared() is finisher
+    assert begun.wait(60)

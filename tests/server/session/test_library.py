@@ -146,6 +146,10 @@ def test_refinements_are_read_elsewhere_too(tmp_path, files):
     projected = array_from_plain(files.read(read_run, path, run=run.name)["object"])
     np.testing.assert_allclose(by_slices.astype(float).sum(axis=0), projected, atol=2e-3 * np.abs(by_slices).max())
     assert files.read(read_run, path, run=run.name)["falling"] is False
+    assert files.read(read_run, path, run=run.name)["stages"] == []
+    with h5py.File(path, "r+") as file:
+        file["refinements/run1/loss"].attrs["stages"] = [0, 2]
+    assert files.read(read_run, path, run=run.name)["stages"] == [0, 2]
     with pytest.raises(InputFileError, match="no refinement 'none'"):
         files.read(read_run, path, run="none")
 

@@ -1,6 +1,8 @@
 """The index of a folder's content: used in the receive thread, so a look-up opens nothing and never fails."""
 
 import os
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +112,29 @@ def test_arrays_of_all_scans_are_kept_once_and_have_a_bound(catalogue, monkeypat
     assert one["bad_pixel_mask"] is other["bad_pixel_mask"]
     with pytest.raises(InputFileError, match=r"b\.h5 has arrays that are too large"):
         catalogue._shared("b.h5", replace(make_header(), arrays={"bad_pixel_mask": ~np.eye(8, dtype=bool)}))
+
+
+def test_files_that_name_the_series_of_a_waiting_scan_are_read_first(tmp_path, catalogue, monkeypatch):
+    for n, name in enumerate(("1_a b.h5", "2_gold.h5", "3_gold.h5", "4_c.h5")):
+        (tmp_path / name.replace(" ", "_")).touch()
+        os.utime(tmp_path / name.replace(" ", "_"), ns=(n * 10**9, n * 10**9))
+    read, may_read = [], threading.Event()
+
+    def note(name, stamp):
+        assert may_read.wait(PATIENCE_S)
+        read.append(name)
+        return module._Entry(stamp)
+
+    monkeypatch.setattr(catalogue, "_read", note)
+    assert not catalogue.refresh(0.0)
+    while catalogue._unread is None:
+        time.sleep(0.005)
+    assert catalogue.is_undecided("a b")
+    assert not catalogue.is_undecided("silver")
+    may_read.set()
+    assert catalogue.refresh(PATIENCE_S)
+    assert read in (["4_c.h5", "1_a_b.h5", "3_gold.h5", "2_gold.h5"], ["1_a_b.h5", "4_c.h5", "3_gold.h5", "2_gold.h5"])
+    assert not catalogue.is_undecided("a b")
 
 
 def test_once_closed_nothing_is_read(tmp_path):

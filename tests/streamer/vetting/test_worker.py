@@ -44,6 +44,25 @@ def test_a_recording_is_described_as_it_is(tmp_path, worker):
         assert np.array_equal(np.unpackbits(said["received"])[: header.frames] > 0, source.received)
 
 
+def test_a_process_that_was_prepared_does_the_first_task(tmp_path):
+    path = stored_recording(tmp_path, make_header(), make_frames(make_header()))
+    with FileWorker() as prepared:
+        prepared.prepare()
+        begun = prepared.process_id
+        assert begun is not None
+        prepared.read(describe_recording, path)
+        assert prepared.process_id == begun
+
+
+def test_a_process_that_cannot_be_prepared_is_reported_by_the_first_task(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module.sys, "executable", str(tmp_path / "no python"))
+    path = stored_recording(tmp_path, make_header(), make_frames(make_header()))
+    with FileWorker() as broken:
+        broken.prepare()
+        with pytest.raises(InputFileError, match="the process that reads files does not start"):
+            broken.read(describe_recording, path)
+
+
 def test_frames_come_through(tmp_path, worker):
     header = make_header()
     stored = make_frames(header)

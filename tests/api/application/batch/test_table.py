@@ -2,9 +2,20 @@
 
 import csv
 
+import pytest
+
 from ptylive.application.batch.figures import MAP, thumbnail
 from ptylive.application.batch.rows import Row, State
-from ptylive.application.batch.table import COLUMNS, CSV_FILE, PAGE_FILE, summary, to_html, write_table
+from ptylive.application.batch.table import (
+    COLUMNS,
+    CSV_FILE,
+    PAGE_FILE,
+    summary,
+    to_html,
+    write_standalone,
+    write_table,
+)
+from ptylive.schema import InputFileError
 
 DONE = Row(
     scan="/data/a b.h5",
@@ -72,3 +83,12 @@ def test_a_name_that_is_no_text_stops_nothing(tmp_path):
 
 def test_the_summary_counts_states():
     assert summary(ROWS) == "3 scans: 1 running, 1 done, 1 failed"
+
+
+def test_a_page_of_another_origin_is_not_replaced(tmp_path):
+    made = write_standalone(tmp_path, ROWS)
+    assert write_standalone(tmp_path, ROWS) == made
+    made.write_text("<!doctype html> of somebody else")
+    with pytest.raises(InputFileError, match="nothing in it says that ptylive wrote it"):
+        write_standalone(tmp_path, ROWS)
+    assert made.read_text() == "<!doctype html> of somebody else"

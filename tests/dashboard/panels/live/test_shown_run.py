@@ -52,6 +52,12 @@ def session(sender: Sender) -> Session:
     return session
 
 
+def test_the_loss_of_a_stored_run_says_where_its_stages_began(session: Session, sender: Sender) -> None:
+    sender.answer("stored", runs=RUNS, pictures=[stored("run10") | {"stages": [0, 1]}])
+    content(session)
+    assert list(session.loss.stages.data["epoch"]) == [1.5]
+
+
 def test_the_last_run_is_shown_when_a_scan_is_opened(session: Session, sender: Sender) -> None:
     content(session)
     assert [a["pictures"] for c, a, _ in sender.asked if c == "stored"] == [["run10"]], "10 comes after 9"

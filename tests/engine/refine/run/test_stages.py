@@ -201,8 +201,12 @@ def test_a_stopped_run_goes_on_in_its_stage_on_the_same_trajectory(simulated, tm
     assert stopped.state == "stopped" and len(stopped.loss) == epochs
     assert f"stage {1 if epochs < 5 else 2}" in stopped.message
     assert of_stage(place, 2).exists() == (epochs > 4)
-    result = refined(simulated.dataset, staged(*TWO), resume=True, **files)
+    told: list = []
+    result = refined(simulated.dataset, staged(*TWO), resume=True, on_progress=told.append, **files)
     assert result.state == "done"
+    for progress in told:  # by a new process, which has not heard of the epochs before
+        assert list(progress.losses) == whole.loss[: progress.epoch].tolist()
+        assert list(progress.phases) == list(whole.phases[: progress.epoch])
     np.testing.assert_array_equal(result.loss, whole.loss)
     np.testing.assert_array_equal(result.object, whole.object)
     np.testing.assert_array_equal(result.probe, whole.probe)
