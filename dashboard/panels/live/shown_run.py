@@ -105,7 +105,7 @@ class ShownRun:
             loss=losses[-1] if losses else None,
             losses=losses,
             phases=self._stored["phases"],
-            stages=self._stored["stages"],
+            stages=self._stored.get("stages") or [],  # absent from servers of an earlier version
             falling=self._may_go_on(),
         )
         surroundings = surroundings_of(view.state, None)

@@ -52,7 +52,24 @@ def depth_seen(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
         shown, why = _shown(tuned, base, thin, context, depth_A)
         if shown:
             return base, why
-    return _shown_when_settled(tuned, why, context, depth_A) if tuned.atoms_at_random else (None, why)
+    if tuned.atoms_at_random:
+        return _shown_when_settled(tuned, why, context, depth_A)
+    return _shown_below_given(tuned, why, thin, depth_A)
+
+
+def _shown_below_given(tuned: Tuned, why: str, thin: DepthTrials, depth_A: float) -> tuple[Tuned | None, str]:
+    """Whether half a depth of focus shows below a given focus, though a whole one does not, or not better.
+
+    The middle of a crystal of half a depth of focus lies a quarter of one below its entrance surface, to which a given
+    focus refers; a single slice there is far worse than two.
+    """
+    if _required_depth(tuned.dataset) < FIRST:
+        return None, why
+    gain = thin.gain_of_half(thin)
+    if not gain.certain or gain.share <= CLEAR:
+        return None, why
+    text = f"a depth of {LESS * depth_A:.3g} Å below the given focus already predicts held-out patterns better"
+    return tuned, f"{text}, by {gain}"
 
 
 def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:
@@ -70,11 +87,6 @@ def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, 
     halves = half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
     gains = [trials.gain(thin, depths, hurried=base is tuned) for trials in halves]
     if not any(is_worth(gain) for gain in gains):
-        if base is tuned and depths == FIRST and not tuned.atoms_at_random:
-            less = halves[0].gain_of_half(thin)
-            if less.certain and less.share > CLEAR:
-                near = f"a depth of {LESS * depth_A:.3g} Å below the given focus"
-                return True, f"{near} already predicts held-out patterns better, by {less}"
         return False, f"{least} {no_better} (gain {gains[0]})"
     half = max(range(len(gains)), key=lambda k: gains[k].share)
     gain, trials = gains[half], halves[half]

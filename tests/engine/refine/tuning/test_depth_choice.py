@@ -11,6 +11,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import depth_choice
+from ptylive.engine.refine.tuning.depth import seen_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
 from ptylive.engine.refine.tuning.depth.seen_depth import CLEAR
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
@@ -28,11 +29,12 @@ CPU = TrialContext(backend="cpu")
 
 @pytest.fixture(autouse=True)
 def no_trial_refines_it(monkeypatch, request):
-    """No refined trials, columns (test_depth_from_columns.py) or many slices (test_seen_depth.py), except slow ones."""
+    """No refined trials, columns (test_depth_from_columns.py), many slices or given focus (test_seen_depth.py)."""
     if not any(mark.name == "slow" for mark in getattr(request.function, "pytestmark", ())):  # not of its parameters
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_depth", lambda tuned, context, depth_A: None)
-        monkeypatch.setattr("ptylive.engine.refine.tuning.depth.seen_depth.DEEP_GAIN", 1.0)
+        monkeypatch.setattr(seen_depth, "DEEP_GAIN", 1.0)
+        monkeypatch.setattr(seen_depth, "_shown_below_given", lambda tuned, why, thin, depth_A: (None, why))
         monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
 
 
@@ -108,8 +110,7 @@ def test_a_focus_that_was_only_corrected_is_the_middle(monkeypatch, start_A, ask
 
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     """The two sheets of a single layer of MoS2 cause such a gain."""
-    for gain in ("gain", "gain_of_half"):
-        monkeypatch.setattr(DepthTrials, gain, lambda self, thin, *depths, **how: Gain(0.004, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.004, 0.0005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]
@@ -202,9 +203,7 @@ def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(mo
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == slices
     if slices == 1:
-        assert tuned.words[0].startswith(
-            "one slice: a depth of 27.9 Å would not predict held-out patterns better than half"
-        )
+        assert "a depth of 27.9 Å would not predict held-out patterns better than half" in tuned.words[0]
 
 
 def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
