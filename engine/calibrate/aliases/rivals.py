@@ -37,7 +37,7 @@ MOST = 8
 CLEAR = 0.4
 """J3 per frequency from which an orientation is not questioned, as the typical frequency is then explained by a third.
 
-Right ones have 0.15 (thick crystals) to 1.0, six wrong ones had 0.05 to 0.34.
+Right ones have 0.06 (thick crystals) to 1.7, five wrong ones had 0.05 to 0.34.
 """
 
 

@@ -112,8 +112,9 @@ def depth_in_many_slices(tuned: Tuned, why: str, context: TrialContext, depth_A:
 
     The gain has to be more than blur can explain, and to grow beyond one depth of focus.
     """
+    halves = half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, 1)
     for depths in (multiple for multiple in DEEP if multiple * depth_A <= THICKEST_A):
-        for trials in half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, 1):
+        for trials in halves:
             plane, less, whole = (trials.loss(tried, COARSE_SLICES) for tried in (NOTHING, depths / 2, depths))
             gain, more = Gain.over(plane.groups, whole.groups), Gain.over(less.groups, whole.groups)
             if gain.certain and gain.share > DEEP_GAIN and more.certain and more.share > CLEAR:
