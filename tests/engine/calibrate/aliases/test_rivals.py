@@ -46,9 +46,13 @@ def entries(*, transform: Origin = Origin.ESTIMATED, rotation: Origin = Origin.E
 
 
 def noted(
-    criteria: Criteria, known: dict[str, Quantity], curl: RotationFit | None = None, fit: AberrationFit = FIT
+    criteria: Criteria,
+    known: dict[str, Quantity],
+    curl: RotationFit | None = None,
+    fit: AberrationFit = FIT,
+    c10_A: float | None = None,
 ) -> Calibration:
-    search = replace(Search.of(criteria, None), largest_defocus_A=200.0, defocus_step_A=40.0)
+    search = replace(Search.of(criteria, None), largest_defocus_A=200.0, defocus_step_A=40.0, c10_A=c10_A)
     note_rivals(known, Question(criteria, search, {False: None, True: None}, "none", curl), fit)
     return Calibration(known)
 
@@ -99,3 +103,13 @@ def test_what_the_centre_of_mass_confirms_has_to_be_left_behind(share: float, so
 def test_a_centre_of_mass_of_another_angle_confirms_nothing(torn: Criteria) -> None:
     curl = RotationFit(80.0, transposed=False, curl=0.1, curl_other=0.4, sign_correlation=0.5)
     assert noted(torn, entries(), curl).rivals
+
+
+def test_at_a_given_defocus_half_a_turn_is_another_orientation() -> None:
+    """The defocus is kept, and angles all around are tried."""
+    half_a_turn_away = TRUE + np.array([0.0, 0.0, 0.0, math.pi])
+    criteria = lattice(0.5, other=half_a_turn_away, mirrored=False)
+    rivals = noted(criteria, entries(), c10_A=float(TRUE[0])).rivals
+    assert {rival.c10_A for rival in rivals} == {TRUE[0]}
+    assert rivals[0].rotation_deg == pytest.approx(25.0 - 180.0, abs=3.0)
+    assert not rivals[0].mirrored
