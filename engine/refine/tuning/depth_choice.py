@@ -18,10 +18,11 @@ kept: depth may still show under the other one first, but thicknesses are compar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.columns_of_depth import columns_of_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import (
     COARSE_SLICES,
@@ -33,8 +34,10 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     slices_for,
     thickened,
 )
+from ptylive.engine.refine.tuning.depth.like_one_slice import likeliest_like_one
 from ptylive.engine.refine.tuning.depth.refined_thickness import AT_REST, settled_thickness_A, with_refined_thickness
 from ptylive.engine.refine.tuning.depth.seen_depth import depth_in_many_slices, depth_seen, focus_A, with_map_defocus
+from ptylive.engine.refine.tuning.depth.unexplained import too_little
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, with_half_turn
@@ -83,14 +86,18 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if FIRST * depth_A > THICKEST_A:
         return _because(thin, f"depths below {FIRST * depth_A:.3g} Å would not be visible")
     base, why = _depth_base(tuned, context, depth_A)
+    seen = base is not None
     if base is None:
-        return _because(thin, why)
+        left = None if tuned.atoms_at_random else too_little(thin, context)
+        if left is None:
+            return _because(thin, why)
+        base, why = tuned, left
     found = _with_thickness(tuned, base, why, context, depth_A)
     if found.warm_start is not None:
         return found
     if found.preset.object.slices > 1:
         return _retried_from_columns(found, base, why, context, depth_A)
-    columns = None if base.warm_start is not None else columns_of_depth(base, context, depth_A)
+    columns = columns_of_depth(base, context, depth_A) if seen and base.warm_start is None else None
     return found if columns is None else _with_thickness(tuned, columns, BY_COLUMNS, context, depth_A)
 
 
@@ -142,21 +149,29 @@ def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, 
 
     settled_A = settled_thickness_A(thick_at, vertex_A, trials.thickest_A, context)
     same = abs(math.log(settled_A / vertex_A)) < AT_REST
-    for thickness_A in (settled_A,) if same else (settled_A, vertex_A):  # refined trials may have led too far
-        thick = thick_at(thickness_A)
-        gain, several = compared(thin, thick, context)
-        if gain is None or are_worth_it(gain):
-            break
-    else:
-        layout = f"{thick.preset.object.slices} slices, {thickness_A:.3g} Å in total,"
+    possible_A = (settled_A,) if same else (settled_A, vertex_A)  # refined trials may have led too far
+    gain, several = _worth_it(thin, [thick_at(thickness_A) for thickness_A in possible_A], context)
+    form = several.preset.object
+    thickness_A = sum(form.slice_thickness_A)
+    if gain is not None and not are_worth_it(gain):
+        layout = f"{form.slices} slices, {thickness_A:.3g} Å in total,"
         no_better = f"would not predict held-out patterns much better than one (gain {gain})"
         return _because(thin, f"{layout} {no_better}, although {why}")
-    depth = FoundDepth(thick.preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
+    depth = FoundDepth(form.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{depth}: {why}"
-    if thick.dataset is not tuned.dataset:
-        words += f"; defocus at the entrance surface {focus_A(thick):.3g} Å"
+    if several.dataset is not tuned.dataset:
+        words += f"; defocus at the entrance surface {focus_A(several):.3g} Å"
     words += "; it may be even thicker: give total_thickness_A" if best.largest else ""
     return with_refined_thickness(replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :])))
+
+
+def _worth_it(thin: Tuned, possible: Sequence[Tuned], context: TrialContext) -> tuple[Gain | None, Tuned]:
+    """Return the first slices that are worth it, as they are refined, and their gain; the last ones if none are."""
+    for thick in possible:
+        gain, several = compared(thin, thick, context)
+        if gain is None or are_worth_it(gain):
+            return gain, several
+    return likeliest_like_one(thin, possible, context) or (gain, several)
 
 
 def _depth_base(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.depth.depth_trials import GATE_PATTERNS, TwoSlices
+from ptylive.engine.refine.tuning.depth.depth_trials import GATE_PATTERNS, AnyDepth
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
@@ -31,7 +31,7 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
     size_A = tuned.dataset.calibration.c12_size_A
     plain = with_optics(tuned.dataset, dict.fromkeys(C12, 0.0))
     parts = [context.cache.central_part(dataset, GATE_PATTERNS) for dataset in (tuned.dataset, plain)]
-    found, without = (TwoSlices(part, tuned.preset, context, depth_A).lowest() for part in parts)
+    found, without = (AnyDepth(part, tuned.preset, context, depth_A).lowest() for part in parts)
     gain = Gain.over(without.groups, found.groups)
     if gain.certain:
         words = f"astigmatism of {size_A:.3g} Å: held-out patterns are predicted better with it, by {gain}"

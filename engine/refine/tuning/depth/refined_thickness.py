@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.engine.refine.tuning.depth.worth_of_slices import as_refined
+from ptylive.engine.refine.tuning.depth.as_refined import as_refined
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 

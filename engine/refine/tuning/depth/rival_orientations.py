@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.depth.depth_trials import GATE_PATTERNS, TwoSlices
+from ptylive.engine.refine.tuning.depth.depth_trials import GATE_PATTERNS, AnyDepth
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
 from ptylive.engine.refine.tuning.orientation import Orientation
@@ -68,7 +68,7 @@ class _Contest:
 
     def winner(self, rivals: Sequence[RivalOrientation]) -> _Winner | str:
         """The rival to use, or why the orientation stays."""
-        present = TwoSlices(self._parts[False], self._preset, self._context, self._depth_A)
+        present = AnyDepth(self._parts[False], self._preset, self._context, self._depth_A)
         trials = [(rival, self._trials(rival, self._turn_deg(rival))) for rival in rivals]
         losses = present.adjacent().groups
         left = [
@@ -101,9 +101,9 @@ class _Contest:
     def _turn_deg(self, rival: RivalOrientation) -> float:
         return rival.rotation_deg - self._parts[rival.mirrored].calibration.rotation_deg
 
-    def _trials(self, rival: RivalOrientation, turn_deg: float) -> TwoSlices:
+    def _trials(self, rival: RivalOrientation, turn_deg: float) -> AnyDepth:
         part = Orientation(transposed=False, turn_deg=turn_deg).of(self._parts[rival.mirrored])
-        return TwoSlices(_in_focus(part, rival), self._preset, self._context, self._depth_A)
+        return AnyDepth(_in_focus(part, rival), self._preset, self._context, self._depth_A)
 
 
 def _in_focus(dataset: Dataset, rival: RivalOrientation) -> Dataset:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth.like_one_slice import likeliest_like_one
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -51,12 +52,15 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, requested: Preset, context
 
 
 def _compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | None, Tuned]:
-    """Compare several slices with one, also from columns if that is not worth it from an empty object."""
+    """Compare several slices with one; if that is not worth it also from columns, and then in the form of one."""
     gain, several = compared(thin, thick, context)
     if gain is None or are_worth_it(gain):
         return gain, several
     columns = with_columns(thick, context, sooner=True)
-    return (gain, several) if columns.warm_start is None else compared(thin, columns, context)
+    if columns.warm_start is not None:
+        gain, several = compared(thin, columns, context)
+    alike = None if gain is None or are_worth_it(gain) else likeliest_like_one(thin, [thick], context)
+    return alike or (gain, several)
 
 
 def _is_undecided(gain: Gain) -> bool:

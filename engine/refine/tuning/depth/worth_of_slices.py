@@ -17,28 +17,19 @@ refined here too.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Any
 
 from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
-from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
 from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, modes_for_several
-from ptylive.engine.refine.tuning.optics.freed_optics import are_freed, freeing_optics
-from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 
-NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
-PATTERNS = 512
-EPOCHS = 4
-"""Epochs of L-BFGS after the sweeps of an automatic run: several slices catch up more in them than one slice does."""
 WORTH = 0.01
 """Share by which several slices must predict better: by 1.3 % and more where they made the better object, by 0.3 and
 0.4 % where they made a worse one (docs/automatic/slices.md)."""
@@ -89,23 +80,6 @@ def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | N
 def are_worth_it(gain: Gain) -> bool:
     """Whether several slices with this gain are used."""
     return gain.certain and gain.share > WORTH
-
-
-def as_refined(
-    tuned: Tuned, context: TrialContext, changes: Mapping[str, Any] = NO_CHANGES, patterns: int = PATTERNS
-) -> Trial:
-    """Trial with the modes that stand for several and the optics that the run refines; one slice uses whole patterns.
-
-    Starts from an empty object: a map has seen the held-out patterns.
-    """
-    preset = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(tuned.preset)})
-    if preset.object.slices == 1 and preset.solver.regime == "auto":
-        preset = preset.model_copy(update={"regime": str(Regime.THIN)})
-    if are_freed(tuned):
-        preset = freeing_optics(tuned.dataset, preset)
-    preset = preset.model_copy(update=changes)
-    part = context.cache.central_part(tuned.dataset, patterns)
-    return Trial.of(part, preset, replace(context, start=None, warm_start=tuned.warm_start))
 
 
 def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:

@@ -29,10 +29,15 @@ CPU = TrialContext(backend="cpu")
 
 @pytest.fixture(autouse=True)
 def no_trial_refines_it(monkeypatch, request):
-    """No refined trials, columns (test_depth_from_columns.py), many slices or given focus (test_seen_depth.py)."""
+    """No refined trials, columns (test_depth_from_columns.py), many slices or given focus (test_seen_depth.py).
+
+    What one slice leaves: test_depth_unexplained.py.
+    """
     if not any(mark.name == "slow" for mark in getattr(request.function, "pytestmark", ())):  # not of its parameters
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_depth", lambda tuned, context, depth_A: None)
+        monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
+        monkeypatch.setattr(depth_choice, "likeliest_like_one", lambda thin, several, context: None)
         monkeypatch.setattr(seen_depth, "DEEP_GAIN", 1.0)
         monkeypatch.setattr(seen_depth, "_shown_below_given", lambda tuned, why, thin, depth_A: (None, why))
         monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
@@ -171,22 +176,6 @@ def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slice
         said = "one slice: 3 slices, 27.9 Å in total, would not predict held-out patterns much better than one (gain"
         assert tuned.words[0].startswith(said)
         assert FoundDepth.heard(tuned.words[0]) is None
-
-
-def test_a_thickness_that_refined_trials_took_too_far_is_the_one_before(monkeypatch):
-    """81 Å of SrTiO3 were taken to 121 Å, in which slices were not worth it; in the 80 Å found before they were."""
-    asked = []
-
-    def compared(thin, thick, context):
-        asked.append(thick.preset.object.total_thickness_A)
-        return Gain(0.3 if len(asked) == 2 else -0.04, 0.01), thick
-
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.01))
-    found_to_be(monkeypatch, 2.0)
-    monkeypatch.setattr(depth_choice, "compared", compared)
-    monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: 1.5 * thickness_A)
-    thickness_A = found(scan_of_columns(points=16)).preset.object.total_thickness_A
-    assert [*asked, thickness_A] == pytest.approx([3.0 * DEPTH_A, 2.0 * DEPTH_A, 2.0 * DEPTH_A])
 
 
 @pytest.mark.parametrize(("depths", "slices"), quick_first([(0.6, 1), (0.9, 3), (2.0, 6)], 2))

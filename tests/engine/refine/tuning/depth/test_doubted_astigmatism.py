@@ -40,6 +40,8 @@ class Trials:
     """Stands for trials: losses by thickness in depths of focus, for the scan as it is and for the other half turn."""
 
     losses: dict
+    deep = 1.0
+    """Depth that shows, in depths of focus."""
 
     def __init__(self, part, preset, context, depth_A, under=""):
         assert preset.probe.probe_modes == 1
@@ -48,14 +50,15 @@ class Trials:
         self._own = self.losses[half, part.calibration.aberrations["C12a"] != 0]
 
     def loss(self, depths, slices):
-        assert slices == 2
-        share = self._own[0] if depths == depth_trials.NOTHING else self._own[1]
+        assert slices == depth_trials.COARSE_SLICES
+        share = self._own[0] if depths == depth_trials.NOTHING else self._own[1] if depths == self.deep else 1.1
         return HeldOutLoss(tuple(200.0 * share * (1 + 0.02 * k + 0.002 * np.sin(7 * k * share)) for k in range(16)))
 
 
 BOTH_OPEN = {"C10": 60.0, "rotation_deg": 20.0}
 
 
+@pytest.mark.parametrize("deep", [1.0, 2.0, 4.0])
 @pytest.mark.parametrize(
     ("with_it", "without", "stays"),
     [
@@ -67,7 +70,8 @@ BOTH_OPEN = {"C10": 60.0, "rotation_deg": 20.0}
     ],
     ids=["better", "better with depth", "worse with depth", "worse with depth, turned", "as good"],
 )
-def test_the_better_one_stays_once_depth_is_allowed_for(monkeypatch, drifted, with_it, without, stays):
+def test_the_better_one_stays_once_depth_is_allowed_for(monkeypatch, drifted, with_it, without, stays, deep):
+    monkeypatch.setattr(Trials, "deep", deep)
     losses = {(half, True): pair for half, pair in with_it.items()}
     monkeypatch.setattr(
         Trials, "losses", losses | {(half, False): pair for half, pair in without.items()}, raising=False

@@ -9,9 +9,9 @@ from quick_first import quick_first
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.tuning.depth import refined_thickness
+from ptylive.engine.refine.tuning.depth.as_refined import as_refined
 from ptylive.engine.refine.tuning.depth.depth_trials import thickened
 from ptylive.engine.refine.tuning.depth.refined_thickness import settled_thickness_A, with_refined_thickness
-from ptylive.engine.refine.tuning.depth.worth_of_slices import as_refined
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 

@@ -70,7 +70,7 @@ PRESENT, MIRRORED, TURNED = ("none", 10.0), ("transpose", 40.0), ("none", 100.0)
 def judged(monkeypatch, dataset, losses, preset=Preset()):  # noqa: B008  (frozen)
     monkeypatch.setattr(Trials, "losses", losses, raising=False)
     monkeypatch.setattr(Trials, "asked", [], raising=False)
-    monkeypatch.setattr(module, "TwoSlices", Trials)
+    monkeypatch.setattr(module, "AnyDepth", Trials)
     return with_likelier_rival(Tuned(dataset, preset), CPU)
 
 

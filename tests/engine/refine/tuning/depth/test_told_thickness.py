@@ -40,6 +40,7 @@ def gaining(monkeypatch, gain):
 
     monkeypatch.setattr(told_thickness, "compared", compared)
     monkeypatch.setattr(told_thickness, "with_columns", lambda tuned, context, *, sooner: tuned)
+    monkeypatch.setattr(told_thickness, "likeliest_like_one", lambda thin, several, context: None)
     return pairs
 
 
@@ -62,6 +63,18 @@ def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(monkeypatc
     tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
     assert compared == [None, COLUMNS][:tries]
     assert (tuned.preset.object.slices, tuned.warm_start) == (8, compared[-1])
+
+
+@pytest.mark.parametrize(("gain", "slices"), [(Gain(0.06, 0.006), 8), (None, 1)])
+def test_or_in_the_form_of_one_slice(monkeypatch, gain, slices):
+    """Silicon of 48 Å told: 0.953 in one slice, 0.971 in several."""
+    gaining(monkeypatch, Gain(-0.03, 0.005))
+    monkeypatch.setattr(
+        told_thickness,
+        "likeliest_like_one",
+        lambda thin, several, context: None if gain is None else (gain, several[0]),
+    )
+    assert judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A}).preset.object.slices == slices
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""Whether one slice leaves far more than counting noise: then several are tried even if no depth was seen.
+
+Depth shows in differences of a few per cent between short trials, and in a thick crystal it may not show. What one
+slice leaves unexplained shows at once: up to 1.3 times the loss of counting noise in thin specimens, and 1.5 to 11
+times in crystals of more than a depth of focus (docs/automatic/depth.md).
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
+from ptylive.engine.refine.problem.prepare import by_likelihood
+from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise
+
+TOO_MUCH = 1.35
+"""Ratio of the held-out loss to that of counting noise from which one slice is too little."""
+
+
+def too_little(thin: Tuned, context: TrialContext) -> str | None:
+    """Return in words how much one slice leaves unexplained, or None if that is little or cannot be told.
+
+    Counted electrons are assumed; where neighbouring pixels share their noise, its loss is not known.
+    """
+    trial = as_refined(thin, context)
+    problem = trial.problem
+    if problem.statistics.noise_spread > NOISE_SPREAD:
+        return None
+    gain = float(problem.measured.dataset.calibration.get("counts_per_electron") or 1.0)
+    noise = counting_noise(by_likelihood(problem, bright_field_only=False), gain)
+    if not noise:
+        return None
+    context.before("what one slice leaves unexplained")
+    with closing(trial.descended_likelihoods((EPOCHS,), context)) as losses:
+        groups = next(losses)
+    times = sum(groups) / len(groups) / noise
+    return f"one slice leaves {times:.2g} times the counting noise" if times > TOO_MUCH else None

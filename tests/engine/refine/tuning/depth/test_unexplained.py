@@ -1,0 +1,74 @@
+"""What one slice leaves unexplained, compared with counting noise."""
+
+from dataclasses import replace
+
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.tuning.depth import unexplained
+from ptylive.engine.refine.tuning.depth.unexplained import TOO_MUCH, too_little
+from ptylive.engine.refine.tuning.held_out import Trial
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema import Origin, Quantity
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+NOISE = 50.0
+
+
+def thin(dataset):
+    return Tuned(dataset, Preset(num_slices=1))
+
+
+@pytest.fixture
+def noise_of_50(monkeypatch):
+    """Counting noise leaves 50; return the counts per electron that this was asked for."""
+    asked = []
+    monkeypatch.setattr(unexplained, "counting_noise", lambda model, gain: asked.append(gain) or NOISE)
+    return asked
+
+
+def leaving(monkeypatch, *groups):
+    def likelihoods(self, epochs, context):
+        assert epochs == (4,)
+        assert self.preset.object.slices == 1
+        yield groups
+
+    monkeypatch.setattr(Trial, "descended_likelihoods", likelihoods)
+
+
+@pytest.mark.parametrize(("times", "said"), [(TOO_MUCH - 0.01, None), (TOO_MUCH + 0.01, "1.4"), (4.0, "4")])
+def test_one_slice_is_too_little_if_it_leaves_far_more_than_noise(monkeypatch, noise_of_50, times, said):
+    leaving(monkeypatch, 0.9 * times * NOISE, 1.1 * times * NOISE)
+    words = too_little(thin(scan_of_columns(points=16)), CPU)
+    assert words == (None if said is None else f"one slice leaves {said} times the counting noise")
+    assert noise_of_50 == [1.0]
+
+
+def test_counts_per_electron_change_the_noise(monkeypatch, noise_of_50):
+    leaving(monkeypatch, 3 * NOISE)
+    dataset = scan_of_columns(points=16)
+    too_little(
+        thin(replace(dataset, calibration=dataset.calibration.having(counts_per_electron=Quantity(2.5, Origin.GIVEN)))),
+        CPU,
+    )
+    assert noise_of_50 == [2.5]
+
+
+def test_nothing_is_said_where_neighbouring_pixels_share_their_noise(monkeypatch):
+    leaving(monkeypatch, 1e6)
+    monkeypatch.setattr(unexplained, "NOISE_SPREAD", -1.0)
+    assert too_little(thin(scan_of_columns(points=16)), CPU) is None
+
+
+def test_nor_where_the_noise_is_not_known(monkeypatch):
+    leaving(monkeypatch, 1e6)
+    monkeypatch.setattr(unexplained, "counting_noise", lambda model, gain: None)
+    assert too_little(thin(scan_of_columns(points=16)), CPU) is None
+
+
+@pytest.mark.slow
+def test_columns_that_are_thick_are_not_explained_and_a_sheet_is():
+    assert too_little(thin(scan_of_columns(thickness_A=70.0, points=16)), CPU) is not None
+    assert too_little(thin(scan_of_columns(thickness_A=2.0, points=16)), CPU) is None

@@ -1,0 +1,105 @@
+"""Slices for a specimen of which one slice explains too little, whether or not depth was seen."""
+
+import pytest
+from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning import depth_choice
+from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+from ptylive.schema.units import wavelength_A
+
+DEPTH_A = wavelength_A(ENERGY_EV) / (1e-3 * SEMIANGLE_MRAD) ** 2
+ONE_MODE = Preset(probe_modes=1, refine_drift=False)
+CPU = TrialContext(backend="cpu")
+LEFT = "one slice leaves 2.2 times the counting noise"
+
+
+@pytest.fixture(autouse=True)
+def two_depths_of_focus(monkeypatch):
+    """Two depths of focus predict best, and three after refined trials; no depth is seen, and there are no columns."""
+    monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(1.0, False, HeldOutLoss((1.0,))))
+    monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(2.0, largest))
+    monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: 1.5 * thickness_A)
+    monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
+    monkeypatch.setattr(depth_choice, "_depth_base", lambda tuned, context, depth_A: (None, "no depth is seen"))
+
+
+def leaving(monkeypatch, left):
+    monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: left)
+
+
+def gaining(monkeypatch, *shares):
+    """Slices gain this much, in the order in which they are compared; return the thicknesses compared."""
+    asked, gains = [], iter(shares)
+
+    def compared(thin, thick, context):
+        asked.append(thick.preset.object.total_thickness_A)
+        return Gain(next(gains), 0.01), thick
+
+    monkeypatch.setattr(depth_choice, "compared", compared)
+    return asked
+
+
+def found(*, atoms_at_random=False):
+    return with_found_depth(Tuned(scan_of_columns(points=16), ONE_MODE, atoms_at_random=atoms_at_random), CPU)
+
+
+def test_a_thickness_that_refined_trials_took_too_far_is_the_one_before(monkeypatch):
+    """81 Å of SrTiO3 were taken to 121 Å, in which slices were not worth it; in the 80 Å found before they were."""
+    leaving(monkeypatch, LEFT)
+    asked = gaining(monkeypatch, -0.04, 0.3)
+    thickness_A = found().preset.object.total_thickness_A
+    assert [*asked, thickness_A] == pytest.approx([3.0 * DEPTH_A, 2.0 * DEPTH_A, 2.0 * DEPTH_A])
+
+
+def test_the_trials_of_thickness_are_made_although_no_depth_was_seen(monkeypatch):
+    """A blind crystal of 212 Å, 2.4 depths of focus, was refined in one slice: 0.52 instead of 0.92."""
+    leaving(monkeypatch, LEFT)
+    gaining(monkeypatch, 0.08)
+    tuned = found()
+    assert tuned.preset.object.total_thickness_A == pytest.approx(3.0 * DEPTH_A)
+    assert tuned.words[-1].endswith(f": {LEFT}")
+
+
+def test_one_slice_that_explains_the_patterns_stays(monkeypatch):
+    leaving(monkeypatch, None)
+    asked = gaining(monkeypatch)
+    tuned = found()
+    assert (tuned.preset.object.num_slices, asked) == (1, [])
+    assert tuned.words == ("one slice: no depth is seen",)
+
+
+def test_atoms_at_random_are_not_tried_again(monkeypatch):
+    """Their depth was looked for in longer trials."""
+    monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: pytest.fail("tried"))
+    assert found(atoms_at_random=True).preset.object.num_slices == 1
+
+
+def test_slices_not_worth_it_in_their_own_form_may_be_in_that_of_one(monkeypatch):
+    """Silicon of 94 Å: behind by 10 % in its own form, ahead by 8 % as a phase by its counts; 0.85 became 0.93."""
+    leaving(monkeypatch, LEFT)
+    asked, offered = gaining(monkeypatch, -0.12, -0.1), []
+
+    def likeliest(thin, several, context):
+        offered.extend(each.preset.object.total_thickness_A for each in several)
+        return Gain(0.084, 0.003), several[1]
+
+    monkeypatch.setattr(depth_choice, "likeliest_like_one", likeliest)
+    thickness_A = found().preset.object.total_thickness_A
+    assert offered == asked == pytest.approx([3.0 * DEPTH_A, 2.0 * DEPTH_A])
+    assert thickness_A == pytest.approx(2.0 * DEPTH_A)
+
+
+def test_otherwise_it_is_one_slice_and_what_it_leaves_is_said(monkeypatch):
+    leaving(monkeypatch, LEFT)
+    gaining(monkeypatch, -0.12, -0.1)
+    monkeypatch.setattr(depth_choice, "likeliest_like_one", lambda thin, several, context: None)
+    monkeypatch.setattr(depth_choice, "columns_of_depth", lambda *told: pytest.fail("columns were looked for before"))
+    tuned = found()
+    assert tuned.preset.object.num_slices == 1
+    assert tuned.words[-1].endswith(f"(gain -10 ± 1 %), although {LEFT}")
