@@ -19,6 +19,8 @@ LEAST_SAMPLES, NOISE_PIXELS = 64, 1 << 21
 """Fewer differences are used where patterns are large, so that their copies stay small."""
 LEAST_PATTERNS = 16
 SPREAD_LAGS = 4
+FEWEST_FAINT = 32
+"""Fewest faint pixels from which the counts per electron are estimated."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class PatternStatistics:
     """Correlation of the noise of neighbouring detector pixels: 0 for independent counting."""
     counting_share: float = 1.0
     """Variance over mean outside the bright field: 1 for counted electrons, close to 0 for noise-free patterns."""
+    faint_share: float | None = None
+    """The same of the faintest quarter of these pixels, in which the specimen changes least: about the counts per
+    electron. None if there are too few such pixels."""
     patterns: int = 0
     """Number of patterns."""
 
@@ -52,13 +57,15 @@ class PatternStatistics:
         counts = float(mean[window.measured].sum()) + missing
         gain = float(dataset.calibration.get("counts_per_electron") or 1.0)
         differences = _second_differences(window.patterns) if len(window.patterns) >= LEAST_PATTERNS else None
+        share, faint_share = _counting_shares(window.patterns, differences, dark)
         return cls(
             counts_per_pattern=counts,
             bright_counts=bright_counts,
             dark_counts=float(mean[dark].mean()) if dark.any() else 0.0,
             dose_e_per_A2=counts / gain / _area_per_pattern(dataset.positions_A),
             noise_spread=_noise_spread(differences, window.measured & (amplitude >= 1)),
-            counting_share=_counting_share(window.patterns, differences, dark),
+            counting_share=share,
+            faint_share=faint_share,
             patterns=len(window.patterns),
         )
 
@@ -105,13 +112,19 @@ def _noise_spread(differences: Array | None, interior: BoolArray) -> float:
     return nearest if nearest > 2 * farther else 0.0
 
 
-def _counting_share(patterns: Array, differences: Array | None, dark: BoolArray) -> float:
-    """Variance over mean of dark pixels, from second differences (variance 6 times that of a pattern); 1 if unknown."""
+def _counting_shares(patterns: Array, differences: Array | None, dark: BoolArray) -> tuple[float, float | None]:
+    """Variance over mean of dark pixels and of the faintest quarter of them; 1 and None if unknown.
+
+    From second differences, whose variance is 6 times that of a pattern.
+    """
     if differences is None or not dark.any():
-        return 1.0
-    variance = float((differences[:, dark] ** 2).mean()) / 6
-    mean = float(patterns[:: max(1, len(patterns) // NOISE_SAMPLES), dark].mean())
-    return variance / mean if mean > 0 else 1.0
+        return 1.0, None
+    variance = (differences[:, dark] ** 2).mean(axis=0, dtype=np.float64) / 6
+    mean = patterns[:: max(1, len(patterns) // NOISE_SAMPLES), dark].mean(axis=0, dtype=np.float64)
+    share = float(variance.sum() / mean.sum()) if mean.sum() > 0 else 1.0
+    lit = np.flatnonzero(mean > 0)
+    faint = lit[np.argsort(mean[lit])[: len(lit) // 4]]
+    return share, float(variance[faint].sum() / mean[faint].sum()) if len(faint) >= FEWEST_FAINT else None
 
 
 def _second_differences(patterns: Array) -> Array:

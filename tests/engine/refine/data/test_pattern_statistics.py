@@ -63,3 +63,39 @@ def test_the_dose_of_a_line_is_that_of_its_points(shape, turned_deg):
     grid = np.stack(np.indices(shape), axis=-1).reshape(-1, 2).astype(float)
     found = statistics(replace(still, positions_A=0.5 * grid @ turned.T))
     assert found.dose_e_per_A2 == pytest.approx(found.counts_per_pattern / 0.25, rel=0.2)
+
+
+def counted(counts_per_electron, *, changing=0.0, points=600):
+    """Patterns of counted electrons; ``changing``: share by which the brighter, inner dark field comes and goes."""
+    dataset = discs([(0.0, 0.0)] * points)
+    inner = np.hypot(K[:, None], K) < 10
+    varying = np.where(inner & (changing > 0), 4 * (1 + changing * np.resize([[[1.0]], [[-1.0]]], (points, 1, 1))), 1.0)
+    electrons = np.random.default_rng(5).poisson(dataset.patterns * varying)
+    return replace(dataset, patterns=(counts_per_electron * electrons).astype(np.float32))
+
+
+@pytest.mark.parametrize("counts_per_electron", [1.0, 5.0])
+def test_faint_pixels_tell_the_counts_per_electron(counts_per_electron):
+    """About 100 faint pixels in 600 patterns: a variance to 1 %, and as much for the choice of the faintest."""
+    seen = statistics(counted(counts_per_electron))
+    assert seen.faint_share == pytest.approx(counts_per_electron, rel=0.06)
+    assert seen.counting_share == pytest.approx(counts_per_electron, rel=0.06)
+
+
+def test_few_faint_pixels_tell_nothing():
+    blank = counted(1.0)
+    kept = np.zeros((SIZE, SIZE), bool)
+    kept[:, 4:20] = True
+    blank.patterns[:, ~kept] = 0
+    blank.patterns[:, :3] = blank.patterns[:, -3:] = 0
+    assert statistics(replace(blank, patterns=blank.patterns * (np.hypot(K[:, None], K) < 8))).faint_share is None
+
+
+def test_patterns_that_are_few_tell_nothing():
+    assert statistics(counted(1.0, points=8)).faint_share is None
+
+
+def test_what_the_specimen_changes_is_in_the_brighter_ones():
+    seen = statistics(counted(1.0, changing=0.9))
+    assert seen.counting_share > 1.1
+    assert seen.faint_share == pytest.approx(1.0, rel=0.1)
