@@ -46,6 +46,8 @@ def main() -> None:
                 f"{drawn.name}, {program}: {found.get('corr', found.get('error'))}, {found.get('cpu_s')} CPU s",
                 flush=True,
             )
+    if not given.programs:
+        return
     text = f"{hardware()}; seed {given.seed}, {draw_set} draws.\n\n{table(rows, given.programs)}\n"
     print(text)
     if given.out is not None:
@@ -62,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--closed", action="store_true", help="the draws that only a final report looks at")
     parser.add_argument("--draws", default=f"0-{COUNT - 1}", help="numbers of draws, as 0-7,12 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=["ours"])
+    parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=["ours"], help="none: only simulate")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of ours, to try it")
     parser.add_argument("--halves", action="store_true", help="refine halves of the data too, and compare them")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where scans and results are kept")

@@ -76,3 +76,13 @@ def test_a_simulation_that_fails_says_what_it_needs(tmp_path):
     with pytest.raises(SystemExit, match="--abtem-python PATH"):
         zoo.simulated(draw("development", 0), tmp_path, Path(failing))
     assert json.loads(next(tmp_path.rglob("*.json")).read_text())["index"] == 0
+
+
+def test_without_programs_scans_are_only_simulated(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(zoo, "simulated", lambda drawn, cache, python: made.append(drawn.name))
+    monkeypatch.setattr(zoo.ours, "warm", lambda windows: None)
+    monkeypatch.setattr(sys, "argv", ["zoo", "--draws", "0,2", "--programs", "--cache", str(tmp_path)])
+    zoo.main()
+    assert made == [draw("development", index).name for index in (0, 2)]
+    assert capsys.readouterr().out == f"seed {zoo.SEED}, development draws 0,2\n"

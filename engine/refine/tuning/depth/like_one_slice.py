@@ -25,8 +25,8 @@ def likeliest_like_one(thin: Tuned, several: Sequence[Tuned], context: TrialCont
 
     None if one slice leaves little more than counting noise, if none of them are worth it, or if the form is given.
     """
-    form, strategy = several[0].preset.object, as_refined(thin, context).problem.strategy
-    given = form.phase_only_obj != "auto" or form.weakly_damped_obj
+    given = several[0].preset.object.phase_only_obj != "auto"
+    strategy = as_refined(thin, context).problem.strategy
     left = None if given or strategy.object_form is not ObjectForm.PHASE else too_little(thin, context)
     if left is None:
         return None
