@@ -11,6 +11,7 @@ from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.independent import MeasuredRotation
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
 from ptylive.schema import Calibration, Origin, ScanHeader
+from ptylive.schema.advice.orientation import rivals_words
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
@@ -83,7 +84,7 @@ def orientation_remarks(calibration: Calibration) -> list[str]:
             f"detector_transform is undecided, {calibration.transform} is used: if patterns are mirrored "
             "with respect to the scan, phases are wrong; give detector_transform if you know it"
         )
-    return problems
+    return [*problems, *filter(None, (rivals_words(calibration.rivals),))]
 
 
 def given_orientation_remarks(

@@ -110,8 +110,9 @@ def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
     edge = with_gradient if _predicts(with_gradient, edge) else edge
     if not _predicts(mass, mass.plain):
         return edge
-    errors, noise = _held_out_means(mass)
-    return mass if errors - noise < _held_out_means(edge)[0] else edge
+    gradients = mass.gradient.shape[1]
+    errors, noise = _held_out_means(mass, gradients)
+    return mass if errors - noise < _held_out_means(edge, gradients)[0] else edge
 
 
 def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
@@ -134,8 +135,13 @@ def changes_slowly(blocks: Blocks) -> bool:
 
 
 def _predicts(candidate: Blocks, reference: Blocks) -> bool:
-    """Return whether one has significantly smaller errors than the other on tiles that it was not fitted to."""
-    return _is_significant(_held_out_errors(reference, MODELS[-1]) - _held_out_errors(candidate, MODELS[-1]))
+    """Return whether one has significantly smaller errors than the other on tiles that it was not fitted to.
+
+    Only tiles outside which enough blocks are left to fit either of them are compared.
+    """
+    terms, gradients = MODELS[-1], max(candidate.gradient.shape[1], reference.gradient.shape[1])
+    before, after = (_held_out_errors(blocks, terms, gradients) for blocks in (reference, candidate))
+    return _is_significant(before - after)
 
 
 def _is_significant(gain: DoubleArray, errors: float = BELIEVED) -> bool:
@@ -143,13 +149,14 @@ def _is_significant(gain: DoubleArray, errors: float = BELIEVED) -> bool:
     return len(gain) > 2 and float(gain.mean()) > errors * float(gain.std(ddof=1)) / math.sqrt(len(gain))
 
 
-def _held_out_means(blocks: Blocks) -> tuple[float, float]:
+def _held_out_means(blocks: Blocks, gradients: int) -> tuple[float, float]:
     """Return the squared error of a tile's mean position, px², in parabolas fitted to all others; and its noise part.
 
-    The noise is that of the tile's own blocks, and that of the others propagated through the fit.
+    The noise is that of the tile's own blocks, and that of the others propagated through the fit. ``gradients``: as in
+    :func:`_held_out`.
     """
     errors, noise = [], []
-    for is_held_out, error in _held_out(blocks, MODELS[-1]):
+    for is_held_out, error in _held_out(blocks, MODELS[-1], gradients):
         design = _design(blocks, MODELS[-1])
         mean, rest = design[is_held_out].mean(axis=0), design[~is_held_out]
         errors.append(float((error.mean(axis=0) ** 2).sum()))
@@ -194,15 +201,19 @@ def least_extent_px(disc_radius_px: float) -> float:
     return max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
 
 
-def _held_out_errors(blocks: Blocks, terms: IndexArray) -> DoubleArray:
+def _held_out_errors(blocks: Blocks, terms: IndexArray, gradients: int = 0) -> DoubleArray:
     """Return the median squared error (tiles,), px², in each tile of the field of a fit to all others."""
-    return np.asarray([float(np.median((error**2).sum(axis=1))) for _, error in _held_out(blocks, terms)])
+    return np.asarray([float(np.median((error**2).sum(axis=1))) for _, error in _held_out(blocks, terms, gradients)])
 
 
-def _held_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, DoubleArray]]:
-    """Yield for each tile its blocks (blocks,), and their errors (n, 2), px, in a fit to all others."""
+def _held_out(blocks: Blocks, terms: IndexArray, gradients: int = 0) -> Iterator[tuple[BoolArray, DoubleArray]]:
+    """Yield for each tile its blocks (blocks,), and their errors (n, 2), px, in a fit to all others.
+
+    A tile outside which too few blocks are left for a fit is passed over. ``gradients``: components of a gradient for
+    which there must be enough even if these blocks have none, because another fit of the same tiles includes it.
+    """
     tiles = np.unique(blocks.tile)[:, None] == blocks.tile
-    tiles = tiles[(~tiles).sum(axis=1) >= LEAST_LEFT + blocks.gradient.shape[1]]
+    tiles = tiles[(~tiles).sum(axis=1) >= LEAST_LEFT + max(gradients, blocks.gradient.shape[1])]
     design = _design(blocks, terms)
     for is_held_out, fit in zip(tiles, _fits(design, blocks.place, ~tiles), strict=True):
         yield is_held_out, blocks.place[is_held_out] - design[is_held_out] @ fit

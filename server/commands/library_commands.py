@@ -16,9 +16,10 @@ from ptylive.engine.results import read_runs
 from ptylive.schema import CommandError, ScanHeader
 from ptylive.server.commands.runs import read_run
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.session.finisher import Finisher, results_path
+from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.library import LARGE, Library, read_remark, write_note
 from ptylive.server.session.library_filter import Wanted
+from ptylive.server.session.run_names import results_path
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_metadata import describe_metadata
 from ptylive.server.session.stored_scans import run_number

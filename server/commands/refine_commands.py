@@ -87,8 +87,8 @@ class RefineCommands:
         """Number of the request (:attr:`ScanSession.requests`) that the results must satisfy for that refinement."""
         self._name_for_end: tuple[Path, str] | None = None
         """Results file and name of the refinement that waits for the end of its scan."""
-        self._early: Wanted | None = None
-        """Request of the refinement that began before the end of its scan."""
+        self._early: dict[str, Wanted] = {}
+        """Requests of refinements that began before the end of their scans, by uid."""
         self._late: dict[str, Wanted] = {}
         """Requests for scans to be refined as soon as they have ended, by uid."""
         self._queue: deque[Waiting] = deque()
@@ -217,13 +217,13 @@ class RefineCommands:
         with self._lock:
             is_last = scan.finished.is_set()
             if is_last:
-                late = self._late.pop(scan.uid, None)
-            if self.refinements.current.uid == scan.uid:
-                if is_last or scan.made >= self._awaited_request:
-                    wanted, self._for_end = self._for_end, None
-                if is_last:
-                    early, self._early = self._early, None
-        if early is not None:
+                early = self._early.pop(scan.uid, None)
+                if not scan.recording_error:  # it may yet be recorded
+                    late = self._late.pop(scan.uid, None)
+            is_awaited = is_last or scan.made >= self._awaited_request
+            if is_awaited and self.refinements.current.uid == scan.uid:
+                wanted, self._for_end = self._for_end, None
+        if early is not None and self.refinements.follows(scan.uid):  # it may have been stopped
             self._hand_over(scan, early)
         elif late is not None:
             self._refine_late(scan, late)
@@ -266,7 +266,7 @@ class RefineCommands:
             raise CommandError("a cluster refines complete scans only", "refine when the scan has ended")
         journal = recording_of(scan).with_suffix(SUFFIX)
         self.refinements.start(replace(self._draft(scan, wanted, run), journal=journal), scan.uid)
-        self._early = wanted
+        self._early[scan.uid] = wanted
         ScanNews(self.refinements, scan)
         return {"run": run, "state": "running"}
 
@@ -332,7 +332,7 @@ class RefineCommands:
 
     def _job(self, scan: ScanSession, wanted: Wanted, run: str) -> RefineJob:
         if scan.recording_error:
-            hint = "make room in the recording folder; the scan is refined once it is recorded"
+            hint = "make room in the recording folder, and refine the scan once it is recorded"
             raise CommandError(f"refinement needs the recording, but it failed: {scan.recording_error}", hint)
         if not (recording := recording_of(scan)).exists():
             raise CommandError(f"refinement needs the recording, but {recording} no longer exists", "restore it")

@@ -153,7 +153,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
         inbox.stop.is_set,
     )
     dataset = rounds_until_the_end(job, inbox, incremental)
-    if inbox.problem:
+    if inbox.problem and not inbox.stop.is_set():
         return {"kind": "failed", "message": inbox.problem}
     if inbox.stop.is_set():
         words = {

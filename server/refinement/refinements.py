@@ -120,7 +120,7 @@ class Refinements:
         """How many epochs the last job has done; None: unknown."""
         self._compiling: dict[tuple[int, int] | None, subprocess.Popen[bytes]] = {}
         """Compiling processes by detector shape; each compiles all variants of the kernel, whichever comes first."""
-        self._scan_runs = False
+        self._scan_runs = self._closed = False
 
     @property
     def busy(self) -> bool:
@@ -166,6 +166,7 @@ class Refinements:
     def start(self, job: RefineJob, uid: str, done: int | None = None) -> None:
         """Start a process for a job; ``done``: epochs of its checkpoint. Raises CommandError if another one is busy."""
         with self._lock:
+            self._require_open()
             announced = self.current.state == "queued" and self._running is None
             if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
                 self._require_idle()
@@ -207,6 +208,12 @@ class Refinements:
         if running is not None and self.current.uid == uid:
             running.tell(message)
 
+    def follows(self, uid: str) -> bool:
+        """Return whether a process began on the first rows of this scan, and waits for the job of the whole scan."""
+        with self._lock:
+            job = self.last_job if self._running is not None and self.current.uid == uid else None
+            return job is not None and job.journal is not None
+
     def hand_over(self, job: RefineJob, uid: str) -> None:
         """Give the job of a whole scan to the process that began on its first rows."""
         self.last_job = job
@@ -221,16 +228,22 @@ class Refinements:
         self._publish(pictures=False)
 
     def close(self) -> None:
-        """End the process in whatever state it is; its last checkpoint stays."""
-        running, thread = self._running, self._thread
+        """End the process in whatever state it is, and start no more; its last checkpoint stays."""
         with self._lock:
+            self._closed = True
             self._end_compiling()
+            running, thread = self._running, self._thread
         if running is not None:
             running.end()
         if thread is not None:
             thread.join(TERMINATE_TIMEOUT_S)
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise CommandError("the server is ending", "refine again when it has been started again")
+
     def _require_idle(self) -> None:
+        self._require_open()
         if self.busy:
             raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
 
@@ -296,8 +309,8 @@ class Refinements:
             parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
             run.message = "; ".join(part for part in parts if part)
         else:
-            run.state = "stopped" if ended.get("stopped") else "failed"
-            run.message = ended.get("message") or ending
+            run.state = "stopped" if ended.get("stopped") or self._closed else "failed"
+            run.message = ended.get("message") or ("ended with the server" if self._closed else ending)
         run.phase = run.phases[-1] if run.phases else run.phase  # held-out patterns were evaluated after it
         run.seconds_left = 0.0
 

@@ -24,7 +24,7 @@ def plain_values(header: ScanHeader) -> dict[str, Any]:
 def check_followable(scan: ScanSession) -> None:
     """Raise CommandError with the reason if rows cannot be refined as they arrive."""
     if scan.recording_error:
-        hint = "make room in the recording folder; the scan is refined once it is recorded"
+        hint = "make room in the recording folder, and refine the scan once it is recorded"
         raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
     if scan.recording is None:
         raise CommandError(

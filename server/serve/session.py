@@ -76,8 +76,7 @@ class Session:
         self.shutdown_requested, self._command_line = threading.Event(), command_line
         self._scan: ScanSession | None = None
         self._newest: ScanSession | None = None
-        self._recording_status, self._recent_scans = RecordingStatus(), RecentScans()
-        self.recording_wanted = True
+        self._recent_scans, self.recording_wanted = RecentScans(), True
         self._begun: deque[str] = deque(maxlen=MOST_BEGUN)
         """Uids of scans that began or continued in this process; the finisher makes their maps."""
         self.restarts, self.notice = 0, ""
@@ -96,6 +95,7 @@ class Session:
             self.compilation,
             map_device,
         ).prepared()
+        self._recording_status = RecordingStatus(self._finisher.recorded)
         self._running: dict[str, ScanSession] = {}
         """Scans that may still receive frames, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
@@ -235,7 +235,7 @@ class Session:
 
     def _on_finished(self, scan: ScanSession) -> None:
         self._recording_status.leave(scan)
-        self._recovered.finished(scan.recording)
+        self._recovered.finished(None if scan.unsaved else scan.recording)
         if scan.pictures:
             self._recent_scans.put(scan)
         self.refine.scan_finished(scan)

@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from ptylive.application.conversion import RecordingCompression, cleaned
+from ptylive.application.conversion import RecordingCompression
 from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.imaging.render import Rendering
@@ -30,17 +30,20 @@ from ptylive.schema.model import DoubleArray
 from ptylive.server.process.compilation import Compilation, pieces_for
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.dose_curves import DoseCurves, tell_dose_so_far
+from ptylive.server.session.run_names import frames_of, how_to_make, results_path
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_scans import sampled_patterns
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.messages import map_to_plain
 from ptylive.server.wire.publisher import Publisher
-from ptylive.streamer.vetting.frames import read_frames
 from ptylive.streamer.vetting.vouched import Doorkeeper, is_known
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
-READ_FRAMES = 256
 RECORDING_TIMEOUT_S = 3600.0
+RETRY_S, RETRY_PATIENCE_S = 10.0, 1.0
+"""Interval between attempts to write results that could not be written, and how long an attempt waits for a lock."""
+MOST_UNSAVED = 4
+"""Number of scans, with their arrays, whose results are still to be written."""
 MOST_NAMED = 3
 """Recordings named in a line."""
 LIMITS = Limits(cpu_s=2.0, wall_s=20.0)
@@ -90,6 +93,8 @@ class Finisher:
         """Scans that are queued or being finished, by uid."""
         self._left: list[ScanSession] = []
         """Scans given up because the server stops."""
+        self._unsaved: list[ScanSession] = []
+        """Scans whose results could not be written, as on a full disk."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="finisher", daemon=True)
@@ -116,6 +121,11 @@ class Finisher:
             self._due[scan.uid] += 1
             self._waiting[scan.uid] = scan
         self._scans.put((scan, True))
+
+    def recorded(self, scan: ScanSession) -> None:
+        """Write the results of a scan whose recording failed at first next to that recording."""
+        self._publisher.log("info", f"{scan.header.series}: recorded after all: {scan.recorded_late}")
+        self.add(scan)
 
     @property
     def idle(self) -> bool:
@@ -166,7 +176,7 @@ class Finisher:
             log.warning("the server stopped before the maps of %s%s were made: %s", names, more, remedy)
 
     def _run(self) -> None:
-        while (job := self._scans.get()) is not None:
+        while (job := self._next()) is not None:
             scan, whole = job
             if whole and not self._is_last(scan):
                 continue
@@ -180,11 +190,44 @@ class Finisher:
                     self._renew_detectors(scan)
             except PtyliveError as error:
                 scan.problem = error.line()
+                self._tell_of_problem(scan, scan.problem)
             except Exception as error:
                 log.exception("finishing a scan failed")
-                scan.problem = f"the results could not be written: {error}"
+                scan.problem = f"the maps could not be made: {error}"
+                self._tell_of_problem(scan, scan.problem)
             if whole:
                 self._conclude(scan, covered)
+
+    def _next(self) -> tuple[ScanSession, bool | None] | None:
+        """Return the next scan; meanwhile try to write the results that could not be written."""
+        while True:
+            try:
+                return self._scans.get(timeout=RETRY_S if self._unsaved else None)
+            except queue.Empty:
+                self._save_again()
+
+    def _save(self, scan: ScanSession) -> None:
+        """Write the results of a scan; if that fails, say so, and try again later."""
+        try:
+            save_results(scan, self._command_line)
+        except PtyliveError as error:
+            self._tell_of_problem(scan, error.line())
+            self._unsaved = [*(each for each in self._unsaved if each is not scan), scan][-MOST_UNSAVED:]
+
+    def _save_again(self) -> None:
+        for scan in self._unsaved.copy():
+            with suppress(PtyliveError):
+                save_results(scan, self._command_line, RETRY_PATIENCE_S)
+            if not scan.unsaved:
+                self._unsaved.remove(scan)
+                self._publisher.log("info", f"{scan.header.series}: its results have been written after all")
+                self._on_finished(scan)
+
+    def _tell_of_problem(self, scan: ScanSession, line: str) -> None:
+        """Log why a scan has no results, or not the newest, which its message shows only while it is the one shown."""
+        if not self._stopping.is_set():
+            remedy = f"; {how_to_make(scan.recording)}" if scan.recording is not None and scan.results is None else ""
+            self._publisher.log("error", f"{scan.header.series}: {line}{remedy}")
 
     def _show_patterns(self, scan: ScanSession) -> None:
         """Read a sample of the frames of an opened scan, and publish what follows from it."""
@@ -248,11 +291,12 @@ class Finisher:
                 return
             self._report_problems(scan, self._fill_detectors(scan, frames))
             payloads = scan.take(rendering)
+            scan.problem = ""
         for payload in payloads:
             self._publisher.publish("maps", payload)
         tell_calibration(self._publisher, scan, final=True)
         self._dose_curves.take(scan)
-        save_results(scan, self._command_line)
+        self._save(scan)
         if frames is not None and scan.recording is not None and not scan.compressed:
             self._compress(scan, scan.recording)
 
@@ -279,7 +323,7 @@ class Finisher:
             payloads = scan.take_detectors()
         for payload in payloads:
             self._publisher.publish("maps", payload)
-        save_results(scan, self._command_line)
+        self._save(scan)
 
     @staticmethod
     def _fill_detectors(scan: ScanSession, frames: FrameSource | None) -> list[str]:
@@ -321,35 +365,6 @@ def _mean_of(frames: Iterable[FrameBatch]) -> DoubleArray | None:
     return None if total is None else total / count
 
 
-def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
-    """Return a source that rereads the recorded frames of a scan; None when there is no recording of them.
-
-    A file that this server recorded and that is unchanged is opened directly; any other file through ``files``.
-    """
-    path = scan.recording
-    if path is None or scan.recording_error or not path.exists():
-        return None
-
-    def read() -> Iterable[FrameBatch]:
-        from ptylive.streamer.source import open_source
-
-        with open_source(path) as opened:
-            source = cleaned(opened)
-            yield from source.batches(READ_FRAMES)
-
-    return read if scan.stored is None and is_known(path) else lambda: read_frames(files, path)
-
-
-def results_path(recording: Path) -> Path:
-    """Return the path of the results that belong to a recording (docs/conventions.md)."""
-    return recording.with_name(f"{recording.stem}_results.h5")
-
-
-def how_to_make(recording: Path) -> str:
-    """Return the command that makes the maps of a recording."""
-    return f"make them with ptylive reconstruct {recording.name} -o {results_path(recording).name}"
-
-
 def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIENCE_S) -> Path | None:
     """Write the maps of a scan next to its recording and return their path; None if nothing is recorded.
 
@@ -365,8 +380,12 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
         path = results_path(scan.recording)
         scan_description = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
         settings = {**describe_run(command_line, scan.backend), **scan_description, **described}
-        write_maps(path, maps, coverage, calibration, settings, patience_s)
-        scan.results = path
+        try:
+            write_maps(path, maps, coverage, calibration, settings, patience_s)
+        except PtyliveError as error:
+            scan.unsaved = error.line()
+            raise
+        scan.results, scan.unsaved = path, ""
         return path
 
 

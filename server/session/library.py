@@ -26,8 +26,8 @@ from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import NAMES, overlay
 from ptylive.schema.pattern.undistorted import Undistorted
-from ptylive.server.session.finisher import how_to_make, results_path
 from ptylive.server.session.library_filter import RefinedScans, Wanted
+from ptylive.server.session.run_names import how_to_make, results_path
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_scans import (
     describe_object,

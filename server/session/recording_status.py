@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from ptylive.server.session.scan_session import ScanSession
@@ -11,12 +12,18 @@ from ptylive.streamer.events import RecordingEvent
 
 REMEMBERED = 64
 SETTLED = ("complete", "failed", "off")
+MOST_UNRECORDED = 4
+"""Number of finished scans, with their arrays, that are kept because their recordings may yet be completed."""
 
 
 class RecordingStatus:
-    """The latest status of every recent recording, and the scans that wait for it. Callable from any thread."""
+    """The latest status of every recent recording, and the scans that wait for it. Callable from any thread.
 
-    def __init__(self) -> None:
+    ``again`` is called for a scan that has ended if its recording failed at first and was completed later.
+    """
+
+    def __init__(self, again: Callable[[ScanSession], object] = lambda _scan: None) -> None:
+        self._again = again
         self._lock = threading.Lock()
         self._last: OrderedDict[str, RecordingEvent] = OrderedDict()
         self._scans: dict[str, ScanSession] = {}
@@ -39,8 +46,12 @@ class RecordingStatus:
             self._last.move_to_end(event.uid)
             while len(self._last) > REMEMBERED:
                 self._last.popitem(last=False)
-            if event.uid in self._scans:
-                _tell(self._scans[event.uid], event)
+            scan = self._scans.get(event.uid)
+            late = event.state == "complete" and scan is not None and scan.recording_error and scan.ended is not None
+            if scan is not None:
+                _tell(scan, event)
+        if scan is not None and late:
+            self._again(scan)
 
     def follow(self, scan: ScanSession) -> None:
         """Keep a scan informed until it is finished."""
@@ -50,10 +61,16 @@ class RecordingStatus:
                 _tell(scan, self._last[scan.uid])
 
     def leave(self, scan: ScanSession) -> None:
-        """Stop following a scan that is finished."""
+        """Stop following a scan that is finished, unless its recording failed: it may be completed later."""
         with self._lock:
-            if self._scans.get(scan.uid) is scan:
+            if self._scans.get(scan.uid) is not scan:
+                return
+            if not scan.recording_error:
                 del self._scans[scan.uid]
+                return
+            unrecorded = [uid for uid, each in self._scans.items() if each.recording_error]
+            for uid in unrecorded[:-MOST_UNRECORDED]:
+                del self._scans[uid]
 
 
 def _tell(scan: ScanSession, event: RecordingEvent) -> None:
@@ -61,6 +78,8 @@ def _tell(scan: ScanSession, event: RecordingEvent) -> None:
     scan.recording_waits = event.message if event.state == "waiting" else ""
     if event.state == "failed":
         scan.recording_error = event.message
+    elif event.state == "complete" and scan.recording_error:
+        scan.recording_error, scan.recorded_late = "", event.message
     if event.state in SETTLED:
         scan.kept = None
         scan.recorded.set()

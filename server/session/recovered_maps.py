@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError, locked
-from ptylive.server.session.finisher import how_to_make, results_path
+from ptylive.server.session.run_names import how_to_make, results_path
 from ptylive.server.session.scan_session import ScanSession
 
 IDLE_POLL_S = 1.0

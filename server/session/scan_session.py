@@ -56,6 +56,8 @@ class ScanSession:
     recorded: threading.Event = field(default_factory=threading.Event)
     recording: Path | None = None
     recording_error: str = ""
+    recorded_late: str = ""
+    """What its recording holds if it failed at first: as many of its frames as were written."""
     recording_waits: str = ""
     """Why frames wait for the recording folder; empty if they do not."""
     compressed: bool = False
@@ -68,6 +70,9 @@ class ScanSession:
     """Latest of these requests that the results satisfy; with a steady stream of new values it is never the last."""
     results: Path | None = None
     problem: str = ""
+    """Why its maps could not be made; empty once they have been made after all."""
+    unsaved: str = ""
+    """Why its maps could not be written into its results; empty once they have been written after all."""
     pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
     rendering: Rendering = field(default_factory=Rendering)
     coverage: BoolArray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
@@ -185,12 +190,12 @@ class ScanSession:
     @property
     def message(self) -> str:
         """One sentence when something needs the user's attention."""
-        if self.problem:
-            return self.problem
-        if self.recording_error:
-            return f"recording failed: {self.recording_error}"
-        if self.recording_waits:
-            return f"recording waits: {self.recording_waits}"
+        failed = f"recording failed: {self.recording_error}" if self.recording_error else ""
+        waits = f"recording waits: {self.recording_waits}" if self.recording_waits else ""
+        late = self.recorded_late if not self.recorded_late.startswith(f"{self.header.frames} of ") else ""
+        recorded = f"recorded after all, as far as there was room: {late}" if late else ""
+        if problems := "; ".join(filter(None, (self.problem, failed or waits or recorded, self.unsaved))):
+            return problems
         notes = self._remarked()
         missing = self.rendering.missing
         if missing:

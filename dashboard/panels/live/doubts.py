@@ -14,10 +14,14 @@ from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import defocus
 from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.advice.half_turn import heard_half_turn
+from ptylive.schema.advice.orientation import heard_orientation, rivals_words
+from ptylive.schema.calibration import RIVALS, Calibration, Origin, Quantity
 
 FREE_OF_ROTATION = frozenset({"adf", "bf", "abf"})
 """Maps that are sums over the detector, which no rotation makes wrong; so are those of virtual detectors."""
 BADGE, UNTOLD = "rotation in doubt", "calibration in doubt"
+SAME_DEG = 5.0
+"""Largest difference between angles of one orientation: the maps find it within a degree or two."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ class Doubts:
 
     def follow(self, view: FeedView, checks: Iterable[Mapping[str, Any]]) -> None:
         """Check what contradicts the values in use."""
-        messages = [view.state.refinement.message, None if view.refinement is None else view.refinement.message]
-        message = " ".join(filter(None, messages))
-        self._doubt = of_refinement(view.state, message) or of_data(checks) or Doubt("")
+        refinements = [each for each in (view.state.refinement, view.refinement) if each is not None]
+        message = " ".join(each.message for each in refinements if each.message and _is_of(each.uid, view.state))
+        self._doubt = of_refinement(view.state, message) or of_data(checks) or of_maps(view.state) or Doubt("")
 
     def use(self, _request: Request) -> None:
         """Adopt the contradicting values."""
@@ -67,31 +71,63 @@ class Doubts:
         return {name: "on" if words else "off" for name, words in contents.items()}
 
 
+def _is_of(uid: str | None, state: ServerState) -> bool:
+    """Whether a refinement is one of the displayed scan, which its server need not say."""
+    return not uid or uid == state.uid
+
+
 def turns(kind: str) -> bool:
     """Whether a map depends on the rotation of the scan."""
     return kind not in FREE_OF_ROTATION and not kind.startswith("vd_")
 
 
 def of_refinement(state: ServerState, message: str) -> Doubt | None:
-    """Doubt if a refinement of the displayed scan found the other half turn than the maps, or could not tell."""
-    if state.refinement.state not in ("done", "stopped"):
+    """Doubt if a refinement of the displayed scan found another orientation than the maps, or could not tell."""
+    if state.refinement.state not in ("done", "stopped") or not _is_of(state.refinement.uid, state):
         return None
-    return _half_turn_doubt(state, message) or next(
-        (Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(message)), None
+    return (
+        _half_turn_doubt(state, message)
+        or _orientation_doubt(state, message)
+        or next((Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(message)), None)
     )
 
 
 def _half_turn_doubt(state: ServerState, message: str) -> Doubt | None:
-    found, used = heard_half_turn(message), state.calibrated("rotation_deg")
-    if found is None:
+    found = heard_half_turn(message)
+    if found is None or _apart_deg(state, found[0]) < 90.0:
         return None
-    rotation_deg, c10_A = found
-    difference_deg = abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)
-    if difference_deg < 90.0:
-        return None
+    (rotation_deg, c10_A), orientation = found, heard_orientation(message)
     text = f"{state.refinement.run} found the other half turn: {rotation_deg:.1f}°, {defocus(c10_A)}"
     text += "; the maps show it reversed"
-    return Doubt(text, "configure", {"values": {"rotation_deg": rotation_deg, "C10": c10_A}})
+    transform = {} if orientation is None else {"detector_transform": orientation[0]}
+    return Doubt(text, "configure", {"values": {"rotation_deg": rotation_deg, "C10": c10_A, **transform}})
+
+
+def _orientation_doubt(state: ServerState, message: str) -> Doubt | None:
+    found, half_turn = heard_orientation(message), heard_half_turn(message)
+    if found is None:
+        return None
+    transform, rotation_deg = found[0], found[1] if half_turn is None else half_turn[0]
+    if transform == (state.calibrated("detector_transform") or "none") and _apart_deg(state, rotation_deg) < SAME_DEG:
+        return None
+    text = f"{state.refinement.run} found another orientation: {rotation_deg:.1f}°, detector transform {transform}"
+    text += "; phases of the maps are wrong"
+    return Doubt(text, "configure", {"values": {"rotation_deg": rotation_deg, "detector_transform": transform}})
+
+
+def _apart_deg(state: ServerState, rotation_deg: float) -> float:
+    """Angle between a rotation and the one in use."""
+    used = state.calibrated("rotation_deg")
+    return abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)
+
+
+def of_maps(state: ServerState) -> Doubt | None:
+    """Doubt if the maps could not exclude other orientations, and no refinement has compared them."""
+    if state.refinement.state == "done" and _is_of(state.refinement.uid, state):
+        return None
+    entry = Quantity(state.calibrated(RIVALS), Origin.ESTIMATED)
+    words = rivals_words(Calibration({RIVALS: entry}).rivals)
+    return Doubt(words) if words else None
 
 
 def of_data(checks: Iterable[Mapping[str, Any]]) -> Doubt | None:

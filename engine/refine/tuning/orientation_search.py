@@ -23,6 +23,7 @@ from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, in_one_slice, of_trials, vertex
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
 from ptylive.schema import Origin
+from ptylive.schema.advice.orientation import orientation_words
 from ptylive.schema.preset import Preset
 
 COARSE_PATTERNS, PATTERNS = 144, 576
@@ -59,7 +60,7 @@ def oriented(tuned: Tuned, orientation: Orientation, uncertainty_deg: float, why
     transform = dataset.calibration.entries["detector_transform"]
     transform = replace(transform, origin=Origin.ESTIMATED) if transform.origin in FOUND else transform
     calibration = dataset.calibration.without_rivals().having(rotation_deg=rotation, detector_transform=transform)
-    words = f"detector transform {transform.value}, rotation {rotation.value:.1f} ± {uncertainty_deg:.1g}°: {why}"
+    words = orientation_words(transform.value, rotation.value, uncertainty_deg, why)
     dataset = replace(dataset, calibration=calibration)
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 

@@ -206,6 +206,10 @@ def test_what_the_data_did_not_tell_of_the_orientation_is_said():
     rotation, transform = orientation_remarks(open_)
     assert rotation.startswith("rotation_deg is undecided, 179.8")
     assert transform.startswith("detector_transform is undecided, none is used")
+    rival = orientation_remarks(told.having(rival_orientations=Quantity((0.0, 40.0, -80.0), Origin.ESTIMATED)))
+    assert [words.partition(":")[0] for words in rival] == [
+        "the data do not exclude another orientation (40.0° with C10 -80 Å)"
+    ]
     (said,) = orientation_remarks(told.having(rotation_deg=Quantity(0.0, Origin.DEFAULT)))
     assert said.startswith("rotation_deg is undecided, 0 is used"), "too few points"
 

@@ -124,6 +124,19 @@ def test_tiles_are_foretold_with_as_many_terms_as_are_fitted():
     assert len(MODELS[-1]) == 5
 
 
+@pytest.mark.parametrize("rows", range(7, 24))
+def test_a_fit_with_the_gradient_is_judged_on_the_tiles_of_the_fit_without(rows):
+    """A scan of 24 lines that was broken off after some of them: outside large tiles too few blocks are left to fit a
+    gradient, and enough to fit none.
+    """
+    shape, seen, rng = (24, 24), np.arange(24 * rows), np.random.default_rng(rows)
+    values = rng.normal(0.0, NOISE_PX, (2, 36, 2))
+    edge, mass = (placed(value, seen, shape) for value in values)
+    if edge is not None:
+        mass = replace(mass, gradient=rng.normal(size=mass.place.shape))
+        assert told_by_specimen(edge, mass) is edge
+
+
 def scattered(sd_px, seed):
     """Sixteen tiles of nine blocks, each block displaced independently by ``sd_px`` along each axis."""
     place = np.random.default_rng(seed).normal(0.0, sd_px, (144, 2))

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.plain_errors import ORPHANED
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine_now import refinement_words
-from ptylive.server.refinement import refine_inbox, refine_process
+from ptylive.server.refinement import refine_follow, refine_inbox, refine_process
 from ptylive.server.refinement.job_process import NO_GPU
 from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
 from ptylive.server.refinement.refinements import WAITS, RunState
@@ -260,3 +261,16 @@ def test_a_stop_is_told_apart_from_a_failure(tmp_path, monkeypatch, error, stopp
     monkeypatch.setattr(refine_process, "Inbox", lambda _: inbox)
     assert refine_process.main([]) == 1
     assert sent == [{"kind": "failed", "message": str(error), "stopped": stopped}]
+
+
+@pytest.mark.parametrize(("stops", "state"), [(True, "stopped"), (False, None)])
+def test_a_run_that_was_stopped_before_its_scan_failed_was_stopped(monkeypatch, stops, state):
+    """Regression: stopped while it compiled, it ended after the scan, without maps, and in red."""
+    monkeypatch.setattr(refine_follow, "rounds_until_the_end", lambda *_a: None)
+    stop = threading.Event()
+    if stops:
+        stop.set()
+    inbox = SimpleNamespace(stop=stop, problem="the scan has no maps to start from", follows=True)
+    job = SimpleNamespace(preset=Preset(), backend="cpu", threads=1)
+    message = refine_process._follow(job, inbox, io.BytesIO(), None)
+    assert (message["kind"], message.get("state")) == ("ended" if stops else "failed", state)

@@ -145,3 +145,13 @@ def test_what_was_found_is_in_the_last_event(monkeypatch: pytest.MonkeyPatch) ->
     refinements.start(job, "a")
     assert ended.wait(30)
     assert (heard[0]["found"], heard[-1]["found"]) == ({}, {"drift_A": drift})
+
+
+def test_a_run_that_ends_with_the_server_did_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the last line of a server that was told to end was an error."""
+    monkeypatch.setattr(Scripted, "script", ["wait"])
+    publisher = SimpleNamespace(publish=lambda *_: None, log=lambda *_: None)
+    refinements = Refinements(publisher, lambda _run: None, Scripted)  # type: ignore[arg-type]
+    refinements.start(RefineJob(Path("a.h5"), Path("a_results.h5"), "run1", Preset(), Calibration()), "a")
+    refinements.close()
+    assert (refinements.current.state, refinements.current.message) == ("stopped", "ended with the server")

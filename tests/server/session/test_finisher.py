@@ -1,6 +1,7 @@
 """Who is told of results, and when, while values change without pause."""
 
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.results_file import ResultsFileError
 from ptylive.schema import Calibration, Detector, InputFileError, LiveMap, Scan, ScanHeader
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.placement import Placement
@@ -176,3 +178,113 @@ def test_the_process_that_reads_files_starts_before_it_is_needed(monkeypatch):
     finisher = Finisher(SimpleNamespace(), "test", print, *[SimpleNamespace()] * (finisher_parameters() - 3))
     assert finisher.prepared() is finisher
     assert begun.wait(60)
+
+
+class Engine:
+    """Makes one map, or raises what it is given."""
+
+    def __init__(self):
+        self.error, self.calibration, self.header = None, Calibration(), None
+        self.coverage, self.last_pattern, self.mean_pattern, self.store = np.ones((4, 4), bool), None, None, None
+        self.computed_on = {}
+
+    def recent_mean(self, _patience_s):
+        return None
+
+    def finish(self, *_arguments):
+        if self.error is not None:
+            raise self.error
+        return Rendering([LiveMap("bf", np.ones((4, 4), np.float32), "1", None, 16, "bf")])
+
+
+class Finishing(Finisher):
+    """A finisher of one scan, which knows its own lines in the log, and how often the scan was finished."""
+
+    def __init__(self, scan):
+        self.scan, self.lines, self.ended = scan, [], []
+        log = SimpleNamespace(log=lambda level, line: self.lines.append((level, line)), publish=lambda *_a: None)
+        compilation, shown = SimpleNamespace(wait=lambda *_a: True), SimpleNamespace(wanted=lambda: None)
+        rest = [SimpleNamespace()] * (finisher_parameters() - 6)
+        super().__init__(log, "test", self.ended.append, SimpleNamespace(), shown, compilation, *rest)
+        self._dose_curves = SimpleNamespace(take=lambda _scan: None)
+        self.start()
+
+    def finish(self):
+        self.add(self.scan)
+        assert self.scan.finished.wait(60)
+
+
+@pytest.fixture
+def finishing(scan, monkeypatch):
+    for name in ("tell_calibration", "frames_of", "_digest"):
+        monkeypatch.setattr(finisher_module, name, lambda *_a, **_k: None)
+    scan.engine, scan.results = Engine(), None
+    scan.recorded.set()
+    finishing = Finishing(scan)
+    yield finishing
+    finishing.stop(60)
+
+
+def refusing(monkeypatch, line):
+    """Let results be refused with a line; return the function that lets them be written again."""
+    write = finisher_module.write_maps
+
+    def refuse(*_arguments):
+        raise ResultsFileError(line, "make room")
+
+    monkeypatch.setattr(finisher_module, "write_maps", refuse)
+    return lambda: monkeypatch.setattr(finisher_module, "write_maps", write)
+
+
+def test_results_that_could_not_be_written_are_written_once_there_is_room(scan, finishing, monkeypatch):
+    """Regression: the log said nothing of them, and the line shown for them never went away."""
+    monkeypatch.setattr(finisher_module, "RETRY_S", 0.05)
+    make_room = refusing(monkeypatch, "grain_results.h5 could not be written: No space left on device")
+    finishing.finish()
+    refusal = "grain_results.h5 could not be written: No space left on device: make room"
+    remedy = "make them with ptylive reconstruct grain.h5 -o grain_results.h5"
+    assert scan.message == refusal
+    assert finishing.lines == [("error", f"grain: {refusal}; {remedy}")]
+    make_room()
+    give_up = time.monotonic() + 60
+    while len(finishing.ended) < 2 and time.monotonic() < give_up:  # the first time was before there was room
+        time.sleep(0.01)
+    assert finishing.lines[1:] == [("info", "grain: its results have been written after all")]
+    assert not scan.message
+    assert scan.results.is_file()
+
+
+def test_what_could_not_be_made_is_forgotten_once_it_is_made(scan, finishing):
+    """Regression: a user who corrected the value that was at fault went on reading of it."""
+    scan.engine.error = InputFileError("grain.h5 has no such frames", "give scan_shape")
+    finishing.finish()
+    assert scan.message == "grain.h5 has no such frames: give scan_shape"
+    assert finishing.lines[0][1].startswith("grain: grain.h5 has no such frames: give scan_shape; make them with")
+    scan.engine.error = None
+    finishing.finish()
+    assert not scan.message
+    assert scan.results.is_file()
+
+
+def test_a_problem_hides_no_other(scan):
+    scan.problem, scan.unsaved = "no maps", "not written"
+    scan.recording_error, scan.recording_waits = "no space left", "the folder does not respond"
+    assert scan.message == "no maps; recording failed: no space left; not written"
+    scan.recording_error = ""
+    assert scan.message == "no maps; recording waits: the folder does not respond; not written"
+    scan.problem = scan.unsaved = scan.recording_waits = ""
+    for written, message in ((16, ""), (9, "recorded after all, as far as there was room: 9 of 16 frames")):
+        scan.recorded_late = f"{written} of 16 frames"
+        assert scan.message == message
+
+
+def test_a_scan_that_is_recorded_late_gets_results(scan, finishing):
+    """Regression: its maps stayed in memory until the next scan came."""
+    recording, scan.recording = scan.recording, None
+    finishing.finish()
+    assert scan.results is None
+    scan.recording, scan.recorded_late = recording, "16 of 16 frames in 0.1 s"
+    finishing.recorded(scan)
+    assert scan.finished.wait(60)
+    assert finishing.lines == [("info", "grain: recorded after all: 16 of 16 frames in 0.1 s")]
+    assert scan.results.is_file()

@@ -19,9 +19,9 @@ from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, M
 from ptylive.schema.calibration import Origin, Quantity
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands.runs import read_run, run_curves
-from ptylive.server.session import finisher
-from ptylive.server.session.finisher import frames_of
+from ptylive.server.session import run_names
 from ptylive.server.session.library import Library, read_note, write_note
+from ptylive.server.session.run_names import frames_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.client import ControlClient
 from ptylive.server.wire.messages import array_from_plain
@@ -129,7 +129,7 @@ def test_a_recording_that_was_replaced_is_read_elsewhere(tmp_path, files, monkey
     path = stored_recording(tmp_path, header, make_frames(header))
     scan = ScanSession(header, None, header, recording=path)
     vouch(path)
-    monkeypatch.setattr(finisher, "read_frames", lambda *_: iter(["elsewhere"]))
+    monkeypatch.setattr(run_names, "read_frames", lambda *_: iter(["elsewhere"]))
     assert [batch.frames.shape for batch in frames_of(scan, files)()] == [(42, *header.detector_shape)]
     os.utime(path, ns=(1, 1))
     assert list(frames_of(scan, files)()) == ["elsewhere"]

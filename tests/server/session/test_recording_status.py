@@ -10,8 +10,9 @@ from ptylive.server.session.recording_status import RecordingStatus
 from ptylive.streamer.events import RecordingEvent
 
 
-def scan(uid="a"):
-    return SimpleNamespace(uid=uid, recording=None, recording_waits="", recording_error="", recorded=Event())
+def scan(uid="a", ended="complete"):
+    told = {"recording": None, "recording_waits": "", "recording_error": "", "recorded": Event()}
+    return SimpleNamespace(uid=uid, ended=ended, **told)
 
 
 def said(state, uid="a", message="", path="/folder/a.h5"):
@@ -72,3 +73,31 @@ def test_words_on_scans_of_long_ago_are_forgotten(monkeypatch):
     for one in told:
         status.follow(one)
     assert [one.recorded.is_set() for one in told] == [False, True, True]
+
+
+def test_a_recording_completed_after_it_failed_is_one():
+    """Regression: a full disk was cleared and the scan recorded, but it was still refused as not recorded."""
+    again = []
+    status, one, running = RecordingStatus(again.append), scan(), scan("b", ended=None)
+    for each in (one, running):
+        status.follow(each)
+        status.heard(said("failed", uid=each.uid, message="no space left"))
+    status.leave(one)
+    for uid in "aab":
+        status.heard(said("complete", uid=uid))
+    assert [one.recording_error, running.recording_error] == ["", ""]
+    assert again == [one], "its maps are written next to the recording; a running scan is finished later anyway"
+    status.leave(one)
+    status.heard(said("failed", message="again"))
+    assert one.recording_error == ""
+
+
+def test_few_scans_wait_for_room(monkeypatch):
+    monkeypatch.setattr(module, "MOST_UNRECORDED", 2)
+    status, scans = RecordingStatus(), [scan(uid) for uid in "abc"]
+    for each in scans:
+        status.follow(each)
+        status.heard(said("failed", uid=each.uid, message="no space left"))
+        status.leave(each)
+        status.heard(said("complete", uid="a"))
+    assert [bool(each.recording_error) for each in scans] == [False, True, True]

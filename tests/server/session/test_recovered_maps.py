@@ -10,9 +10,9 @@ from stream_tools import make_frames, make_header, messages_of, stored_recording
 
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
-from ptylive.server.session.finisher import results_path
 from ptylive.server.session.library import Library
 from ptylive.server.session.recovered_maps import FROM_JOURNAL, RecoveredMaps
+from ptylive.server.session.run_names import results_path
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import EndMessage

@@ -7,6 +7,7 @@ from quick_first import quick_first
 
 from ptylive.dashboard.session import Session
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
+from ptylive.schema.advice.orientation import orientation_words
 
 WRONG = {"name": "rotation", "state": "bad", "text": "given: 90.0°, the data say 0.3 ± 0.2°", "use": ["rotation_deg"]}
 FINE = {"name": "rotation", "state": "ok", "text": "given: 0.0°, the data say 0.3 ± 0.2°", "use": []}
@@ -82,3 +83,55 @@ def test_what_a_refinement_could_not_tell_is_said_without_a_click(
         assert shown["texts"]["map_0_badge"] == "calibration in doubt"
     ask(session, what="use")
     assert sender.sent == []
+
+
+def test_another_orientation_of_a_refinement_is_offered_until_it_is_used(sender: CommandSender) -> None:
+    words = orientation_words("transpose", 40.0, 0.5, "the maps did not exclude it")
+    said = {"state": "done", "run": "run2", "message": f"lsq; {words}"}
+    session = Session(Document(), silent_feed(refinement=said), sender)
+    content(session)
+    shown = content(session)["texts"]["doubt"]
+    assert shown == "run2 found another orientation: 40.0°, detector transform transpose; phases of the maps are wrong"
+    ask(session, what="use")
+    command, arguments = sender.sent[-1]
+    values = {"rotation_deg": 40.0, "detector_transform": "transpose"}
+    assert (command, arguments["values"]) == ("configure", values)
+    used = {name: {"value": value, "origin": "given"} for name, value in values.items()}
+    session = Session(Document(), silent_feed(refinement=said, calibration=used), sender)
+    content(session)
+    assert content(session)["marks"]["doubt"] == "off"
+    turned = {**said, "message": f"{words}; the other half turn, rotation -140.0°, C10 150 Å"}
+    session = Session(Document(), silent_feed(refinement=turned, calibration=used), sender)
+    content(session)
+    content(session)
+    ask(session, what="use")
+    assert sender.sent[-1][1]["values"] == {**values, "rotation_deg": -140.0, "C10": 150.0}
+
+
+@pytest.mark.parametrize(
+    "message", ["the other half turn, rotation 164.8°, C10 150 Å", cannot_tell_words("a", "b", "c")]
+)
+def test_what_a_refinement_found_is_no_doubt_about_the_next_scan(sender: CommandSender, message: str) -> None:
+    """Regression: the rotation of a refined scan was offered for the scan that arrived after it."""
+    said = {"state": "done", "run": "run2", "message": message}
+    for uid, shown in (("an earlier scan", "off"), (silent_feed().view().state.uid, "on")):
+        session = Session(Document(), silent_feed(refinement={**said, "uid": uid}), sender)
+        content(session)
+        assert content(session)["marks"]["doubt"] == shown
+
+
+def test_orientations_that_the_maps_did_not_exclude_are_a_doubt_until_they_are_compared(sender: CommandSender) -> None:
+    rivals = {"rival_orientations": {"value": [1.0, 40.0, -80.0], "origin": "estimated"}}
+    uid = silent_feed().view().state.uid
+    for state, of_scan, shown in (("none", "", "on"), ("done", "an earlier scan", "on"), ("done", uid, "off")):
+        feed = silent_feed(calibration=rivals, refinement={"state": state, "uid": of_scan, "message": ""})
+        session = Session(Document(), feed, sender)
+        content(session)
+        page = content(session)
+        assert page["marks"]["doubt"] == shown
+        assert page["marks"]["remedy"] == "off"
+        assert page["texts"]["map_0_badge"] == ("rotation in doubt" if shown == "on" else "")
+        if shown == "on":
+            assert page["texts"]["doubt"].startswith(
+                "the data do not exclude another orientation (the other handedness"
+            )

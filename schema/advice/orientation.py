@@ -1,0 +1,36 @@
+"""Sentences about the orientation of scan and detector, and how to parse them.
+
+Command and page name orientations that the maps could not exclude in the same words. A refinement that found another
+orientation reports it, and the page offers to adopt it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ptylive.schema.calibration import RivalOrientation
+
+_SAID = re.compile(r"detector transform ([^;:]+?), rotation (-?\d+(?:\.\d+)?) ± ")
+
+
+def rivals_words(rivals: Sequence[RivalOrientation]) -> str:
+    """Describe orientations that the maps could not exclude, the likeliest first; empty if there are none."""
+    if not rivals:
+        return ""
+    number = "another orientation" if len(rivals) == 1 else f"{len(rivals)} other orientations, for example"
+    return (
+        f"the data do not exclude {number} ({rivals[0]}): phases may be wrong; a refinement compares them, or give "
+        "rotation_deg and detector_transform if you know them"
+    )
+
+
+def orientation_words(transform: str, rotation_deg: float, uncertainty_deg: float, why: str) -> str:
+    """Describe the orientation under which a refinement continued, and why."""
+    return f"detector transform {transform}, rotation {rotation_deg:.1f} ± {uncertainty_deg:.1g}°: {why}"
+
+
+def heard_orientation(text: str) -> tuple[str, float] | None:
+    """Detector transform and rotation in degrees of the last such words in a text; None where there are none."""
+    found = _SAID.findall(text)
+    return (found[-1][0], float(found[-1][1])) if found else None

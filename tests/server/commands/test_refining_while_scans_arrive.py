@@ -1,0 +1,143 @@
+"""Refinements that begin with the first rows of a scan, and what may happen to them before it has ended."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted_refinement import Scripted
+
+from ptylive.engine.imaging.render import Rendering
+from ptylive.schema import CommandError, Detector, LiveMap, Scan, ScanHeader
+from ptylive.schema.metadata import overlay
+from ptylive.server.commands import refine_commands
+from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.refine_commands import RefineCommands
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.scan_session import ScanSession
+
+STOPPED = {"kind": "failed", "message": "stopped on request", "stopped": True}
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> list[ScanSession]:
+    """Scans that are arriving; the first one is shown."""
+    made = []
+    for name in ("gold", "film"):
+        header = ScanHeader(uid=name, series=name, frames=16, scan=Scan(shape=(4, 4)), detector=Detector(shape=(8, 8)))
+        header = overlay(header, {"energy_eV": 80e3, "convergence_semiangle_mrad": 25, "scan_step_A": 0.4})
+        made.append(ScanSession(header, None, header, recording=tmp_path / f"{name}.h5"))
+    return made
+
+
+@pytest.fixture
+def commands(scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(Scripted, "script", ["wait", STOPPED])
+    monkeypatch.setattr(Scripted, "started", [])
+    monkeypatch.setattr(Placement, "launch", lambda _self, job: Scripted(job))
+    monkeypatch.setattr(Placement, "stand_by", lambda *_a: None)
+    monkeypatch.setattr(refine_commands, "ScanNews", lambda *_a: None)
+    monkeypatch.setattr(refine_commands, "is_compiled_for_gpu", lambda _header: False)
+    log = SimpleNamespace(publish=lambda *_a: None, log=lambda _level, line: log.lines.append(line), lines=[])
+    config = ServerConfig(refine_during_scan=True)
+    commands = RefineCommands(
+        config, log, lambda: scans[0], lambda _values: None, "test", Placement(config), lambda _name: scans[0]
+    )
+    yield commands
+    commands.close()
+
+
+def ended(scan: ScanSession, commands: RefineCommands) -> None:
+    """Let a scan end with a recording and maps."""
+    assert scan.recording is not None
+    scan.recording.touch()
+    scan.results, scan.ended = scan.recording.with_name(f"{scan.header.series}_results.h5"), "complete"
+    scan.take_stored(
+        np.ones((4, 4), bool), Rendering([LiveMap("obf", np.zeros((4, 4), np.float32), "rad", None, 16, "")])
+    )
+    scan.finished.set()
+    commands.scan_finished(scan)
+
+
+def stopped(commands: RefineCommands) -> None:
+    """Stop the running refinement, and wait until it has ended."""
+    commands.command_refine_stop()
+    thread = commands.refinements._thread
+    assert thread is not None
+    thread.join(60)
+
+
+def left(folder: Path) -> list[str]:
+    """Files that belong to runs."""
+    return sorted(path.name for path in folder.iterdir() if "run" in path.name and not path.name.endswith(".lock"))
+
+
+def test_the_whole_scan_is_handed_to_the_refinement_that_began_on_it(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    commands.scan_begun(scans[0])
+    ended(scans[0], commands)
+    (process,) = Scripted.started
+    assert [list(message) for message in process.told] == [["whole"]]
+
+
+def test_one_that_was_stopped_is_not_given_the_scan(
+    commands: RefineCommands, scans: list[ScanSession], tmp_path: Path
+) -> None:
+    """Regression: its job was written when the scan had ended, next to no checkpoint, under a name that was free."""
+    commands.scan_begun(scans[0])
+    stopped(commands)
+    ended(scans[0], commands)
+    assert left(tmp_path) == []
+
+
+def test_one_of_another_scan_is_not_given_the_settings_of_a_stopped_one(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    """Regression: the refinement of the next scan was continued with the settings of the one that was stopped."""
+    commands._config = ServerConfig(refine_during_scan=True, refine={"sweeps": 3})
+    commands.scan_begun(scans[0])
+    stopped(commands)
+    scans[0], scans[1] = scans[1], scans[0]
+    ended(scans[0], commands)
+    commands.command_refine({"sweeps": 7})
+    ended(scans[1], commands)
+    ended(scans[0], commands)  # finished again, with other values
+    job = commands.refinements.last_job
+    assert job is not None
+    assert (job.series, job.preset.solver.sweeps) == ("film", 7)
+    assert Scripted.started[-1].told == []
+
+
+def test_nothing_begins_while_the_server_ends(
+    commands: RefineCommands, scans: list[ScanSession], tmp_path: Path
+) -> None:
+    """Regression: the second scan ended because the server did, and its refinement was started and killed."""
+    commands.scan_begun(scans[0])
+    commands.scan_begun(scans[1])  # waits for its end, as another one is running
+    commands.close()
+    ended(scans[1], commands)
+    with pytest.raises(CommandError, match="the server is ending"):
+        commands.refinements.queue("run1", "gold", "gold")
+    ended(scans[0], commands)
+    with pytest.raises(CommandError, match="the server is ending"):
+        commands.command_refine()
+    assert len(Scripted.started) == 1
+    assert left(tmp_path) == []
+
+
+def test_a_scan_without_room_is_refined_when_it_is_recorded_after_all(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    scans[1].recording_error = "no space left"
+    commands.scan_begun(scans[1])
+    ended(scans[1], commands)
+    assert not Scripted.started
+    scans[1].recording_error = ""
+    commands.scan_finished(scans[1])
+    give_up = time.monotonic() + 60
+    while not Scripted.started and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert [process.job.series for process in Scripted.started] == ["film"]
