@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -29,11 +28,7 @@ CHILD = Path(__file__).with_name("acknowledging_server.py")
 UID = "0f7c3d1e-kills"
 LIFE_S = (0.02, 0.45)
 """How long a server lives once it listens, or has acknowledged something."""
-LONGEST_LIFE_S = 60.0
-"""Of a server that acknowledges nothing; the sender's longest pause is 8 s."""
-Answer = dict[str, Any]
-Acknowledged = dict[str, set[int]]
-"""Numbers of frames by the uid of their scan."""
+LONGEST_LIFE_S = 5.0
 
 
 def scan_file(path: Path, side: int) -> tuple[Path, Array]:
@@ -67,7 +62,7 @@ class Sending(threading.Thread):
                         batch=4,
                         rate=4000.0,
                         timeout_s=60.0,
-                        safe_timeout_s=120.0,
+                        safe_timeout_s=600.0,
                     ),
                 )
         except Exception as error:
@@ -86,35 +81,28 @@ def child(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
         process.stdout.close()
 
 
-def numbers_of(answer: Answer) -> set[int]:
-    """Frames that an answer acknowledges."""
-    return {n for first, last in answer["safe"] for n in range(first, last)}
-
-
-def one_life(
-    folder: Path, addresses: tuple[str, str], loop: str, seconds: float, begins: Callable[[Answer], bool] | None
-) -> Acknowledged:
+def one_life(folder: Path, data: str, control: str, loop: str, seconds: float, *, early: bool) -> dict[str, set[int]]:
     """Start a server, kill -9 it after a while; return which frames of which scans it had last acknowledged.
 
-    ``begins``: with which answer of the server the while begins; None: when the server is ready and still reads what
-    its predecessor left.
+    ``early``: the while begins when the server is ready and still reads what its predecessor left; otherwise when it
+    first acknowledges something.
     """
-    with child(CHILD, folder, *addresses, loop) as server:
+    with child(CHILD, folder, data, control, loop) as server:
         assert server.stdout is not None
         assert json.loads(server.stdout.readline())["ready"]
         killer, latest = threading.Timer(seconds, server.kill), threading.Timer(LONGEST_LIFE_S, server.kill)
         latest.start()
-        said: list[Answer] = []
-        if begins is None:
+        said = []
+        if early:
             killer.start()
         for line in server.stdout:
             if line.endswith("\n"):
                 said.append(json.loads(line))
-                if begins is not None and killer.ident is None and begins(said[-1]):
+                if said[-1]["safe"] and killer.ident is None:
                     killer.start()
         for timer in (killer, latest):
             timer.cancel()
-    return {answer["uid"]: numbers_of(answer) for answer in said}
+    return {word["uid"]: {n for first, last in word["safe"] for n in range(first, last)} for word in said}
 
 
 def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
@@ -143,18 +131,9 @@ def killed_again_and_again(folder: Path, kills: int, seed: int) -> int:
     chance = random.Random(seed)
     wanted = {number: digest(frame) for number, frame in enumerate(frames)}
     sending, tested = Sending(path, data, control), 0
-    known: Acknowledged = {}
-
-    def is_new(answer: Answer) -> bool:
-        """However slow the machine is, the scan has gone on when a server is killed after this."""
-        return not numbers_of(answer) <= known.get(answer["uid"], set())
-
-    begins = (is_new, lambda answer: bool(answer["safe"]), is_new, None)
     for number in range(kills):
         loop = "compiled" if number % 5 == 4 else "plain"
-        safe = one_life(recordings, (data, control), loop, chance.uniform(*LIFE_S), begins[number % len(begins)])
-        for uid, numbers in safe.items():
-            known.setdefault(uid, set()).update(numbers)
+        safe = one_life(recordings, data, control, loop, chance.uniform(*LIFE_S), early=number % 4 == 3)
         found = recovered(recordings, safe)
         for uid, numbers in safe.items():
             assert numbers <= found[uid].keys(), f"seed {seed}, kill {number}: an acknowledged frame of {uid} is gone"
