@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation site from these Markdown files: make docs (docs/documentation.md)."""
+"""How Sphinx builds the documentation site from these Markdown files: make docs (CONTRIBUTING.md)."""
 
 import tomllib
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,10 +52,17 @@ def said_of(problem: Mapping[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape everything in a text that acts on a terminal or cannot be encoded, as file names may contain anything."""
+    """Escape everything in a text that acts on a terminal or cannot be encoded, as file names may contain anything.
+
+    Narrow and fixed spaces stay as they are: numbers such as 99 100 are written with them.
+    """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(char if _is_printable(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def _is_printable(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 def encodable(text: str) -> str:

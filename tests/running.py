@@ -17,6 +17,8 @@ from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.server.wire.client import ControlClient
 
 PTYLIVE = str(Path(sys.executable).with_name("ptylive"))
+PATIENCE_S = 400.0
+"""For what hangs, however busy the machine is."""
 
 
 class Server:
@@ -29,7 +31,7 @@ class Server:
         if not any(o in options for o in ("--dashboard", "--headless")):
             arguments.append("--headless")
         self.process = subprocess.Popen([PTYLIVE, *arguments], stderr=subprocess.PIPE, text=True)
-        self.wait_for(lambda s: True, timeout_s=120)
+        self.wait_for(lambda s: True)
 
     def status(self) -> dict:
         with ControlClient(self.control, timeout_s=60.0) as client:
@@ -39,7 +41,7 @@ class Server:
         with ControlClient(self.control, timeout_s=60.0) as client:
             return client.call(command, **arguments)
 
-    def wait_for(self, condition, timeout_s: float = 120.0) -> dict:
+    def wait_for(self, condition, timeout_s: float = PATIENCE_S) -> dict:
         """The first status that fulfils a condition."""
         give_up = time.monotonic() + timeout_s
         status = {}
@@ -47,7 +49,7 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended: {self.process.stderr.read()}")
             try:
-                with ControlClient(self.control, timeout_s=0.5) as client:
+                with ControlClient(self.control, timeout_s=10.0) as client:
                     status = client.call("status")
                 if condition(status):
                     return status
@@ -56,7 +58,7 @@ class Server:
             time.sleep(0.05)
         raise AssertionError(f"not within {timeout_s} s: {status}")
 
-    def wait_for_results(self, timeout_s: float = 180.0) -> dict:
+    def wait_for_results(self, timeout_s: float = PATIENCE_S) -> dict:
         """Status once the scan has ended and its maps are written."""
         ended = ("complete", "incomplete", "aborted", "failed")
         return self.wait_for(lambda s: s["state"] in ended and s["results"], timeout_s)

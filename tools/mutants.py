@@ -78,6 +78,9 @@ def read_list(root: Path) -> list[Mutant]:
     table = tomllib.loads((root / LIST).read_text())
     mutants, wrong = [], []
     for file, entry in table.items():
+        if not entry.get("mutants"):
+            wrong.append(f"{LIST}: {file}: no mutant is listed: drop the entry")
+            continue
         for name, change in entry["mutants"].items():
             tests = change.get("tests", entry.get("tests", []))
             mutant = Mutant(f"{file}: {name}", file, change["old"], change["new"], tuple(tests))

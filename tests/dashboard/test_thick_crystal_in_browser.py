@@ -107,7 +107,7 @@ def test_one_click_shows_every_column_of_a_thick_crystal(tmp_path: Path, watched
         assert "slices of" in said.inner_text()
         assert told["epoch"] is None or told["epoch"] < 20, "before the run has ended"
 
-        status = one.wait_for(lambda s: s["refinement"]["state"] == "done", 300)
+        status = one.wait_for(lambda s: s["refinement"]["state"] == "done")
         eventually(lambda: page.evaluate(OBJECT) > 1000)
         time.sleep(1)  # until the last picture has been painted
         shot = pixels(page, "#canvas-object")

@@ -26,7 +26,7 @@ from ptylive.schema import ServerGoneError
 from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.server.wire.client import ControlClient
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ELSEWHERE = {
     ("docs/notebook.md", "engine = ptylive.LiveEngine"): "tests/test_documents.py",
@@ -47,6 +47,8 @@ QUICK = ("--set", "num_slices=1", "--epochs", "2")
 SAYS_ITSELF = ("num_slices", "total_thickness_A", "--stage", "--preset", "--epochs")
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 """Compiled code stays in the usual cache; everything else in the home folder belongs to the test."""
+LONGEST_S = 1800
+"""Of one line, for what hangs: a busy machine takes minutes for what otherwise takes seconds."""
 CLIENTS = {"status", "refine-now", "stop", "advise", "call"}
 
 
@@ -66,7 +68,7 @@ def run(line, folder):
     """Run a line of the shell, which must succeed."""
     environment = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": CACHE}
     done = subprocess.run(
-        line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=540
+        line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONGEST_S
     )  # fmt: skip
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -192,12 +194,12 @@ class Place:
 
     def ask(self, condition):
         """Wait until the status fulfils a condition."""
-        give_up = time.monotonic() + 240
+        give_up = time.monotonic() + LONGEST_S
         while time.monotonic() < give_up:
             if self.server.poll() is not None:
                 raise AssertionError(self.server.stderr.read())
             try:
-                with ControlClient(self.control, timeout_s=2.0) as client:
+                with ControlClient(self.control, timeout_s=10.0) as client:
                     if condition(client.call("status")):
                         return
             except ServerGoneError:
@@ -213,7 +215,7 @@ class Place:
             return
         if self.server.poll() is None:
             self.server.send_signal(signal.SIGTERM)
-        self.server.wait(120)
+        self.server.wait(LONGEST_S)
         self.server.stderr.close()
         self.server = None
 

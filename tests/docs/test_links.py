@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from first_questions import ANSWERS, holds
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -32,9 +33,14 @@ def text(path):
 
 @cache
 def anchors(path):
+    """Anchors of a page's headings."""
+    return anchors_of(text(path))
+
+
+def anchors_of(markdown):
     """Anchors of headings, as the forge and the site make them."""
     found: list[str] = []
-    for heading in re.findall(r"^#{1,6} +(.+?) *$", text(path), re.M):
+    for heading in re.findall(r"^#{1,6} +(.+?) *$", markdown, re.M):
         plain = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         name = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
         found.append(name if name not in found else f"{name}-{found.count(name)}")
@@ -82,6 +88,17 @@ def test_the_first_questions_are_answered_within_two_clicks():
             if all(word.lower() in page.read_text(encoding="utf-8").lower() for word in words)
         ]
         assert answers, question
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_a_first_question_is_answered_where_the_start_page_leads(question):
+    (row,) = [line for line in text(DOCS / "index.md").splitlines() if line.startswith("|") and question in line]
+    name, _, heading = LINK.search(row)[2].partition("#")
+    page = (DOCS / name).read_text(encoding="utf-8")
+    if heading:
+        sections = re.split(r"^(?=## )", page, flags=re.M)[1:]
+        (page,) = [one for one in sections if heading in anchors_of(one)]
+    assert holds(page, ANSWERS[question])
 
 
 def test_start_and_how_to_are_short_sentences():

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from first_questions import ANSWERS, holds
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,15 +82,6 @@ def test_the_site_begins_at_its_start_page():
     assert (SITE / "docs" / "index.html").exists()
 
 
-ANSWERS = {
-    "Which way is up?": "Up on a map is the first row of the scan",
-    "What is tcBF?": "moves the picture of each pixel back into place",
-    "Why is my map black?": "let the contrast follow the data",
-    "How do I send frames?": "with LiveScan(",
-    "How do I add a loss?": '@data_term( "cube_roots"',
-}
-
-
 @pytest.mark.parametrize("question", ANSWERS)
 def test_what_a_newcomer_asks_is_answered_one_click_from_the_start_page(question):
     """The link next to the question leads to the very heading below which the words of the answer stand."""
@@ -99,8 +91,7 @@ def test_what_a_newcomer_asks_is_answered_one_click_from_the_start_page(question
     shown = target.read_text(encoding="utf-8").split("<article")[1]
     if heading:
         shown = shown.split(f'id="{heading}"')[1].split("<h2")[1]
-    words = " ".join(unescape(re.sub(r"<[^>]+>", "", shown)).split())
-    assert ANSWERS[question].replace(" ", "") in words.replace(" ", "")
+    assert holds(unescape(re.sub(r"<[^>]+>", "", shown)), ANSWERS[question])
 
 
 def test_messages_are_found_by_the_search():
@@ -125,6 +116,7 @@ def chromium():
 @pytest.mark.parametrize("width", [1024, 1440])
 def test_a_browser_shows_it_without_the_internet_and_without_scrolling_sideways(width, chromium):
     view = chromium.new_page(viewport={"width": width, "height": 900})
+    view.set_default_timeout(300_000)
     asked, said = [], []
     view.on("request", lambda request: asked.append(request.url))
     view.on("pageerror", lambda error: said.append(str(error)))

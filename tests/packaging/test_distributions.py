@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOOK = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
 
 
-def run(*arguments: str | Path, cwd: Path, timeout_s: float = 500) -> str:
+def run(*arguments: str | Path, cwd: Path, timeout_s: float = 1800) -> str:
     """Run a program away from the checkout and return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PTYLIVE"))}
     done = subprocess.run(
@@ -88,6 +88,7 @@ def test_the_wheel_holds_every_part_of_the_page(distributions):
     assert {name for name in contents(wheel) if "/templates/" in name} == expected
 
 
+@pytest.mark.timeout(2400)  # compiles everything anew
 def test_installed_without_sources_the_demo_runs_to_its_end(distributions, tmp_path):
     """Dependencies come from this environment; ptylive itself from the wheel."""
     wheel, _ = distributions

@@ -30,6 +30,12 @@ def test_a_line_is_one_line_that_a_terminal_can_show():
     assert printable("ü") == "ü"
 
 
+def test_the_spaces_within_numbers_are_no_escape_codes():
+    """Regression: ``ptylive refine`` printed a dose of 99 100 with the code of its thin space."""
+    assert printable("99\u2009100\xa0e/Å²\n") == "99\u2009100\xa0e/Å²\\n"
+    assert printable("two\u2028lines") == "two\\u2028lines"
+
+
 def test_what_utf_8_cannot_encode_is_escaped_and_nothing_else():
     assert encodable("M\udcfcller ü\n") == "M\\udcfcller ü\n"
 

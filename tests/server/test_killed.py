@@ -40,7 +40,7 @@ def test_killed_dashboard_costs_nothing_and_comes_back(tmp_path):
         assert len(dashboards) == 1
         dashboards[0].kill()
         status = running.wait_for_results()
-        thread.join(60)
+        thread.join(300)
         assert outcome["report"].frames == 4096
         assert (status["frames"], status["lost"]) == (4096, 0)
         assert frame_hashes(status["recording"]) == frame_hashes(SOURCE)
@@ -57,7 +57,7 @@ def test_killed_dashboard_costs_nothing_and_comes_back(tmp_path):
 @pytest.mark.slow
 def test_killed_server_recovers_and_the_sender_completes_the_scan(tmp_path):
     first = Server(tmp_path)
-    settings = ReplaySettings(to=first.data, control=first.control, rate=1000.0, safe_timeout_s=90.0)
+    settings = ReplaySettings(to=first.data, control=first.control, rate=300.0, safe_timeout_s=300.0)
     try:
         thread, outcome = replay_in_background(settings)
         first.wait_for(lambda s: s["frames"] > 800)
@@ -71,8 +71,8 @@ def test_killed_server_recovers_and_the_sender_completes_the_scan(tmp_path):
         first.stop()
     assert list(tmp_path.glob("*.journal"))
     with server(tmp_path, data=first.data, control=first.control) as second:
-        status = second.wait_for_results(120)
-        thread.join(60)
+        status = second.wait_for_results()
+        thread.join(300)
         assert "error" not in outcome, outcome["error"]
         assert (status["uid"], status["state"], status["frames"]) == (uid, "complete", 4096)
         assert frame_hashes(status["recording"]) == frame_hashes(SOURCE)
@@ -83,7 +83,7 @@ def test_killed_server_recovers_and_the_sender_completes_the_scan(tmp_path):
 def test_every_safe_frame_is_recovered_without_the_sender(tmp_path):
     first = Server(tmp_path)
     try:
-        thread, _ = replay_in_background(ReplaySettings(to=first.data, rate=1000.0, timeout_s=2.0))
+        thread, _ = replay_in_background(ReplaySettings(to=first.data, rate=300.0, timeout_s=2.0))
         first.wait_for(lambda s: s["frames"] > 800)
         safe = np.zeros(4096, bool)
         for start, stop in first.call("received", uid=first.status()["uid"])["ranges"]:
@@ -91,9 +91,9 @@ def test_every_safe_frame_is_recovered_without_the_sender(tmp_path):
         first.kill()
     finally:
         first.stop()
-    thread.join(60)
+    thread.join(300)
     with server(tmp_path) as second:
-        status = second.wait_for_results(60)
+        status = second.wait_for_results()
         assert status["state"] == "aborted"
         with open_source(status["recording"]) as source:
             assert not (safe & ~source.received).any()

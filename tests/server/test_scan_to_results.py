@@ -199,7 +199,7 @@ def assert_live_equals_offline_with(running, status, tmp_path):
 def test_scans_one_right_after_the_other_all_get_their_results(tmp_path):
     with server(tmp_path) as running:
         report = replay(bundled("au_ac_300kV_parallax"), ReplaySettings(to=running.data, loops=4))
-        running.wait_for(lambda s: s["uid"] == report.uids[-1] and s["state"] == "complete" and s["results"], 120)
+        running.wait_for(lambda s: s["uid"] == report.uids[-1] and s["state"] == "complete" and s["results"])
         assert len(list(tmp_path.glob("*_results.h5"))) == 4
         assert len(list(tmp_path.glob("*.h5"))) == 8
         assert not list(tmp_path.glob("*.journal"))

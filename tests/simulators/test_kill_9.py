@@ -62,7 +62,7 @@ class Sending(threading.Thread):
                         batch=4,
                         rate=4000.0,
                         timeout_s=60.0,
-                        safe_timeout_s=120.0,
+                        safe_timeout_s=600.0,
                     ),
                 )
         except Exception as error:
@@ -161,7 +161,7 @@ def test_the_server_is_killed_twenty_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_the_server_is_killed_two_hundred_times(tmp_path: Path) -> None:
     assert killed_again_and_again(tmp_path, kills=200, seed=12) > 10_000
 

@@ -107,6 +107,12 @@ def test_a_list_that_does_not_fit_is_refused(tree, entry, words):
     assert words in line
 
 
+def test_a_file_without_mutants_does_not_stay_in_the_list(tree):
+    status, said = tree(NOTICED, '["gone.py"]', 'tests = ["tests/test_old.py"]', '["gone.py".mutants]')
+    assert status == 2
+    assert said.splitlines() == ["tests/mutants.toml: gone.py: no mutant is listed: drop the entry"]
+
+
 def test_tests_that_are_red_anyway_prove_nothing(tree):
     (tree.folder / "tests" / "test_arithmetic.py").write_text("def test_red():\n    assert False\n")
     status, said = tree(NOTICED)

@@ -124,7 +124,9 @@ class Identity:
 
 
 def _short(settings: dict[str, Any], name: str) -> str:
-    text = json.dumps(settings[name]) if name in settings else "unknown"
+    if name not in settings:
+        return "unknown"
+    text = "not given" if settings[name] is None else json.dumps(settings[name])
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
@@ -248,7 +250,8 @@ def load(path: Path, identity: Identity) -> Saved | None:
         mismatch = identity.apart(header)
         if mismatch:
             raise RefinementError(
-                f"checkpoint {candidate} belongs to other {mismatch}", "remove it, or start without --resume"
+                f"checkpoint {candidate} belongs to other {mismatch}",
+                "repeat the command that wrote it, remove it, or start without --resume",
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["log"].items()}
         log = Log(**values)

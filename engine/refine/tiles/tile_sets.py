@@ -89,7 +89,8 @@ class TileSets:
         difference = self._identity.apart(content)
         if difference:
             raise RefinementError(
-                f"checkpoint {self.index} belongs to other {difference}", "remove it, or start without --resume"
+                f"checkpoint {self.index} belongs to other {difference}",
+                "repeat the command that wrote it, remove it, or start without --resume",
             )
         if tiles != self._tiles:
             raise RefinementError(

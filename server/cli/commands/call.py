@@ -23,9 +23,7 @@ ptylive call save --json
 
 def call(
     command: Annotated[str, typer.Argument(help="control command, for example status or runs")],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="arguments of the command")
-    ] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="arguments of the command")] = None,
     control: Control = CONTROL,
     keys: Keys = None,
     as_json: AsJson = False,

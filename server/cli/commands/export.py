@@ -27,7 +27,7 @@ def export(
     ],
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="folder to write into; default: the folder of the file", readable=False),
+        typer.Argument(metavar="DIR", help="folder to write into; default: the folder of the file", readable=False),
     ] = None,
     run: Annotated[str | None, typer.Option(help="which refinement; default: the chosen one")] = None,
     maps: Annotated[

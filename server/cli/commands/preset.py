@@ -15,12 +15,13 @@ from ptylive.server.cli.output import say
 EXAMPLES = """
 ptylive preset > preset.toml                  # every setting with its meaning and default
 ptylive preset pypty.json -o preset.toml      # a PyPty preset as TOML
+ptylive preset params.yaml -o preset.toml     # a parameter file of PtyRAD or a plan of phaser as TOML
 """
 
 
 def preset(
     file: Annotated[
-        Path | None, typer.Argument(help="preset: TOML or JSON, or PyPty's as JSON or Python text", readable=False)
+        Path | None, typer.Argument(help="preset: TOML or JSON, or one of PyPty, PtyRAD or phaser", readable=False)
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="TOML file to write; default: stdout", readable=False)

@@ -45,7 +45,7 @@ ptylive refine scan.h5 -o refined.h5
 ptylive refine scan.h5 -o refined.h5 --set num_slices=4 --set total_thickness_A=80
 ptylive refine scan.h5 -o refined.h5 --stage thin.toml --stage thick.toml    # one after the other, in one run
 ptylive refine flat.h5 left.h5 right.h5 -o refined.h5 --set num_slices=20 --set total_thickness_A=200 \
-    --set 'scan_tilts_mrad=[[0,0],[20,0],[-20,0]]'
+--set 'scan_tilts_mrad=[[0,0],[20,0],[-20,0]]'
 ptylive refine scan.h5 -o refined.h5 --resume             # go on after Ctrl-C
 ptylive refine scan.h5 -o refined.h5 --cluster tcp://scheduler:8786
 ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one refinement on four workers
@@ -62,7 +62,9 @@ def refine(
     output: Annotated[Path, typer.Option("-o", "--output", help="results file", readable=False)],
     preset: Annotated[
         Path | None,
-        typer.Option(help="settings of the refinement: TOML, JSON, or a PyPty preset as JSON or text", readable=False),
+        typer.Option(
+            help="settings of the refinement: TOML or JSON, or a preset of PyPty, PtyRAD or phaser", readable=False
+        ),
     ] = None,
     stage: Annotated[
         list[Path] | None,

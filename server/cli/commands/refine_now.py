@@ -39,7 +39,8 @@ def refine_now(
     preset: Annotated[
         Path | None,
         typer.Option(
-            help="settings: TOML, JSON, or a PyPty preset; its values about the scan are not used", readable=False
+            help="settings, but no values of the scan: TOML or JSON, or a preset of PyPty, PtyRAD or phaser",
+            readable=False,
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="total number of epochs")] = None,

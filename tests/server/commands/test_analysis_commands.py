@@ -64,7 +64,7 @@ def finished(running: Server) -> dict:
 
 def refined(running: Server, run: str) -> dict:
     """Wait for a refinement; the first may have to compile its kernels, which takes minutes on a busy machine."""
-    return running.wait_for(lambda s: s["refinement"]["run"] == run and s["refinement"]["state"] == "done", 240)
+    return running.wait_for(lambda s: s["refinement"]["run"] == run and s["refinement"]["state"] == "done")
 
 
 WORDS = {"haadf": "lost", "bright": "above:0.5", "dark": "ring:30mrad,60mrad", "rings": "profiles:2"}

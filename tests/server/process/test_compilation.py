@@ -128,9 +128,9 @@ def test_the_first_scan_of_a_machine_is_received_mapped_and_told_of(tmp_path, mo
         settings = ReplaySettings(to=running.data, rate=1000.0)
         thread = threading.Thread(target=replay, args=(bundled("mos2_svac_80kV_focus"), settings))
         thread.start()
-        status = running.wait_for(lambda s: "compiling" in s["message"], 60)
+        status = running.wait_for(lambda s: "compiling" in s["message"])
         assert status["state"] in ("armed", "scanning", "complete", "finishing")
-        status = running.wait_for_results(280)
+        status = running.wait_for_results()
         thread.join()
         assert (status["frames"], status["lost"]) == (4096, 0)
     left = [p for p in Path("/proc").iterdir() if p.name.isdigit() and _is_compiler(p)]

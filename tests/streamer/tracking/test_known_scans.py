@@ -231,7 +231,7 @@ def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
         send(socket, *messages_of(HEADER, FIRST)[3:])
         run.wait_for_ends(2)
         assert len(run.frames["test"]) == len(FIRST)
-        (line,) = (text for text in warned(run) if "a.journal is not the scan that is called test" in text)
+        (line,) = (text for text in warned(run) if "a.journal is not the scan now known as test" in text)
         assert line.endswith(f"kept as {AGAIN}")
         send(socket, ArmMessage(OTHER), *messages_of(OTHER, THIRD))  # its own sender comes back, and is recognised
         run.wait(lambda: len(run.frames.get(AGAIN, ())) == len(THIRD))

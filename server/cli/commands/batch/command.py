@@ -36,12 +36,15 @@ TOLD = 8
 
 
 def batch(
-    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="scan files, or file name patterns in quotes")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help="scan files, or file name patterns in quotes")],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="folder for results and table", readable=False)
     ],
     preset: Annotated[
-        Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset", readable=False)
+        Path | None,
+        typer.Option(
+            help="settings of the refinements: TOML or JSON, or a preset of PyPty, PtyRAD or phaser", readable=False
+        ),
     ] = None,
     settings: Settings = None,
     methods: Annotated[str | None, typer.Option(help="maps to make, comma-separated; all by default")] = None,

@@ -20,7 +20,7 @@ def film(
     history: Annotated[Path, typer.Argument(help="folder that refine --history wrote", readable=False)],
     output: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help=".gif or .mp4; default: a .gif next to the folder", readable=False),
+        typer.Argument(metavar="FILE", help=".gif or .mp4; default: a .gif next to the folder", readable=False),
     ] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="pictures per second")] = 5.0,
     as_json: AsJson = False,

@@ -22,7 +22,7 @@ def report(
     results: Annotated[Path, typer.Argument(help="results file", readable=False)],
     page: Annotated[
         Path | None,
-        typer.Argument(metavar="[HTML]", help="file to write; default: next to the results file", readable=False),
+        typer.Argument(metavar="HTML", help="file to write; default: next to the results file", readable=False),
     ] = None,
     maps: Annotated[
         str | None, typer.Option(help="maps, comma-separated; default: phases, bright and dark field")

@@ -46,7 +46,10 @@ def tune(
         ),
     ] = None,
     preset: Annotated[
-        Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset", readable=False)
+        Path | None,
+        typer.Option(
+            help="settings of the refinements: TOML or JSON, or a preset of PyPty, PtyRAD or phaser", readable=False
+        ),
     ] = None,
     settings: Settings = None,
     by: Annotated[

@@ -78,6 +78,7 @@ def test_nothing_there_is_nothing(tmp_path):
     [
         (Identity("other"), "belongs to other data"),
         (Identity("id", {"seed": 1, "num_slices": 4}), r"other settings \(num_slices was 2, is 4, seed was 0, is 1\)"),
+        (Identity("id", {"seed": 0, "num_slices": None}), r"other settings \(num_slices was 2, is not given\)"),
         (Identity("id", {"seed": 0}), r"other settings \(num_slices was 2, is unknown\)"),
         (Identity("id", {"seed": 0, "num_slices": 2, "atv_weight": 0.1}), r"\(atv_weight was unknown, is 0.1\)"),
         (Identity("id", {"seed": 0, "num_slices": 2, "loss_of_mine": 0.1}), r"\(loss_of_mine was unknown, is 0.1\)"),
