@@ -1,8 +1,8 @@
 """Whether one slice leaves far more than counting noise: then several are tried even if no depth was seen.
 
 Depth shows in differences of a few per cent between short trials, and in a thick crystal it may not show. What one
-slice leaves unexplained shows at once: up to 1.3 times the loss of counting noise in thin specimens, and 1.5 to 11
-times in crystals of more than a depth of focus (docs/automatic/depth.md).
+slice leaves unexplained shows at once: up to 1.3 times the loss of counting noise in thin specimens, and mostly 1.5 to
+19 times in crystals (docs/automatic/depth.md).
 """
 
 from __future__ import annotations
