@@ -44,6 +44,7 @@ from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, with_h
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
+from ptylive.engine.refine.tuning.optics.plane_of_one_slice import in_its_own_plane
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema import MetadataError
@@ -85,6 +86,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         return thin
     if FIRST * depth_A > THICKEST_A:
         return _because(thin, f"depths below {FIRST * depth_A:.3g} Å would not be visible")
+    thin = in_its_own_plane(thin, context)
     base, why = _depth_base(tuned, context, depth_A)
     seen = base is not None
     if base is None:
@@ -92,33 +94,34 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         if left is None:
             return _because(thin, why)
         base, why = tuned, left
-    found = _with_thickness(tuned, base, why, context, depth_A)
+    found = _with_thickness(thin, base, why, context, depth_A)
     if found.warm_start is not None:
         return found
     if found.preset.object.slices > 1:
-        return _retried_from_columns(found, base, why, context, depth_A)
+        return _retried_from_columns(found, thin, base, why, context, depth_A)
     columns = columns_of_depth(base, context, depth_A) if seen and base.warm_start is None else None
-    return found if columns is None else _with_thickness(tuned, columns, BY_COLUMNS, context, depth_A)
+    return found if columns is None else _with_thickness(thin, columns, BY_COLUMNS, context, depth_A)
 
 
-def _retried_from_columns(found: Tuned, base: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
+def _retried_from_columns(
+    found: Tuned, thin: Tuned, base: Tuned, why: str, context: TrialContext, depth_A: float
+) -> Tuned:
     """Return ``found``, or the thickness found from columns of that thickness if they lead to a better minimum."""
     turned = found.half_turn != base.half_turn
     columns = with_columns(found, replace(context, start=start_half_turned(context.start)) if turned else context)
     if columns.warm_start is None:
         return found
     start = columns.warm_start.half_turned() if turned else columns.warm_start
-    retried = _with_thickness(base, replace(base, warm_start=start), why, context, depth_A)
+    retried = _with_thickness(thin, replace(base, warm_start=start), why, context, depth_A)
     return columns if retried.warm_start is None else retried
 
 
-def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
+def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
     """Use slices of the best-predicting thickness, or one slice if several are not worth it (then without a start).
 
-    Depth was seen from ``base``; ``why`` says how.
+    Depth was seen from ``base``; ``why`` says how. ``thin``: as one slice would be refined.
     """
-    dataset, preset = tuned.dataset, tuned.preset
-    thin = replace(tuned, preset=_with_slices(preset, 1))
+    preset = base.preset
     context, modes = replace(context, warm_start=base.warm_start), preset.probe.probe_modes
     halves = half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
     either = not (base.atoms_at_random or base.half_turn_settled)
@@ -129,7 +132,7 @@ def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, 
         [coarse.loss for coarse in per_half],
         _settling(base, context, depth_A, [(2.0**coarse.power, slices) for coarse in per_half]),
     )
-    most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(dataset.patterns) // 2))
+    most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(base.dataset.patterns) // 2))
     coarse = per_half[turned]
     freed = may_be_freed(base.dataset, preset)
     if freed:

@@ -18,6 +18,7 @@ from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, com
 from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
+from ptylive.engine.refine.tuning.optics.plane_of_one_slice import in_its_own_plane
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema.preset import Preset
@@ -32,7 +33,7 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, requested: Preset, context
     if not _is_open(tuned, requested):
         return tuned
     preset = before.preset.model_copy(update={"num_slices": 1})
-    thin = tune(replace(before, preset=preset), context)
+    thin = in_its_own_plane(tune(replace(before, preset=preset), context), context)
     gain, tuned = _compared(thin, tuned, context)
     if gain is None:
         return tuned

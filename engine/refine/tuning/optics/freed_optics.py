@@ -61,7 +61,7 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
     """Use defocus and astigmatism as refined in trials, if held-out patterns gain beyond doubt."""
     if not are_freed(tuned):
         return tuned
-    trials = _Trials(tuned.preset, context)
+    trials = FreedTrials(tuned.preset, context)
     if not trials.is_thin(tuned.dataset):
         return tuned
     fixed = trials.fixed(tuned.dataset)
@@ -70,13 +70,7 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
     if not gain.certain:
         words = f"defocus and astigmatism unchanged: refined values would not predict held-out patterns better ({gain})"
         return replace(tuned, words=(*tuned.words, words))
-    for _ in range(ROUNDS - 1):
-        if found.moved_A < AT_REST * (depth_of_focus_A(found.dataset) or math.inf):
-            break
-        further = trials.freed(found.dataset)
-        if not Gain.over(found.loss.groups, further.loss.groups).certain:
-            break
-        found = further
+    found = trials.followed(found)
     c10_A, c12a_A, c12b_A = (float(found.dataset.calibration.aberrations.get(name, 0.0)) for name in OPTICS)
     words = f"C10 {c10_A:.1f}, C12 ({c12a_A:.1f}, {c12b_A:.1f}) Å, refined in trials: held-out patterns are predicted "
     words += f"better, by {Gain.over(fixed.groups, found.loss.groups)}"
@@ -92,8 +86,13 @@ def are_freed(tuned: Tuned) -> bool:
 
 def may_be_freed(dataset: Dataset, preset: Preset) -> bool:
     """Whether nobody stated the defocus or how to find it, and the model refines optics with object and probe."""
-    calibration, refined = dataset.calibration, preset.refined
-    stated = calibration.origin("C10") not in FOUND or preset.start.scan_defocus is False
+    return dataset.calibration.origin("C10") in FOUND and may_refine_optics(preset)
+
+
+def may_refine_optics(preset: Preset) -> bool:
+    """Whether the model refines optics with object and probe, and nothing else states them."""
+    refined = preset.refined
+    stated = preset.start.scan_defocus is False
     stated = stated or preset.probe.start_probe is not None or preset.probe.aberrations_array_A is not None
     plain = refined.update_obj and refined.update_probe and not refined.update_aberrations
     plain = plain and preset.probe.probe_part == "both" and preset.probe.aberration_marker is None
@@ -139,7 +138,7 @@ def optics_moved_A(trial: Trial, state: SweepState) -> dict[str, float]:
     return {name: float(moved) for name, moved in zip(trial.preset.refined.refined_aberrations, moved_A, strict=True)}
 
 
-class _Trials:
+class FreedTrials:
     """Trials on the patterns in the middle of a scan, from an empty object."""
 
     def __init__(self, preset: Preset, context: TrialContext) -> None:
@@ -168,6 +167,17 @@ class _Trials:
         state, loss = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)
         moved_A = optics_moved_A(trial, state)
         return Freed(with_optics_moved(dataset, moved_A), loss, float(np.abs(list(moved_A.values())).max()))
+
+    def followed(self, found: Freed) -> Freed:
+        """Start again from where a trial has moved the optics, as long as that predicts better beyond doubt."""
+        for _ in range(ROUNDS - 1):
+            if found.moved_A < AT_REST * (depth_of_focus_A(found.dataset) or math.inf):
+                break
+            further = self.freed(found.dataset)
+            if not Gain.over(found.loss.groups, further.loss.groups).certain:
+                break
+            found = further
+        return found
 
     def _trial(self, dataset: Dataset, preset: Preset) -> Trial:
         return Trial.of(self._context.cache.central_part(dataset, CONFIRMING_PATTERNS), preset, self._context)

@@ -37,6 +37,7 @@ def no_trial_refines_it(monkeypatch, request):
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_depth", lambda tuned, context, depth_A: None)
         monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
+        monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
         monkeypatch.setattr(depth_choice, "likeliest_like_one", lambda thin, several, context: None)
         monkeypatch.setattr(seen_depth, "DEEP_GAIN", 1.0)
         monkeypatch.setattr(seen_depth, "_shown_below_given", lambda tuned, why, thin, depth_A: (None, why))

@@ -52,6 +52,7 @@ def asked(monkeypatch):
         monkeypatch.setattr(depth_choice, "depth_seen", lambda tuned, *_: (tuned if seen else None, "depth shows"))
         monkeypatch.setattr(depth_choice, "depth_in_many_slices", lambda tuned, why, *_: (in_many and tuned, why))
         monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
+        monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
         monkeypatch.setattr(depth_choice, "_with_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
         monkeypatch.setattr(columns_of_depth, "columns_of_some_depth", of_some_depth)

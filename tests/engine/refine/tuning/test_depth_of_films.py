@@ -35,6 +35,7 @@ def longer(monkeypatch):
             asked.append((depths, slices, sweeps, most, self.modes))
             return HeldOutLoss(tuple((1 - by.get(depths, 0.0)) * (1 + 0.001 * k) for k in range(16)))
 
+        monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
         monkeypatch.setattr(DepthTrials, "settled", settled)
         monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(-0.02, 0.001))
         monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(0.01, 0.001))

@@ -1,5 +1,7 @@
 """Slices for a specimen of which one slice explains too little, whether or not depth was seen."""
 
+from dataclasses import replace
+
 import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
@@ -26,6 +28,7 @@ def two_depths_of_focus(monkeypatch):
     monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(2.0, largest))
     monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: 1.5 * thickness_A)
     monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
+    monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
     monkeypatch.setattr(depth_choice, "_depth_base", lambda tuned, context, depth_A: (None, "no depth is seen"))
 
 
@@ -103,3 +106,30 @@ def test_otherwise_it_is_one_slice_and_what_it_leaves_is_said(monkeypatch):
     tuned = found()
     assert tuned.preset.object.num_slices == 1
     assert tuned.words[-1].endswith(f"(gain -10 ± 1 %), although {LEFT}")
+
+
+def in_a_plane(monkeypatch):
+    """Move one slice to a plane of its own, with words that say so."""
+    monkeypatch.setattr(
+        depth_choice, "in_its_own_plane", lambda thin, context: replace(thin, words=(*thin.words, "20 Å below"))
+    )
+
+
+def test_one_slice_is_refined_in_its_own_plane(monkeypatch):
+    in_a_plane(monkeypatch)
+    leaving(monkeypatch, None)
+    assert found().words == ("20 Å below", "one slice: no depth is seen")
+
+
+def test_several_slices_are_compared_with_it_there_and_start_at_the_given_focus(monkeypatch):
+    in_a_plane(monkeypatch)
+    leaving(monkeypatch, LEFT)
+    rivals = []
+    monkeypatch.setattr(
+        depth_choice,
+        "compared",
+        lambda thin, thick, context: rivals.append(thin.words) or (Gain(0.08, 0.01), thick),
+    )
+    tuned = found()
+    assert rivals == [("20 Å below",)]
+    assert tuned.preset.object.num_slices > 1 and "20 Å below" not in tuned.words

@@ -41,6 +41,7 @@ def gaining(monkeypatch, gain):
     monkeypatch.setattr(told_thickness, "compared", compared)
     monkeypatch.setattr(told_thickness, "with_columns", lambda tuned, context, *, sooner: tuned)
     monkeypatch.setattr(told_thickness, "likeliest_like_one", lambda thin, several, context: None)
+    monkeypatch.setattr(told_thickness, "in_its_own_plane", lambda thin, context: thin)
     return pairs
 
 
@@ -63,6 +64,16 @@ def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(monkeypatc
     tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
     assert compared == [None, COLUMNS][:tries]
     assert (tuned.preset.object.slices, tuned.warm_start) == (8, compared[-1])
+
+
+def test_one_slice_is_refined_in_its_own_plane(monkeypatch):
+    compared = gaining(monkeypatch, Gain(-0.03, 0.005))
+    monkeypatch.setattr(
+        told_thickness, "in_its_own_plane", lambda thin, context: replace(thin, words=(*thin.words, "20 Å below"))
+    )
+    tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
+    assert compared[0][0].words == ("before", "20 Å below")
+    assert tuned.words[:-1] == ("before", "20 Å below")
 
 
 @pytest.mark.parametrize(("gain", "slices"), [(Gain(0.06, 0.006), 8), (None, 1)])

@@ -62,8 +62,8 @@ def ends(monkeypatch):
             turn = len(begun) - 1
             return Freed(found(dataset, c10_A + moves[turn]), loss(gains[turn]), abs(moves[turn]))
 
-        monkeypatch.setattr(freed_optics._Trials, "fixed", lambda self, dataset: loss(0.0))
-        monkeypatch.setattr(freed_optics._Trials, "freed", freed)
+        monkeypatch.setattr(freed_optics.FreedTrials, "fixed", lambda self, dataset: loss(0.0))
+        monkeypatch.setattr(freed_optics.FreedTrials, "freed", freed)
         return begun
 
     return by
