@@ -83,7 +83,9 @@ class StartSettings(StrictModel):
         " update_static_background refines them",
     )
     scan_defocus: bool | Auto = Field(
-        default="auto", description="find the defocus by short trials first; auto: where it was only estimated"
+        default="auto",
+        description="find the defocus by short trials first; auto: where it was only estimated, or below a given one"
+        " if one slice is chosen",
     )
     scan_thickness: bool = Field(default=False, description="find the thickness by short trials first")
     scan_rotation: bool = Field(default=False, description="find a rotation of the scan by short trials first")
