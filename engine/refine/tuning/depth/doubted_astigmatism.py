@@ -2,8 +2,8 @@
 
 For a crystal the maps see two dozen frequencies, and for a thick one they err: deviations from a weak phase object look
 like astigmatism. 110 Å of SrTiO3 were assigned 37 Å that are not there, and another crystal 30 Å that are, both with
-the same doubt. Patterns distinguish the two once depth is allowed for: two adjacent slices, and two a depth of focus
-apart under either half turn, are compared with and without the astigmatism.
+the same doubt. Patterns distinguish the two once depth is allowed for: six adjacent slices, and six through up to four
+depths of focus under either half turn, are compared with and without the astigmatism.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.results.gain import Gain
@@ -30,7 +31,9 @@ def likeliest_like_one(thin: Tuned, several: Sequence[Tuned], context: TrialCont
     left = None if given or strategy.object_form is not ObjectForm.PHASE else too_little(thin, context)
     if left is None:
         return None
-    alike = {"algorithm": str(strategy.kind), "phase_only_obj": True, "non_negative_phase": strategy.non_negative}
+    alike: dict[str, Any] = {"phase_only_obj": True, "non_negative_phase": strategy.non_negative}
+    if several[0].preset.loss.algorithm == "auto":
+        alike["algorithm"] = str(strategy.kind)
     worth = []
     for tuned in several:
         gain = gain_of_slices(thin, replace(tuned, preset=tuned.preset.model_copy(update=alike)), context)

@@ -1,8 +1,8 @@
 """Orientations that the maps could not exclude, judged by held-out patterns.
 
 The bright field of a thick crystal is explained by wrong optics as well as by the right ones. Whole patterns are not,
-once two slices allow for the multiple scattering that one slice cannot describe: one slice preferred the wrong optics
-of 110 Å of SrTiO3 by 1 %, two slices the right ones by 2 to 17 % on four crystals of 78 to 224 Å.
+once several slices allow for the multiple scattering that one slice cannot describe: one slice preferred the wrong
+optics of 110 Å of SrTiO3 by 1 %, six slices the right ones by 2 to 62 % on six crystals of 78 to 224 Å.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ptylive.schema.preset import Preset
 BEYOND_DOUBT = 3.0
 """Standard deviations by which the best of eight rivals must be better than the present orientation."""
 HOPELESS = 4.0
-"""Standard deviations by which two adjacent slices predict worse where depth need not be tried any more."""
+"""Standard deviations by which adjacent slices predict worse where depth need not be tried any more."""
 STEP_DEG = 3.0
 """Step of the angles tried around the best one: the maps find it within a degree or two."""
 

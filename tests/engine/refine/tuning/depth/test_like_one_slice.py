@@ -64,6 +64,11 @@ def test_they_are_compared_in_the_form_of_one_and_refined_in_their_own(monkeypat
     assert several.words == ("before", said)
 
 
+def test_a_given_data_term_stays(monkeypatch):
+    _, asked = judged(monkeypatch, dict.fromkeys(THICKNESSES_A, CLEAR), algorithm="lsq_sqrt")
+    assert asked == [("lsq_sqrt", True, True)] * 2
+
+
 @pytest.mark.parametrize(
     "settings", [{"phase_only_obj": False}, {"phase_only_obj": True}, {"weakly_damped_obj": True}], ids=str
 )
