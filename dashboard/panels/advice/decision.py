@@ -112,7 +112,8 @@ class DecisionAdvice(Quiet):
         )
         if slices == 1 or not isinstance(thickness_A, int | float):
             reason = next(
-                (str(remark) for remark in status.get("said") or () if str(remark).startswith("one slice")), "one slice"
+                (str(remark) for remark in status.get("said") or () if str(remark).startswith("one slice:")),
+                "one slice",
             )
             return f"{reason}{duration}"
         limits = f"{range_A[0]:.3g} to {range_A[1]:.3g}" if isinstance(range_A, list) else number(thickness_A)

@@ -59,7 +59,8 @@ def test_one_slice_takes_a_thickness_out_of_the_form(page):
     page.refine.fields["total_thickness_A"].value = "300"
     ask(page, what="decide", key="start")
     why = "one slice: a depth of 21 Å would not predict held-out patterns better (gain -0.1 %)"
-    thin = {**FOUND, "num_slices": 1, "total_thickness_A": None, "range_A": None, "said": ["one mode", why]}
+    said = ["one mode", "one slice 23 Å below the given focus: held-out patterns are predicted better", why]
+    thin = {**FOUND, "num_slices": 1, "total_thickness_A": None, "range_A": None, "said": said}
     shown = told(page, state="done", **thin)
     why = why.replace("-0.1", "−0.1")
     assert shown["texts"]["decide_said"] == f"{why}; a refinement takes about 1:05"
