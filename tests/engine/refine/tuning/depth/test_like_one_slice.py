@@ -1,9 +1,12 @@
 """Several slices compared with one in the form of one."""
 
+from types import SimpleNamespace
+
 import pytest
 from columns import scan_of_columns
 
 from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth import like_one_slice
 from ptylive.engine.refine.tuning.depth.like_one_slice import likeliest_like_one
@@ -64,7 +67,10 @@ def test_they_are_compared_in_the_form_of_one_and_refined_in_their_own(monkeypat
     assert several.words == ("before", said)
 
 
-def test_a_given_data_term_stays(monkeypatch):
+def test_a_given_data_term_stays_whatever_its_kind_is_called(monkeypatch):
+    strategy = SimpleNamespace(kind="a term of a plugin", object_form=ObjectForm.PHASE, non_negative=True)
+    trial = SimpleNamespace(problem=SimpleNamespace(strategy=strategy))
+    monkeypatch.setattr(like_one_slice, "as_refined", lambda thin, context: trial)
     _, asked = judged(monkeypatch, dict.fromkeys(THICKNESSES_A, CLEAR), algorithm="lsq_sqrt")
     assert asked == [("lsq_sqrt", True, True)] * 2
 
