@@ -14,7 +14,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.optics.freed_optics import AT_REST, FreedTrials, may_refine_optics, with_optics
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
-from ptylive.schema import Origin
+from ptylive.schema import Origin, Quantity
 
 DEEPEST = 1.0
 """Depths of focus below the given focus up to which a single slice is moved: the middle of one of two."""
@@ -36,11 +36,14 @@ def in_its_own_plane(thin: Tuned, context: TrialContext) -> Tuned:
     if not Gain.over(fixed.groups, found.loss.groups).certain:
         return thin
     found = trials.followed(found)
-    below_A = found.dataset.calibration.aberrations["C10"] - given_A
+    plane_A = found.dataset.calibration.aberrations["C10"]
+    below_A = plane_A - given_A
     if not AT_REST * depth_A < below_A <= DEEPEST * depth_A:
         return thin
     words = (
         f"one slice {below_A:.3g} Å below the given focus, which is that of the entrance surface: held-out patterns "
     )
     words += f"are predicted better, by {Gain.over(fixed.groups, found.loss.groups)}"
-    return replace(thin, dataset=found.dataset, words=(*thin.words, words))
+    # it stays given: it settles the half turn, and no trial has to confirm it
+    calibration = dataset.calibration.having(C10=Quantity(plane_A, Origin.GIVEN))
+    return replace(thin, dataset=replace(dataset, calibration=calibration), words=(*thin.words, words))
