@@ -29,6 +29,7 @@ class Result:
     phases: tuple[str, ...] = ("sweep", "lbfgs")
     seconds: tuple[float, ...] = (1.0, 1.0)
     noise: float | None = NOISE
+    likelihood_over_noise: float | None = None
 
     @property
     def loss_over_noise(self) -> float | None:
@@ -50,9 +51,9 @@ class Came:
     from_columns: bool = False
 
 
-def came(loss: float, state: str = "done", **other: Any) -> Any:
-    """The outcome of a refinement with this loss at its end."""
-    return Came(Result((9000.0, loss), state), **other)
+def came(loss: float, state: str = "done", left: float | None = None, **other: Any) -> Any:
+    """The outcome of a refinement with this loss at its end, ``left`` times the likelihood of counting noise."""
+    return Came(Result((9000.0, loss), state, likelihood_over_noise=left), **other)
 
 
 def progress(message: str, state: Any) -> Progress:

@@ -138,6 +138,9 @@ class RefineResult:
     loss_over_noise: float | None = None
     """Ratio of the last loss, regularisers included, to the loss that counting noise alone would leave under the right
     model: about 1 if the model explains the patterns. None for data terms of which it is not known."""
+    likelihood_over_noise: float | None = None
+    """The same ratio for the likelihood of all pixels, whatever loss was refined, to compare numbers of slices. None
+    where it is not known, or if a number of epochs was given."""
     convergence: Convergence | None = None
     """Whether the run had converged; None after too few epochs, or if it did not finish."""
     calibration: Calibration | None = None

@@ -183,6 +183,11 @@ def of_columns(path: Path) -> Path:
     return path.with_name(f"{path.name}.stage-columns")
 
 
+def through_depth(path: Path, name: str) -> Path:
+    """The checkpoint of the same run through several slices in place of one; its own checkpoint is ``path``."""
+    return path.with_name(f"{path.name}.stage-{name}")
+
+
 def of_tiles(path: Path) -> Path:
     """The file that a run on several workers writes in place of ``path``; its tiles lie next to it."""
     return path.with_name(f"{path.name}.tiles")

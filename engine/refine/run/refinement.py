@@ -31,6 +31,7 @@ from ptylive.engine.refine.solvers.lbfgs import LbfgsState
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.start.goodness_of_fit import likelihood_over_noise
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
 from ptylive.schema.errors import PtyliveError, RefinementError
 from ptylive.schema.model import IndexArray
@@ -165,7 +166,8 @@ class Refinement:
             self._add_words(self._warning)
         self._report(state, outcome, force=True, deviation=deviation)
         result = replace(self._result(state, outcome), phase_deviation=deviation, convergence=trend)
-        return replace(result, unchanged=self._log == earlier)
+        fit = self._likelihood_over_noise(state) if outcome == "done" else None
+        return replace(result, likelihood_over_noise=fit, unchanged=self._log == earlier)
 
     def _hold_out(self) -> None:
         """Hold out patterns if the number of epochs was left open, or keep holding out those of the resumed run."""
@@ -311,6 +313,14 @@ class Refinement:
         vector = self._schedule.at_end(last, self._backend.to_numpy(state.vector))
         end = Outcome(vector, self._log, outcome, self._message, modulus_fixed=self._schedule.fixes_modulus(last))
         return end.result(self._problem, self._backend.name)
+
+    def _likelihood_over_noise(self, state: checkpoints.SolverState) -> float | None:
+        """The likelihood over that of counting noise, if the number of epochs was left open; else None."""
+        preset = self._preset
+        automatic = isinstance(preset.solver.epoch_max, str) and preset.solver.optimizer not in ENGINES
+        if self._context is None or not (automatic and preset.refined.update_obj):
+            return None
+        return likelihood_over_noise(self._problem, self._backend.to_numpy(state.vector), self._context)
 
     def _phase_deviation(self, state: checkpoints.SolverState) -> PhaseDeviation | None:
         """Standard deviation of the phase due to noise; None if it is not requested or cannot be determined."""

@@ -26,6 +26,7 @@ from ptylive.engine.refine.problem.negative_counts import negative_words
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again import through_depth
 from ptylive.engine.refine.run.again.drift_afterwards import Finished, HeldEnd, continued_without_drift, drift_is_tested
 from ptylive.engine.refine.run.again.from_columns import FromColumns
 from ptylive.engine.refine.run.again.more_epochs import refined_to_length, run_to_length
@@ -68,7 +69,7 @@ from ptylive.engine.refine.validation.unused_settings import Known, unused_setti
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset
 
-ALTERNATIVES = (OtherHalfTurn(), FromColumns())
+ALTERNATIVES = (*through_depth.WAYS, OtherHalfTurn(), FromColumns())
 """Other ways to refine a scan, in the order in which they are tested."""
 
 
@@ -276,9 +277,9 @@ def _run_once(
 def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:
     """Data set and preset with the decisions of short trials: calibration, depth, regime, probe modes, slice tilt."""
     preset = way.preset
-    tuned = Tuned(way.dataset, with_given_depth(way.dataset, preset))
+    tuned = Tuned(way.dataset, with_given_depth(way.dataset, preset), words=way.words)
     if way.decided:
-        tuned = replace(tuned, half_turn_settled=True, words=way.words, warm_start=way.columns)
+        tuned = replace(tuned, half_turn_settled=True, warm_start=way.columns)
     elif warm is None:
         tuned = with_found_orientation(with_likelier_rival(tuned, context), context)
         tuned = with_confirmed_astigmatism(tuned, context)

@@ -16,7 +16,7 @@ from pathlib import Path
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Standing, Way, may_run_again
+from ptylive.engine.refine.run.again.second_run import Alternative, Standing, Way, may_run_again
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
 from ptylive.engine.refine.tuning.start.columns import likeliest_columns
@@ -33,7 +33,7 @@ LESS = 0.98
 """Ratio of losses below which columns are adopted: runs that end in one minimum agree to this."""
 
 
-class FromColumns:
+class FromColumns(Alternative):
     """The same refinement from the columns that one slice shows, whether or not trials preferred them."""
 
     name = "a start from columns"

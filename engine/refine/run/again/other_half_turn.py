@@ -13,7 +13,7 @@ from pathlib import Path
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Standing, Way, may_run_again
+from ptylive.engine.refine.run.again.second_run import Alternative, Standing, Way, may_run_again
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied
@@ -24,7 +24,7 @@ FAR_LESS = 0.8
 """Ratio of losses below which the other half turn leaves far less: for right ones the other leaves more."""
 
 
-class OtherHalfTurn:
+class OtherHalfTurn(Alternative):
     """The scan turned by 180°, with its aberrations reversed, refined from the other side."""
 
     name = "the other half turn"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import without_drift
@@ -47,7 +47,7 @@ class Way:
     decided: bool = False
     """Whether trials must not decide orientation and half turn again."""
     words: tuple[str, ...] = ()
-    """How it was decided."""
+    """How it, or its depth, was decided."""
     columns: WarmStart | None = None
     """Columns that the object starts from; None: trials decide."""
     half_turn: bool = False
@@ -56,6 +56,8 @@ class Way:
     """Orientation, before the half turn, relative to the data set as given."""
     curves: tuple[Curve, ...] = ()
     """Scans of values whose results the data set has."""
+    depths: float | None = None
+    """Depths of focus that it goes through in place of the one slice that trials decided for."""
 
     def ended(self, ended: Ended) -> Ended:
         """The end of a run in this way, relative to the data set as given."""
@@ -106,6 +108,21 @@ class Standing:
 class Alternative(Protocol):
     """A way to refine a scan other than the one that trials decided."""
 
+    measure: ClassVar[str] = "the loss"
+    """What :meth:`ratio` compares, in words."""
+    as_given: ClassVar[bool] = False
+    """Whether it begins with the data as they were given, and not as the run before it found them to be."""
+
+    def is_called_for(self, standing: Standing) -> bool:
+        """Whether what stands leaves so much that this way is tried."""
+        return residual_is_large(standing.ended)
+
+    def ratio(self, other: RefineResult, present: RefineResult) -> float | None:
+        """Ratio of what two runs leave, other over present; None unless both finished."""
+        if {present.state, other.state} != {"done"}:
+            return None
+        return float(other.loss[-1]) / float(present.loss[-1])
+
     @property
     def name(self) -> str:
         """What is different, in words."""
@@ -127,7 +144,7 @@ class Alternative(Protocol):
     def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
         """Return a function from data, as the first run refined them, to this way; None if there is none.
 
-        ``middle`` is the middle of the scan as the first run refined it.
+        ``middle`` is the middle of the scan as the first run refined it. With ``as_given`` the data are those given.
         """
         ...
 
@@ -153,7 +170,7 @@ def refined_in_turn(
     end = HeldEnd(observers.on_progress)
     standing = Standing(way, runs.of_scan(way, replace(observers, on_progress=end)), observers)
     for alternative in alternatives:
-        if residual_is_large(standing.ended):
+        if alternative.is_called_for(standing):
             standing, end = _compared(standing, alternative, end, context, runs)
     end.release()
     return standing
@@ -177,14 +194,15 @@ def _compared(
     observers = _observers_of_second(first, alternative, way)
     try:
         ended = runs.of_scan(way, replace(observers, on_progress=last))
-        ratio = _ratio(ended.result, first.ended.result)
+        ratio = alternative.ratio(ended.result, first.ended.result)
     except PtyliveError:
         ratio = None
     if ratio is None or ratio >= less:
         _undo(first)
         return first if ratio is None else first.compared(_worse(alternative, ratio)), end
     second = Standing(way, ended, observers, first.rejected)
-    return second.compared(f"the first run ended at {1 / ratio:.3g} times this loss"), last
+    times = alternative.measure.replace("the", f"{1 / ratio:.3g} times this", 1)
+    return second.compared(f"the first run ended at {times}"), last
 
 
 def _way(
@@ -201,23 +219,17 @@ def _way(
     if not complete or first.observers.history is not None:  # the snapshots of the first run would be lost
         decided = Way(part, first.ended.preset, decided=True, columns=first.way.columns)
         present = first.ended.result if complete else runs.of_middle(decided)
-        less, ratio = 1.0, _ratio(runs.of_middle(way_of(part)), present)
+        given = middle if alternative.as_given else part
+        less, ratio = 1.0, alternative.ratio(runs.of_middle(way_of(given)), present)
         if ratio is None or ratio >= alternative.less:
             return None, less, ratio
-    way = way_of(first.found(first.way.dataset))
+    way = way_of(first.way.dataset if alternative.as_given else first.found(first.way.dataset))
     sequence = first.way.preset.patterns.sequence
     return replace(way, preset=way.preset.model_copy(update={"sequence": sequence})), less, ratio
 
 
-def _ratio(other: RefineResult, present: RefineResult) -> float | None:
-    """Ratio of the final losses, other over present; None unless both runs finished."""
-    if {present.state, other.state} != {"done"}:
-        return None
-    return float(other.loss[-1]) / float(present.loss[-1])
-
-
 def _worse(alternative: Alternative, ratio: float) -> str:
-    return f"{alternative.name} ends at {ratio:.3g} times the loss"
+    return f"{alternative.name} ends at {ratio:.3g} times {alternative.measure}"
 
 
 def _observers_of_second(first: Standing, alternative: Alternative, way: Way) -> Observers:

@@ -10,16 +10,14 @@ from __future__ import annotations
 from contextlib import closing
 
 from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
-from ptylive.engine.refine.problem.prepare import Problem, by_likelihood
+from ptylive.engine.refine.problem.prepare import by_likelihood
 from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise
+from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, counts_per_electron
 
 TOO_MUCH = 1.35
 """Ratio of the held-out loss to that of counting noise from which one slice is too little."""
-ELECTRONS = 1.3
-"""Variance over mean of the faintest pixels up to which counts are taken for electrons: 1 to 1.3 in most scans."""
 
 
 def too_little(thin: Tuned, context: TrialContext) -> str | None:
@@ -28,7 +26,7 @@ def too_little(thin: Tuned, context: TrialContext) -> str | None:
     Where neighbouring pixels share their noise, its loss is not known.
     """
     trial = as_refined(thin, context)
-    problem, gain = trial.problem, _counts_per_electron(trial.problem)
+    problem, gain = trial.problem, counts_per_electron(trial.problem)
     if problem.statistics.noise_spread > NOISE_SPREAD or gain is None:
         return None
     noise = counting_noise(by_likelihood(problem, bright_field_only=False), gain)
@@ -39,16 +37,3 @@ def too_little(thin: Tuned, context: TrialContext) -> str | None:
         groups = next(losses)
     times = sum(groups) / len(groups) / noise
     return f"one slice leaves {times:.2g} times the counting noise" if times > TOO_MUCH else None
-
-
-def _counts_per_electron(problem: Problem) -> float | None:
-    """Counts per electron, estimated unless they were given; None if neither is possible.
-
-    Where counts are not electrons, a thin specimen would otherwise leave as many times the noise as an electron has
-    counts. The estimate is too high where the specimen changes from one pattern to the next.
-    """
-    given = problem.measured.dataset.calibration.get("counts_per_electron")
-    faint_share = problem.statistics.faint_share
-    if given or faint_share is None:
-        return float(given) if given else None
-    return faint_share if faint_share > ELECTRONS else 1.0

@@ -7,6 +7,7 @@ a trial has reached this loss, no alternative can gain a tenth.
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,10 @@ import numpy as np
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS, pixel_terms
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
+from ptylive.engine.refine.problem.prepare import Problem, by_likelihood
+from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.schema.model import DoubleArray
 
@@ -25,8 +30,10 @@ DEVIATIONS, FEWEST = 12, 25
 """Range of electrons in the sums: beyond the mean by a number of standard deviations plus a number of electrons."""
 LEVEL = (DataTermKind.AMPLITUDE, DataTermKind.POISSON, DataTermKind.CHI_SQUARED)
 """Data terms for which a pixel leaves the same noise whatever its number of electrons."""
-SAMPLED = 512
-"""Number of patterns whose mean is used to estimate the counting noise."""
+SAMPLED, COMPARED = 512, 256
+"""Number of patterns whose mean is used to estimate the counting noise, and whose likelihood compares runs."""
+ELECTRONS = 1.3
+"""Variance over mean of the faintest pixels up to which counts are taken for electrons: 1 to 1.3 in most scans."""
 
 
 def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: TrialContext) -> float | None:
@@ -53,6 +60,41 @@ def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: Trial
     counts, means = mean_losses(problem.multislice.data_term)
     expected = np.interp(intensity, counts, means) * problem.multislice.weights
     return loss.mean / max(float(expected.sum(dtype=np.float64)) / len(trial.held), 1e-30)
+
+
+def likelihood_over_noise(problem: Problem, vector: Any, context: TrialContext) -> float | None:
+    """Ratio of the negative log-likelihood of all pixels to that of counting noise, for parameters on the CPU.
+
+    Unlike the loss that is refined, it compares runs of any data term, form and number of slices. None for coefficients
+    and images, where neighbouring pixels share their noise, and where parameters belong to single patterns.
+    """
+    measured, gain = problem.measured, counts_per_electron(problem)
+    if measured.coefficients is not None or measured.near_field or gain is None:
+        return None
+    if problem.statistics.noise_spread > NOISE_SPREAD or any(block.per_pattern for block in problem.layout.blocks):
+        return None
+    model = by_likelihood(problem, bright_field_only=False)
+    model = model.part(np.arange(model.count)[:: max(1, model.count // COMPARED)])
+    noise = counting_noise(model, gain)
+    if not noise:
+        return None
+    with closing(open_backend(context.backend, model, context.threads)) as backend:
+        objective = Objective(backend, on_device(problem.layout, backend.xp), model.count)
+        loss = float(objective.evaluate(backend.xp.asarray(vector)).loss) / model.count
+    return loss / noise if math.isfinite(loss) else None
+
+
+def counts_per_electron(problem: Problem) -> float | None:
+    """Counts per electron, estimated unless they were given; None if neither is possible.
+
+    Where counts are not electrons, the right model would otherwise leave as many times the noise as an electron has
+    counts. The estimate is too high where the specimen changes from one pattern to the next.
+    """
+    given = problem.measured.dataset.calibration.get("counts_per_electron")
+    faint_share = problem.statistics.faint_share
+    if given or faint_share is None:
+        return float(given) if given else None
+    return faint_share if faint_share > ELECTRONS else 1.0
 
 
 def counting_noise(multislice: MultisliceProblem, counts_per_electron: float = 1.0) -> float | None:

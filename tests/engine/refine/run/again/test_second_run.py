@@ -13,13 +13,20 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run.again import second_run
-from ptylive.engine.refine.run.again.second_run import MUCH, Standing, Way, may_run_again, residual_is_large
+from ptylive.engine.refine.run.again.second_run import (
+    MUCH,
+    Alternative,
+    Standing,
+    Way,
+    may_run_again,
+    residual_is_large,
+)
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.schema.errors import RefinementError, StoppedError
 
 
 @dataclass
-class Shifted:
+class Shifted(Alternative):
     """An alternative: the same refinement with positions moved by 1 Å; ``none``: there is no such way."""
 
     less: float = 0.9

@@ -15,7 +15,13 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialConte
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start import columns
-from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, loss_over_noise, mean_losses
+from ptylive.engine.refine.tuning.start.goodness_of_fit import (
+    counting_noise,
+    likelihood_over_noise,
+    loss_over_noise,
+    mean_losses,
+)
+from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 CONTEXT = TrialContext("cpu", 1)
@@ -74,6 +80,46 @@ def test_nothing_is_told_on_a_device(simulated):
     """It would have to wait for the CPU kernel to be compiled."""
     one, vector, loss = refitted(simulated.dataset, algorithm="ml")
     assert loss_over_noise(one, vector.tolist(), loss, CONTEXT) is None
+
+
+@pytest.mark.parametrize("algorithm", ["ml", "lsq_sqrt", "lsq"])
+@pytest.mark.parametrize("gain", [1, 5])
+def test_the_likelihood_compares_what_was_refined_by_any_loss(simulated, algorithm, gain):
+    """A right model leaves about what noise does, a wrong one more, also where an electron has several counts."""
+    one, vector, _ = refitted(simulated.dataset, algorithm=algorithm)
+    problem, calibration = one.problem, one.problem.measured.dataset.calibration
+    calibration = calibration.having(counts_per_electron=Quantity(float(gain), Origin.GIVEN))
+    dataset = replace(problem.measured.dataset, calibration=calibration)
+    counts = (problem.multislice.patterns * gain).astype(np.uint16)
+    multislice = replace(problem.multislice, patterns=counts)
+    measured = replace(problem.measured, dataset=dataset)
+    problem = replace(problem, multislice=multislice, forward=replace(problem.forward, measured=measured))
+    layout, right = problem.layout, vector.copy()
+    right[layout.object_size : layout.object_size + layout.probe_size] *= gain**0.5
+    left = likelihood_over_noise(problem, right, CONTEXT)
+    # the flat background of the judge, a share of the dark field, is not in the drawn counts
+    assert left == pytest.approx(1, abs=0.1)
+    wrong = right.copy()
+    wrong[layout.object_size : layout.object_size + layout.probe_size] *= 1.2
+    assert likelihood_over_noise(problem, wrong, CONTEXT) > left + 0.2
+
+
+def test_without_independent_pixels_or_with_parameters_of_single_patterns_there_is_no_likelihood(simulated):
+    one, vector, _ = refitted(simulated.dataset, algorithm="ml")
+    assert likelihood_over_noise(one.problem, vector, CONTEXT) is not None
+    measured = one.problem.measured
+    shared = replace(measured, statistics=replace(measured.statistics, noise_spread=0.5))
+    unknown = replace(measured, statistics=replace(measured.statistics, faint_share=None))
+    for changed in (shared, unknown, replace(measured, near_field=True)):
+        problem = replace(one.problem, forward=replace(one.problem.forward, measured=changed))
+        assert likelihood_over_noise(problem, vector, CONTEXT) is None
+    one, vector, _ = refitted(simulated.dataset, algorithm="ml", update_probe_pos=True)
+    assert likelihood_over_noise(one.problem, vector, CONTEXT) is None
+
+
+def test_not_finite_is_not_known(simulated):
+    one, vector, _ = refitted(simulated.dataset, algorithm="ml")
+    assert likelihood_over_noise(one.problem, np.full_like(vector, np.nan), CONTEXT) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""Several slices, tested when a finished refinement in one slice leaves far more than counting noise.
+
+In thick crystals short trials may see no depth at all: their focus or half turn is still wrong, and slices converge too
+slowly to show it. What one slice leaves at the end shows that something is lacking, and complete refinements through
+one, two and four depths of focus show whether it is depth: each decides orientation, focus and form anew. A sheet, or
+any specimen within its depth of focus, leaves as much in several slices as in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.second_run import Alternative, Standing, Way, may_run_again
+from ptylive.engine.refine.tuning.depth.depth_trials import THICKEST_A, slices_for
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.mode_choice import may_be_tried
+from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
+from ptylive.schema.advice.depth import FoundDepth
+from ptylive.schema.preset import Preset
+
+MUCH, MORE = 1.5, 1.2
+"""Ratios of the likelihood to that of counting noise above which one slice may be too little, and a thickness that is
+better than one slice may be too small still. One slice leaves 1.6 and more in the thick crystals that trials took for
+thin, and 1.25 at most in sheets, particles and films (docs/automatic/depth.md)."""
+LESS = 0.9
+"""Ratio of likelihoods below which several slices, or more of them, are adopted: 0.66 to 0.85 where they made a far
+better object, 0.9 to 0.95 where they made a worse one."""
+STEP = 2.0
+"""Ratio of the thicknesses that are compared."""
+
+
+class ThroughDepth(Alternative):
+    """The scan refined anew in several slices that reach through a number of depths of focus, or a given thickness."""
+
+    measure: ClassVar[str] = "the loss by counts"
+    as_given: ClassVar[bool] = True
+
+    def __init__(self, depths: float | None) -> None:
+        """``depths``: thickness in depths of focus, for specimens whose thickness was not given; None: for others."""
+        self._depths = depths
+
+    @property
+    def name(self) -> str:
+        """What is different, in words."""
+        return "the given thickness" if self._depths is None else f"a thickness of {self._depths:g} depths of focus"
+
+    @property
+    def less(self) -> float:
+        """Ratio of likelihoods below which it is adopted."""
+        return LESS
+
+    def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
+        """Whether the settings leave the number of slices open, and the patterns could show a depth."""
+        form, depth_A = preset.object, depth_of_focus_A(dataset)
+        is_open = form.num_slices == "auto" and form.slice_distances_A is None and dataset.scan_of is None
+        if not (is_open and may_run_again(preset) and may_be_tried(dataset, preset)) or depth_A is None:
+            return False
+        if self._depths is None or form.total_thickness_A is not None:
+            return self._depths is None and form.total_thickness_A is not None
+        return self._depths * depth_A <= THICKEST_A
+
+    def is_called_for(self, standing: Standing) -> bool:
+        """Whether much is left in one slice, or through half of this thickness, which was better than one slice."""
+        result, depths = standing.ended.result, standing.way.depths
+        left = result.likelihood_over_noise
+        if result.state != "done" or left is None:
+            return False
+        if depths is None:
+            return standing.ended.slices == 1 and left > MUCH
+        return depths * STEP == self._depths and left > MORE
+
+    def ratio(self, other: RefineResult, present: RefineResult) -> float | None:
+        """Ratio of the likelihoods of two finished runs; None unless they are known."""
+        before, after = present.likelihood_over_noise, other.likelihood_over_noise
+        if {present.state, other.state} != {"done"} or before is None or after is None:
+            return None
+        return after / before
+
+    def checkpoint(self, path: Path) -> Path:
+        """The checkpoint of the run through this thickness."""
+        return checkpoints.through_depth(path, "told" if self._depths is None else f"depth{self._depths:g}")
+
+    def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
+        """Return a function from data, as given, to a run through this thickness."""
+        del context
+        depth_A, asked = depth_of_focus_A(middle), first.way.preset
+        if depth_A is None:
+            return None
+        left = f"one slice leaves {first.ended.result.likelihood_over_noise:.2g} times the counting noise"
+        if self._depths is None:
+            thickness_A = float(asked.object.total_thickness_A or 0.0)
+            slices = slices_for(thickness_A / depth_A)
+            changes: dict[str, object] = {"num_slices": slices}
+            words = f"{slices} slices, {thickness_A:.3g} Å in total, as the given thickness requires: {left}"
+        else:
+            thickness_A, slices = self._depths * depth_A, slices_for(self._depths)
+            refined = True if asked.refined.update_thickness == "auto" else asked.refined.update_thickness
+            changes = {"num_slices": slices, "total_thickness_A": thickness_A, "update_thickness": refined}
+            found = FoundDepth(slices, thickness_A, thickness_A / STEP, thickness_A * STEP)
+            left = first.way.words[-1].partition(": ")[2] if first.way.depths else left
+            words = f"{found}: {left}"
+        preset = asked.model_copy(update=changes)
+
+        def through_depth(dataset: Dataset) -> Way:
+            return Way(dataset, preset, words=(words,), depths=self._depths)
+
+        return through_depth
+
+
+WAYS = (ThroughDepth(None), ThroughDepth(1.0), ThroughDepth(2.0), ThroughDepth(4.0))
+"""Thicknesses in the order in which they are tested."""

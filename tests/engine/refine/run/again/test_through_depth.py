@@ -1,0 +1,163 @@
+"""Several slices in place of one that leaves far more than counting noise: when, how, and what then stands."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from second_run_scene import LARGE, Result, Scene, came
+
+from ptylive.engine.refine.run.again import second_run
+from ptylive.engine.refine.run.again.through_depth import LESS, MORE, MUCH, WAYS, ThroughDepth
+from ptylive.engine.refine.tuning import mode_choice
+from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
+from ptylive.schema.advice.depth import FoundDepth
+from ptylive.schema.preset import Preset
+
+OPEN = Preset(probe_modes=1)
+TOLD = Preset(probe_modes=1, total_thickness_A=300.0)
+LEFT = 2 * MUCH
+
+
+def left(times: float | None, slices: int = 3, state: str = "done", **other: Any) -> Any:
+    """A run in some slices that leaves so many times the counting noise."""
+    return came(LARGE, state, times, slices=slices, **other)
+
+
+@pytest.fixture
+def scene(simulated, monkeypatch) -> Scene:
+    monkeypatch.setattr(mode_choice, "LEAST_PATTERNS", len(simulated.dataset.patterns))
+    first = left(LEFT, 1, calibration=simulated.dataset.calibration, preset=OPEN)
+    return Scene(simulated.dataset, first, OPEN)
+
+
+def thicknesses(scene: Scene) -> list[float]:
+    """Depths of focus of the runs after the first."""
+    return [way.depths for way, _ in scene.scans[1:]]
+
+
+@pytest.mark.parametrize("first", [left(0.99 * MUCH, 1), left(None, 1), left(LEFT, 1, "stopped"), left(LEFT, 4)])
+def test_without_much_left_in_one_slice_nothing_runs(scene, first):
+    scene.first = first
+    assert scene.standing(WAYS[1:]).ended is first
+    assert len(scene.scans) == 1
+
+
+def test_one_two_and_four_depths_are_refined_anew_from_the_data_as_given(scene, tmp_path):
+    same = [left(LEFT) for _ in range(3)]
+    standing = scene.standing(WAYS[1:], *same, checkpoint=tmp_path / "run")
+    assert standing.ended is scene.first
+    assert thicknesses(scene) == [1, 2, 4]
+    depth_A = depth_of_focus_A(scene.dataset)
+    for (way, observers), number, slices in zip(scene.scans[1:], (1, 2, 4), (3, 6, 12), strict=True):
+        form = way.preset.object
+        assert (form.slices, way.preset.refined.update_thickness) == (slices, True)
+        assert form.total_thickness_A == pytest.approx(number * depth_A)
+        assert way.dataset is scene.dataset and not way.decided
+        assert observers.checkpoint == tmp_path / f"run.stage-depth{number}"
+        found = FoundDepth.heard(way.words[0])
+        assert found is not None and found.slices == slices
+        assert way.words[0].endswith(f"one slice leaves {LEFT:.2g} times the counting noise")
+    assert standing.final().result.reason == "4 slices; " + "; ".join(
+        f"a thickness of {number} depths of focus ends at 1 times the loss by counts" for number in (1, 2, 4)
+    )
+
+
+def test_a_thickness_that_leaves_less_stands_and_twice_as_much_is_compared_with_it(scene):
+    one, two = left(0.8 * LEFT, calibration=scene.dataset.calibration), left(0.8 * 1.01 * LESS * LEFT)
+    assert scene.standing(WAYS[1:], one, two).ended is one
+    assert thicknesses(scene) == [1, 2], "four depths are not tried where two are worse than one"
+
+
+def test_the_thickest_may_be_the_only_one_that_leaves_less(scene):
+    two = left(0.8 * LEFT, calibration=scene.dataset.calibration)
+    runs = left(0.99 * LEFT), two, left(0.5 * LEFT)
+    standing = scene.standing(WAYS[1:], *runs)
+    assert standing.ended is runs[-1]
+    assert f"one slice leaves {LEFT:.2g} times" in standing.way.words[0]
+    assert standing.rejected == (
+        "a thickness of 1 depths of focus ends at 0.99 times the loss by counts",
+        "the first run ended at 1.25 times this loss by counts",
+        "the first run ended at 1.6 times this loss by counts",
+    )
+
+
+def test_what_explains_the_patterns_is_not_made_thicker(scene):
+    one = left(0.99 * MORE)
+    assert scene.standing(WAYS[1:], one).ended is one
+    assert thicknesses(scene) == [1]
+
+
+@pytest.mark.parametrize("second", [left(0.1, state="stopped"), left(None)])
+def test_what_did_not_end_or_cannot_be_compared_is_not_adopted(scene, second):
+    assert scene.standing(WAYS[1:2], second).ended is scene.first
+
+
+def test_a_given_thickness_is_the_only_one_and_stays(scene):
+    scene.first, scene.preset = replace(scene.first, preset=TOLD), TOLD
+    tested = [way for way in WAYS if way.is_tested(scene.dataset, TOLD)]
+    assert tested == [WAYS[0]]
+    second = left(0.5 * LEFT)
+    assert scene.standing(tested, second).ended is second
+    way = scene.scans[1][0]
+    assert (way.preset.object.total_thickness_A, way.preset.refined.update_thickness) == (300.0, "auto")
+    assert way.preset.object.slices > 1
+    assert "300 Å in total, as the given thickness requires" in way.words[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "tested"),
+    [
+        ({}, [1.0, 2.0, 4.0]),
+        ({"num_slices": 1}, []),
+        ({"num_slices": 4, "total_thickness_A": 100.0}, []),
+        ({"slice_distances_A": (20.0,)}, []),
+        ({"epoch_max": 3}, []),
+        ({"update_obj": False}, []),
+    ],
+)
+def test_only_where_the_number_of_slices_is_open(scene, changed, tested):
+    preset = OPEN.model_copy(update=changed)
+    depth_A = depth_of_focus_A(scene.dataset)
+    depths = [number for number in (1.0, 2.0, 4.0) if ThroughDepth(number).is_tested(scene.dataset, preset)]
+    assert depths == [number for number in tested if number * depth_A <= 2000.0]
+
+
+def test_a_given_number_of_slices_stays(scene):
+    assert not WAYS[0].is_tested(scene.dataset, TOLD.model_copy(update={"num_slices": 2}))
+
+
+def test_only_where_patterns_suffice_for_trials(scene, monkeypatch):
+    monkeypatch.setattr(mode_choice, "LEAST_PATTERNS", len(scene.dataset.patterns) + 1)
+    assert not any(way.is_tested(scene.dataset, preset) for way in WAYS for preset in (OPEN, TOLD))
+
+
+def test_a_thickness_beyond_what_electrons_pass_is_not_tried(scene):
+    assert not ThroughDepth(1e4).is_tested(scene.dataset, OPEN)
+
+
+def test_a_thickness_that_shall_not_be_refined_is_not(scene):
+    scene.preset = OPEN.model_copy(update={"update_thickness": False})
+    scene.standing(WAYS[1:2], left(LEFT))
+    assert scene.scans[1][0].preset.refined.update_thickness is False
+
+
+def test_the_middle_of_a_large_scan_is_taken_as_it_was_given(scene, monkeypatch):
+    monkeypatch.setattr(second_run, "MIDDLE", 25)
+    scene.first = replace(scene.first, half_turn=True)
+    shown = Result((1.0,), likelihood_over_noise=0.5 * LEFT)
+    second = left(0.5 * LEFT)
+    middle = (Result((1.0,), likelihood_over_noise=LEFT), shown)
+    assert scene.standing(WAYS[1:2], second, middle=middle).ended is second
+    present, other = scene.middles
+    assert present.decided and not other.decided
+    assert len(other.dataset.patterns) <= 25
+    corner = other.dataset.positions_A[0] - other.dataset.positions_A[-1]
+    given = scene.dataset.positions_A[0] - scene.dataset.positions_A[-1]
+    np.testing.assert_array_equal(np.sign(corner), np.sign(given))
+    assert scene.scans[1][0].dataset is scene.dataset
+
+
+def test_checkpoints_of_all_thicknesses_differ():
+    assert len({way.checkpoint(Path("run")) for way in WAYS}) == len(WAYS)
