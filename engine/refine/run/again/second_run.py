@@ -117,6 +117,11 @@ class Alternative(Protocol):
         """Whether what stands leaves so much that this way is tried."""
         return residual_is_large(standing.ended)
 
+    def former(self, standing: Standing) -> str:
+        """What stood before it, in words."""
+        del standing
+        return "the first run"
+
     def ratio(self, other: RefineResult, present: RefineResult) -> float | None:
         """Ratio of what two runs leave, other over present; None unless both finished."""
         if {present.state, other.state} != {"done"}:
@@ -202,7 +207,7 @@ def _compared(
         return first if ratio is None else first.compared(_worse(alternative, ratio)), end
     second = Standing(way, ended, observers, first.rejected)
     times = alternative.measure.replace("the", f"{1 / ratio:.3g} times this", 1)
-    return second.compared(f"the first run ended at {times}"), last
+    return second.compared(f"{alternative.former(first)} ended at {times}"), last
 
 
 def _way(

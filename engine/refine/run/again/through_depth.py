@@ -74,6 +74,11 @@ class ThroughDepth(Alternative):
             return standing.ended.slices == 1 and left > MUCH
         return depths * STEP == self._depths and left > MORE
 
+    def former(self, standing: Standing) -> str:
+        """The slices that stood before it, in words."""
+        slices = standing.ended.slices
+        return "one slice" if slices == 1 else f"{slices} slices"
+
     def ratio(self, other: RefineResult, present: RefineResult) -> float | None:
         """Ratio of the likelihoods of two finished runs; None unless they are known."""
         before, after = present.likelihood_over_noise, other.likelihood_over_noise

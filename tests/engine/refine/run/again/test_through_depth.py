@@ -78,8 +78,8 @@ def test_the_thickest_may_be_the_only_one_that_leaves_less(scene):
     assert f"one slice leaves {LEFT:.2g} times" in standing.way.words[0]
     assert standing.rejected == (
         "a thickness of 1 depths of focus ends at 0.99 times the loss by counts",
-        "the first run ended at 1.25 times this loss by counts",
-        "the first run ended at 1.6 times this loss by counts",
+        "one slice ended at 1.25 times this loss by counts",
+        "3 slices ended at 1.6 times this loss by counts",
     )
 
 
