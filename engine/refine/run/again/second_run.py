@@ -58,6 +58,8 @@ class Way:
     """Scans of values whose results the data set has."""
     depths: float | None = None
     """Depths of focus that it goes through in place of the one slice that trials decided for."""
+    why: str = ""
+    """Why one slice is not enough, in words."""
 
     def ended(self, ended: Ended) -> Ended:
         """The end of a run in this way, relative to the data set as given."""

@@ -96,23 +96,22 @@ class ThroughDepth(Alternative):
         depth_A, asked = depth_of_focus_A(middle), first.way.preset
         if depth_A is None:
             return None
-        left = f"one slice leaves {first.ended.result.likelihood_over_noise:.2g} times the counting noise"
+        left = first.ended.result.likelihood_over_noise
+        why = first.way.why or f"one slice leaves {left:.2g} times the counting noise"
         if self._depths is None:
             thickness_A = float(asked.object.total_thickness_A or 0.0)
             slices = slices_for(thickness_A / depth_A)
             changes: dict[str, object] = {"num_slices": slices}
-            words = f"{slices} slices, {thickness_A:.3g} Å in total, as the given thickness requires: {left}"
+            words = f"{slices} slices, {thickness_A:.3g} Å in total, as the given thickness requires: {why}"
         else:
             thickness_A, slices = self._depths * depth_A, slices_for(self._depths)
             refined = True if asked.refined.update_thickness == "auto" else asked.refined.update_thickness
             changes = {"num_slices": slices, "total_thickness_A": thickness_A, "update_thickness": refined}
-            found = FoundDepth(slices, thickness_A, thickness_A / STEP, thickness_A * STEP)
-            left = first.way.words[-1].partition(": ")[2] if first.way.depths else left
-            words = f"{found}: {left}"
+            words = f"{FoundDepth(slices, thickness_A, thickness_A / STEP, thickness_A * STEP)}: {why}"
         preset = asked.model_copy(update=changes)
 
         def through_depth(dataset: Dataset) -> Way:
-            return Way(dataset, preset, words=(words,), depths=self._depths)
+            return Way(dataset, preset, words=(words,), depths=self._depths, why=why)
 
         return through_depth
 
