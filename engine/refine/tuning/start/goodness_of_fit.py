@@ -18,6 +18,7 @@ from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS, pixel_term
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
 from ptylive.engine.refine.problem.prepare import Problem, by_likelihood
 from ptylive.engine.refine.solvers.objective import Objective
@@ -66,12 +67,14 @@ def likelihood_over_noise(problem: Problem, vector: Any, context: TrialContext) 
     """Ratio of the negative log-likelihood of all pixels to that of counting noise, for parameters on the CPU.
 
     Unlike the loss that is refined, it compares runs of any data term, form and number of slices. None for coefficients
-    and images, where neighbouring pixels share their noise, and where parameters belong to single patterns.
+    and images, where neighbouring pixels share their noise, and where other quantities than a thickness are refined,
+    which may belong to single patterns.
     """
-    measured, gain = problem.measured, counts_per_electron(problem)
+    measured, gain, layout = problem.measured, counts_per_electron(problem), problem.layout
     if measured.coefficients is not None or measured.near_field or gain is None:
         return None
-    if problem.statistics.noise_spread > NOISE_SPREAD or any(block.per_pattern for block in problem.layout.blocks):
+    others = [block for block in layout.blocks if block.name is not BlockName.THICKNESS]
+    if problem.statistics.noise_spread > NOISE_SPREAD or others:
         return None
     model = by_likelihood(problem, bright_field_only=False)
     model = model.part(np.arange(model.count)[:: max(1, model.count // COMPARED)])
@@ -79,7 +82,7 @@ def likelihood_over_noise(problem: Problem, vector: Any, context: TrialContext) 
     if not noise:
         return None
     with closing(open_backend(context.backend, model, context.threads)) as backend:
-        objective = Objective(backend, on_device(problem.layout, backend.xp), model.count)
+        objective = Objective(backend, on_device(layout, backend.xp), model.count)
         loss = float(objective.evaluate(backend.xp.asarray(vector)).loss) / model.count
     return loss / noise if math.isfinite(loss) else None
 

@@ -113,8 +113,9 @@ def test_without_independent_pixels_or_with_parameters_of_single_patterns_there_
     for changed in (shared, unknown, replace(measured, near_field=True)):
         problem = replace(one.problem, forward=replace(one.problem.forward, measured=changed))
         assert likelihood_over_noise(problem, vector, CONTEXT) is None
-    one, vector, _ = refitted(simulated.dataset, algorithm="ml", update_probe_pos=True)
-    assert likelihood_over_noise(one.problem, vector, CONTEXT) is None
+    for settings, known in (({"update_probe_pos": True}, False), ({"update_thickness": True}, True)):
+        one, vector, _ = refitted(simulated.dataset, algorithm="ml", **settings)
+        assert (likelihood_over_noise(one.problem, vector, CONTEXT) is not None) is known
 
 
 def test_not_finite_is_not_known(simulated):
