@@ -288,5 +288,6 @@ def _offset_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[st
         return []
     return [
         f"{100 * min(1.0, share):.0f} % of the counts are spread evenly over the detector, {low:.4g} in each pixel: "
-        "a camera offset, which weakens phases and may invert their sign? give dark_reference"
+        "a camera offset, which weakens phases and may invert their sign? "
+        f"give dark_reference: a scan with the beam blanked, or the number {low:.4g}"
     ]

@@ -101,7 +101,7 @@ def test_an_even_level_of_counts_is_asked_about_and_scattering_is_not():
     assert remarks(header(), header(), Calibration(), pattern()) == []
     (said,) = remarks(header(), header(), Calibration(), pattern(background=10.0))
     assert said.startswith("69 % of the counts are spread evenly over the detector, 10.14 in each pixel")
-    assert said.endswith("give dark_reference")
+    assert said.endswith("give dark_reference: a scan with the beam blanked, or the number 10.14")
 
 
 def test_few_counts_and_none_are_no_offset():
