@@ -15,7 +15,7 @@ from ptylive.schema.advice.orientation import rivals_words
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 LEAST_OFFSET_SHARE = 0.1
 """Least share of all counts in a uniform offset over the detector for which a question is asked."""
@@ -35,6 +35,10 @@ LEAST_SHADOW_PX, STRAY_SHARE = 9, 0.02
 """Least number of adjacent empty pixels in a beam stop's shadow, and largest share of empty pixels elsewhere."""
 FLASH, FAR = 10.0, 6.0
 """Ratio of a flash to the 99th percentile of counts, and distance of lost frames from the others, in deviations."""
+PILED, LEAST_FULL_PX = 30, 10
+"""Least number of values that are the largest one, and of pixels that hold it, where a detector is saturated."""
+LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 64, 4, 2**26
+"""Most and fewest patterns in which saturation is looked for, and their size."""
 RIM_SHARE = 16
 """The width of the rim is the shorter side divided by this number."""
 
@@ -226,6 +230,29 @@ def frame_remarks(counts: DoubleArray, visited: BoolArray) -> list[str]:
             "lost? mark them as not received in /metadata/received"
         )
     return notes
+
+
+def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
+    """A remark if the largest number in some recorded patterns (n, Qy, Qx) is more common than the one below it.
+
+    Without saturation a number is the rarer the closer it is to the largest one. Pixels that always hold the same
+    number are not considered.
+    """
+    good = frames.min(axis=0) < frames.max(axis=0)
+    values = frames[:, good if bad is None else good & ~np.asarray(bad, dtype=bool)]
+    if not values.size:
+        return []
+    full = values == values.max()
+    piled, lower = int(full.sum()), values[~full]
+    if piled < PILED or full.any(axis=0).sum() < LEAST_FULL_PX or not lower.size:
+        return []
+    if piled <= int((lower == lower.max()).sum()):
+        return []
+    share = 100 * piled / values.size
+    return [
+        f"{share:.2g} % of the pixels hold {values.max():.6g}, the largest number, and fewer hold the one below it: a "
+        "saturated detector? defocus and phases are then wrong; record with a weaker beam or shorter exposures"
+    ]
 
 
 def _empty_remarks(mean_pattern: DoubleArray, bad: BoolArray | None, calibration: Calibration) -> list[str]:

@@ -13,6 +13,7 @@ from ptylive.application.remarks import (
     given_orientation_remarks,
     orientation_remarks,
     remarks,
+    saturation_remarks,
 )
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 
@@ -249,3 +250,25 @@ def test_what_the_dark_field_says_of_a_thick_crystal_is_not_told():
     half_off, smeared = oriented(190.0), oriented(-10.0)
     assert given_orientation_remarks(half_off, measured(), thick=True) == []
     assert len(given_orientation_remarks(smeared, measured(), thick=True)) == 1
+
+
+def test_numbers_that_pile_up_at_the_largest_one_are_a_saturated_detector():
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(pattern(background=0.2), (64, *pattern().shape)).astype(np.uint16)
+    assert saturation_remarks(counts, None) == []
+    limit = int(np.percentile(counts[counts > 10], 90))
+    (said,) = saturation_remarks(np.minimum(counts, limit), None)
+    assert f"of the pixels hold {limit}, the largest number" in said
+    full = counts == counts.max()
+    assert saturation_remarks(np.minimum(counts, limit), (counts >= limit).any(axis=0)) == []
+    assert full.sum() < 30
+
+
+@pytest.mark.parametrize("electrons", [0.001, 0.1, 1.0])
+@pytest.mark.parametrize("gain", [1, 100])
+def test_few_electrons_flashes_and_dead_pixels_are_no_saturation(electrons, gain):
+    counts = (gain * np.random.default_rng(4).poisson(electrons, (64, 48, 48))).astype(np.uint16)
+    counts[:, :4] = 65535
+    counts[::3, 20, 20] = 65535
+    assert saturation_remarks(counts, None) == []
+    assert saturation_remarks(np.zeros((2, 4, 4)), None) == []
