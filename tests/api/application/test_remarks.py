@@ -268,6 +268,7 @@ def test_numbers_that_pile_up_at_the_largest_one_are_a_saturated_detector():
 @pytest.mark.parametrize("gain", [1, 100])
 def test_few_electrons_flashes_and_dead_pixels_are_no_saturation(electrons, gain):
     counts = (gain * np.random.default_rng(4).poisson(electrons, (64, 48, 48))).astype(np.uint16)
+    assert saturation_remarks(counts, None) == []
     counts[:, :4] = 65535
     counts[::3, 20, 20] = 65535
     assert saturation_remarks(counts, None) == []
