@@ -18,6 +18,7 @@ from ptylive.application.remarks import (
     LOOKED_AT_BYTES,
     assumed_center_remarks,
     axes_remarks,
+    flash_remarks,
     frame_remarks,
     given_orientation_remarks,
     orientation_remarks,
@@ -47,7 +48,7 @@ from ptylive.schema import (
     PtyliveError,
     ScanHeader,
 )
-from ptylive.schema.detector import undo_transform
+from ptylive.schema.detector import below_saturation, undo_transform, usable_counts
 from ptylive.schema.maps import TOO_THICK
 from ptylive.schema.metadata import array_name, overlay
 from ptylive.schema.model import Array, DoubleArray, IndexArray
@@ -168,7 +169,9 @@ def reconstruct_source(
         if calibration.origin("disc_radius_px") is Origin.DEFAULT:
             notes = axes_remarks(engine.store.mean_pattern, counts) or [*notes, *assumed_center_remarks(calibration)]
         notes += frame_remarks(counts, engine.coverage)
-        notes += saturation_remarks(_some_patterns(source), source.header.arrays.get("bad_pixel_mask"))
+        some, bad = usable_counts(_some_patterns(source))[0], source.header.arrays.get("bad_pixel_mask")
+        limited = below_saturation(some, source.header.readout.saturation_value)
+        notes += saturation_remarks(some, bad) + flash_remarks(limited, bad)
     notes += [
         f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
     ]

@@ -37,8 +37,12 @@ FLASH, FAR = 10.0, 6.0
 """Ratio of a flash to the 99th percentile of counts, and distance of lost frames from the others, in deviations."""
 PILED, LEAST_FULL_PX = 30, 10
 """Least number of values that are the largest one, and of pixels that hold it, where a detector is saturated."""
-LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 64, 4, 2**26
-"""Most and fewest patterns in which saturation is looked for, and their size."""
+LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 256, 4, 2**26
+"""Most and fewest patterns in which saturation and flashes are looked for, and their size."""
+OFTEN, HEADROOM = 90.0, 1.5
+"""Percentile over the patterns that counts as the usual number of a pixel, and a limit that is proposed for counts over
+the largest that is no flash.
+"""
 RIM_SHARE = 16
 """The width of the rim is the shorter side divided by this number."""
 
@@ -252,6 +256,30 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     return [
         f"{share:.2g} % of the pixels hold {values.max():.6g}, the largest number, and fewer hold the one below it: a "
         "saturated detector? defocus and phases are then wrong; record with a weaker beam or shorter exposures"
+    ]
+
+
+def flash_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
+    """A remark if single pixels of some recorded patterns (n, Qy, Qx) far exceed the brightest ones, as by X-rays."""
+    known = np.ones(frames.shape[1:], bool) if bad is None else ~np.asarray(bad, dtype=bool)
+    counts = np.where(known & (frames.min(axis=0) < frames.max(axis=0)), frames, 0)
+    usual = float(np.percentile(counts, OFTEN, axis=0).max())
+    high = np.argwhere(counts > FLASH * usual)
+    if usual <= 0 or not len(high):
+        return []
+    padded = np.pad(counts, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    around = np.array([np.median(padded[n, row : row + 3, column : column + 3]) for n, row, column in high])
+    values = counts[tuple(high.T)]
+    flashes = high[values > FLASH * around]
+    if not len(flashes):
+        return []
+    rest = counts.copy()
+    rest[tuple(flashes.T)] = 0
+    limit = math.ceil(HEADROOM * float(rest.max()))
+    return [
+        f"in {len(np.unique(flashes[:, 0]))} of {len(frames)} patterns looked at, single pixels hold up to "
+        f"{values.max():.6g}, {values.max() / usual:.0f} times what the brightest ones usually do: X-rays or cosmic "
+        f"rays? maps and phases are noisy or wrong; give saturation_value={limit}, which limits them"
     ]
 
 

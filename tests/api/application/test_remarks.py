@@ -9,6 +9,7 @@ import pytest
 from ptylive.application.remarks import (
     assumed_center_remarks,
     axes_remarks,
+    flash_remarks,
     frame_remarks,
     given_orientation_remarks,
     orientation_remarks,
@@ -273,3 +274,27 @@ def test_few_electrons_flashes_and_dead_pixels_are_no_saturation(electrons, gain
     counts[::3, 20, 20] = 65535
     assert saturation_remarks(counts, None) == []
     assert saturation_remarks(np.zeros((2, 4, 4)), None) == []
+
+
+def test_single_pixels_far_above_the_brightest_are_flashes():
+    counts = np.random.default_rng(5).poisson(pattern(background=0.2), (64, *pattern().shape)).astype(np.uint16)
+    most = int(counts.max())
+    assert flash_remarks(counts, None) == []
+    counts[7, 3, 60], counts[20, 25, 30], counts[20, 2, 2] = 900, 30000, 500
+    (said,) = flash_remarks(counts, None)
+    assert said.startswith("in 2 of 64 patterns looked at, single pixels hold up to 30000, ")
+    limit = int(said.split("saturation_value=")[1].split(",")[0])
+    assert most < limit <= 1.5 * most + 1
+    assert flash_remarks(np.minimum(counts, limit), None) == []
+    bad = np.zeros(counts.shape[1:], dtype=bool)
+    bad[3, 60] = bad[25, 30] = bad[2, 2] = True
+    assert flash_remarks(counts, bad) == []
+
+
+def test_bright_patterns_hot_pixels_and_few_electrons_are_no_flashes():
+    rng = np.random.default_rng(6)
+    counts = rng.poisson(0.5 * pattern(), (64, *pattern().shape)).astype(np.uint16)
+    counts[3] = rng.poisson(20 * pattern())
+    counts[:, 5, 5] = 65535
+    assert flash_remarks(counts, None) == []
+    assert flash_remarks(rng.poisson(0.001, (64, 16, 16)) * 100, None) == []
