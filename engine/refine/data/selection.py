@@ -25,8 +25,8 @@ MORE, CERTAIN = 4.0, 6.0
 the place of the middle. In 108 scans of the zoo, all of which show something in the middle, the ratio is at most 1.8;
 it is 18 and more where the middle is empty.
 """
-READ, BINS = 8192, 12
-"""Maximum number of patterns that are read, and bins of a pattern along each axis."""
+READ, READ_BYTES, BINS = 4096, 2**25, 12
+"""Maximum number of patterns that are read, their bytes at a time, and bins of a pattern along each axis."""
 OUTLIERS = (1.0, 99.0)
 """Percentiles at which a bin is cut off: flashes are no structure."""
 LOST = 0.1
@@ -100,10 +100,15 @@ def _halves(dataset: Dataset, read: IndexArray) -> tuple[FloatArray, BoolArray]:
     Each half holds the pixels of one colour of a chessboard. Also which of the patterns (n,) hold hardly any counts,
     because the detector or the beam was off.
     """
-    counts = np.nan_to_num(np.asarray(dataset.patterns[read], dtype=np.float32))
-    white = np.indices(counts.shape[1:]).sum(axis=0) % 2 == 0
-    halves = (white & ~dataset.bad_pixels, ~white & ~dataset.bad_pixels)
-    binned = np.stack([_binned(np.where(half, counts, np.float32(0))) for half in halves])
+    white = np.indices(dataset.bad_pixels.shape).sum(axis=0) % 2 == 0
+    colours = (white & ~dataset.bad_pixels, ~white & ~dataset.bad_pixels)
+    at_once = max(1, READ_BYTES // max(1, 4 * white.size))
+    blocks = [
+        np.stack([_binned(np.where(colour, counts, np.float32(0))) for colour in colours])
+        for first in range(0, len(read), at_once)
+        for counts in [np.nan_to_num(dataset.patterns[read[first : first + at_once]].astype(np.float32))]
+    ]
+    binned = np.concatenate(blocks, axis=1)
     low, high = np.percentile(binned, OUTLIERS, axis=1, keepdims=True)
     binned = np.clip(binned, low, high)
     totals = binned.sum(axis=(0, 2))

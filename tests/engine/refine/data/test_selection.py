@@ -80,6 +80,14 @@ def test_a_beam_that_grows_weaker_is_no_specimen():
     assert middle_of(replace(dataset, patterns=patterns)) == pytest.approx([19.5, 24.5], abs=1)
 
 
+def test_patterns_read_a_few_at_a_time_show_the_same(monkeypatch):
+    dataset = scanned(around(6, 6, 8))
+    whole = selection._halves(dataset, np.arange(100))
+    monkeypatch.setattr(selection, "READ_BYTES", 7 * 4 * PIXELS**2)
+    for found, expected in zip(selection._halves(dataset, np.arange(100)), whole, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_the_patterns_are_read_once(monkeypatch):
     dataset = scanned(around(6, 6, 8))
     first = central(dataset, 400)
