@@ -1,7 +1,8 @@
 """Bad-pixel masks, vacuum patterns and references of a detector, given by the user as files or arrays.
 
 A file is an image saved by ``numpy.save``, or a scan in any supported format, of which the mean is used: a dark
-reference is a scan with the beam blanked, a vacuum pattern one without a specimen.
+reference is a scan with the beam blanked, a vacuum pattern one without a specimen. An offset that is the same in all
+pixels may be given as a number instead of a dark reference.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError, MetadataError, ScanHeader
-from ptylive.schema.detector import DP_MASK, joined, usable_counts
+from ptylive.schema.detector import DP_MASK, MOST_COUNTS, joined, usable_counts
 from ptylive.schema.errors import brief
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.streamer.foreign.arrays import mapped_array
@@ -24,7 +25,7 @@ from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
 
-BAD_PIXELS = "bad_pixel_mask"
+BAD_PIXELS, DARK = "bad_pixel_mask", "dark_reference"
 READ_BYTES = 64 * 2**20
 """Bytes of frames read at a time."""
 
@@ -32,10 +33,17 @@ READ_BYTES = 64 * 2**20
 def read_detector_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
     """Read images (Qy, Qx), named as in :data:`ptylive.schema.detector.DETECTOR_ARRAYS`, from files or arrays.
 
-    Pixels excluded by a ``dp_mask`` join the bad pixels. Raises InputFileError for an unusable file, MetadataError for
-    a value that is neither file nor array, and for masks of two detectors.
+    A dark reference that is a number has the shape (). Pixels excluded by a ``dp_mask`` join the bad pixels. Raises
+    InputFileError for an unusable file, MetadataError for a value that is neither file nor array, and for masks of two
+    detectors.
     """
-    arrays = {name: _read(name, value) for name, value in given.items() if value is not None}
+    present = {name: value for name, value in given.items() if value is not None}
+    offset = None if DARK not in present else _number(present[DARK])
+    if offset is not None:
+        del present[DARK]
+    arrays = {name: _read(name, value) for name, value in present.items()}
+    if offset is not None:
+        arrays[DARK] = np.asarray(offset, np.float32)
     counts = arrays.pop(DP_MASK, None)
     if counts is not None:
         bad = arrays.get(BAD_PIXELS, np.zeros_like(counts))
@@ -47,6 +55,17 @@ def read_detector_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
             raise MetadataError(f"{DP_MASK} excludes every pixel", "it must be non-zero for pixels that count")
         arrays[BAD_PIXELS] = bad | ~counts
     return arrays
+
+
+def _number(given: Any) -> float | None:
+    """The number of counts, in digits or not; None for everything else, such as the name of a file."""
+    if isinstance(given, bool) or not isinstance(given, str | int | float | np.number):
+        return None
+    try:
+        value = float(given)
+    except (ValueError, OverflowError):
+        return None
+    return value if abs(value) <= MOST_COUNTS else None
 
 
 def _read(name: str, given: Any) -> Array:
@@ -125,11 +144,12 @@ def with_arrays(header: ScanHeader, given: Mapping[str, Array]) -> ScanHeader:
         raise MetadataError(
             f"{', '.join(given)}: the scan holds coefficients", "give them when its frames are compressed"
         )
-    for name, image in given.items():
+    images = {name: image if image.ndim else np.full(header.detector_shape, image) for name, image in given.items()}
+    for name, image in images.items():
         if image.shape != header.detector_shape:
             rows, columns = header.detector_shape
             raise MetadataError(
                 f"{name} is {image.shape[0]} x {image.shape[1]}, a frame {rows} x {columns} pixels",
                 "give the image of this detector, in its recorded orientation",
             )
-    return replace(header, arrays=joined(header.arrays, given, header.detector.saturation_value))
+    return replace(header, arrays=joined(header.arrays, images, header.detector.saturation_value))

@@ -13,12 +13,17 @@ import numpy as np
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
 from ptylive.application.remarks import (
+    LEAST_LOOKED_AT,
+    LOOKED_AT,
+    LOOKED_AT_BYTES,
     assumed_center_remarks,
     axes_remarks,
+    flash_remarks,
     frame_remarks,
     given_orientation_remarks,
     orientation_remarks,
     remarks,
+    saturation_remarks,
 )
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
@@ -43,7 +48,7 @@ from ptylive.schema import (
     PtyliveError,
     ScanHeader,
 )
-from ptylive.schema.detector import undo_transform
+from ptylive.schema.detector import below_saturation, undo_transform, usable_counts
 from ptylive.schema.maps import TOO_THICK
 from ptylive.schema.metadata import array_name, overlay
 from ptylive.schema.model import Array, DoubleArray, IndexArray
@@ -164,6 +169,9 @@ def reconstruct_source(
         if calibration.origin("disc_radius_px") is Origin.DEFAULT:
             notes = axes_remarks(engine.store.mean_pattern, counts) or [*notes, *assumed_center_remarks(calibration)]
         notes += frame_remarks(counts, engine.coverage)
+        some, bad = usable_counts(_some_patterns(source))[0], source.header.arrays.get("bad_pixel_mask")
+        limited = below_saturation(some, source.header.readout.saturation_value)
+        notes += saturation_remarks(some, bad) + flash_remarks(limited, bad)
     notes += [
         f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
     ]
@@ -173,6 +181,14 @@ def reconstruct_source(
         thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in rendering.maps)
         notes += given_orientation_remarks(calibration, measured, thick=thick)
     return Reconstruction(engine, rendering, count, (*source.doubts, *notes))
+
+
+def _some_patterns(source: FileSource) -> Array:
+    """Patterns (n, Qy, Qx) as recorded, evenly spread over the scan."""
+    received = np.flatnonzero(source.received)
+    size = max(1, source.recorded(received[:1]).nbytes)
+    count = min(LOOKED_AT, max(LEAST_LOOKED_AT, LOOKED_AT_BYTES // size))
+    return source.recorded(received[np.unique(np.linspace(0, len(received) - 1, count).astype(int))])
 
 
 def _tell(on_progress: Callable[[int, int, str], None] | None, path: Path, doing: str, done: int, count: int) -> None:

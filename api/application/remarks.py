@@ -15,7 +15,7 @@ from ptylive.schema.advice.orientation import rivals_words
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 LEAST_OFFSET_SHARE = 0.1
 """Least share of all counts in a uniform offset over the detector for which a question is asked."""
@@ -35,6 +35,14 @@ LEAST_SHADOW_PX, STRAY_SHARE = 9, 0.02
 """Least number of adjacent empty pixels in a beam stop's shadow, and largest share of empty pixels elsewhere."""
 FLASH, FAR = 10.0, 6.0
 """Ratio of a flash to the 99th percentile of counts, and distance of lost frames from the others, in deviations."""
+PILED, LEAST_FULL_PX = 30, 10
+"""Least number of values that are the largest one, and of pixels that hold it, where a detector is saturated."""
+LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 256, 4, 2**26
+"""Most and fewest patterns in which saturation and flashes are looked for, and their size."""
+OFTEN, HEADROOM = 90.0, 1.5
+"""Percentile over the patterns that counts as the usual number of a pixel, and a limit that is proposed for counts over
+the largest that is no flash.
+"""
 RIM_SHARE = 16
 """The width of the rim is the shorter side divided by this number."""
 
@@ -228,6 +236,53 @@ def frame_remarks(counts: DoubleArray, visited: BoolArray) -> list[str]:
     return notes
 
 
+def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
+    """A remark if the largest number in some recorded patterns (n, Qy, Qx) is more common than the one below it.
+
+    Without saturation a number is the rarer the closer it is to the largest one. Pixels that always hold the same
+    number are not considered.
+    """
+    good = frames.min(axis=0) < frames.max(axis=0)
+    values = frames[:, good if bad is None else good & ~np.asarray(bad, dtype=bool)]
+    if not values.size:
+        return []
+    full = values == values.max()
+    piled, lower = int(full.sum()), values[~full]
+    if piled < PILED or full.any(axis=0).sum() < LEAST_FULL_PX or not lower.size:
+        return []
+    if piled <= int((lower == lower.max()).sum()):
+        return []
+    share = 100 * piled / values.size
+    return [
+        f"{share:.2g} % of the pixels hold {values.max():.6g}, the largest number, and fewer hold the one below it: a "
+        "saturated detector? defocus and phases are then wrong; record with a weaker beam or shorter exposures"
+    ]
+
+
+def flash_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
+    """A remark if single pixels of some recorded patterns (n, Qy, Qx) far exceed the brightest ones, as by X-rays."""
+    known = np.ones(frames.shape[1:], bool) if bad is None else ~np.asarray(bad, dtype=bool)
+    counts = np.where(known & (frames.min(axis=0) < frames.max(axis=0)), frames, 0)
+    usual = float(np.percentile(counts, OFTEN, axis=0).max())
+    high = np.argwhere(counts > FLASH * usual)
+    if usual <= 0 or not len(high):
+        return []
+    padded = np.pad(counts, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    around = np.array([np.median(padded[n, row : row + 3, column : column + 3]) for n, row, column in high])
+    values = counts[tuple(high.T)]
+    flashes = high[values > FLASH * around]
+    if not len(flashes):
+        return []
+    rest = counts.copy()
+    rest[tuple(flashes.T)] = 0
+    limit = math.ceil(HEADROOM * float(rest.max()))
+    return [
+        f"in {len(np.unique(flashes[:, 0]))} of {len(frames)} patterns looked at, single pixels hold up to "
+        f"{values.max():.6g}, {values.max() / usual:.0f} times what the brightest ones usually do: X-rays or cosmic "
+        f"rays? maps and phases are noisy or wrong; give saturation_value={limit}, which limits them"
+    ]
+
+
 def _empty_remarks(mean_pattern: DoubleArray, bad: BoolArray | None, calibration: Calibration) -> list[str]:
     """Remarks on gaps of the detector and the shadow of a beam stop, which no mask names."""
     pattern = np.where(np.zeros(mean_pattern.shape, bool) if bad is None else bad, np.nan, mean_pattern)
@@ -288,5 +343,6 @@ def _offset_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[st
         return []
     return [
         f"{100 * min(1.0, share):.0f} % of the counts are spread evenly over the detector, {low:.4g} in each pixel: "
-        "a camera offset, which weakens phases and may invert their sign? give dark_reference"
+        "a camera offset, which weakens phases and may invert their sign? "
+        f"give dark_reference: a scan with the beam blanked, or the number {low:.4g}"
     ]

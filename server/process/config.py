@@ -131,6 +131,14 @@ class ServerConfig(StrictModel):
             value = distortion_of_text(value)
         return None if value is None else Detector(distortion=value).distortion
 
+    @field_validator("detector_files", mode="before")
+    @classmethod
+    def _offset_as_text(cls, value: Any) -> Any:
+        """Accept an offset that is the same in all pixels as a number of TOML."""
+        offset = value.get("dark_reference") if isinstance(value, dict) else None
+        is_number = isinstance(offset, int | float) and not isinstance(offset, bool)
+        return {**value, "dark_reference": str(offset)} if is_number else value
+
     @field_validator("detector_files")
     @classmethod
     def _known_images(cls, value: dict[str, str]) -> dict[str, str]:

@@ -111,6 +111,9 @@ class Supervisor:
         self._images = TemporaryDirectory(prefix="ptylive-images-")
         paths: dict[str, str] = {}
         for name, image in images.items():
+            if not image.ndim:  # a number
+                paths[name] = str(float(image))
+                continue
             paths[name] = str(Path(self._images.name) / f"{name}.npy")
             np.save(paths[name], image, allow_pickle=False)
         self.config = self.config.model_copy(update={"detector_files": paths})

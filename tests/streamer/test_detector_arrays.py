@@ -68,7 +68,8 @@ def test_a_mask_is_all_that_is_not_0():
         ("dark_reference", np.full((8, 8), 1e39), "not numbers"),
         ("dark_reference", [1, 2], "not a file"),
         ("dark_reference", list(range(10_000)), "not a file"),
-        ("dark_reference", 5, "not a file"),
+        ("vacuum_pattern", 5, "not a file"),
+        ("dark_reference", True, "not a file"),
     ],
 )
 def test_what_is_no_image_is_refused(name, array, words):
@@ -102,6 +103,19 @@ def test_a_scan_gets_what_fits_its_detector():
     compressed = replace(header, basis=Basis(kind="data", n_bright=3))
     with pytest.raises(MetadataError, match="dark_reference: the scan holds coefficients"):
         with_arrays(compressed, {"dark_reference": IMAGE})
+
+
+@pytest.mark.parametrize("given", [99.5, "99.5", np.float32(99.5)])
+def test_the_same_offset_in_all_pixels_is_a_number(given):
+    header = make_header()
+    got = with_arrays(header, read_detector_arrays({"dark_reference": given}))
+    np.testing.assert_array_equal(got.readout.dark, np.full(header.detector_shape, 99.5))
+
+
+@pytest.mark.parametrize("given", ["nan", "1e13", "99.5.npy"])
+def test_other_words_name_a_file(given):
+    with pytest.raises(InputFileError, match=f"dark_reference: {given}"):
+        read_detector_arrays({"dark_reference": given})
 
 
 def test_an_opened_scan_has_them_and_keeps_them(tmp_path):

@@ -81,7 +81,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     drift, covariance, deviations = _drift_in(strain, fit, lattice, probe)
     applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
-    outcome = "corrected" if applied else "not significant, not corrected"
+    outcome = "corrected" if applied else f"{_why_not(drift, strain, lattice)}, not corrected"
     numbers = ", ".join(f"{value:z.2f} ± {sd:.2f}" for value, sd in zip(drift, uncertainty, strict=True))
     turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
     return Drift(
@@ -115,6 +115,13 @@ def _drift_in(
         rigid = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends without any drift
         deviations *= math.sqrt(min(max(fit.share_of(strain, rigid), 0.0), 1.0))
     return drift, covariance, deviations
+
+
+def _why_not(drift: DoubleArray, strain: Strain, lattice: Lattice) -> str:
+    """Why a drift (2,) in Å is not corrected, in words."""
+    if float(np.hypot(*drift)) >= MOST_STRAIN * lattice.lengths_A[0]:
+        return "too large to be true"
+    return "not significant" if strain.is_maximum else "not found reliably"
 
 
 def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, float]:

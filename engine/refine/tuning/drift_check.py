@@ -20,12 +20,12 @@ import math
 from dataclasses import dataclass, replace
 
 from ptylive.engine.refine.data.drift import HINT, Drift, without_drift
+from ptylive.engine.refine.data.selection import central
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import decide, lay_out
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.measured_once import central
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, may_be_freed
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS

@@ -13,6 +13,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.selection import central
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.measurement import Measurement
@@ -23,7 +24,7 @@ from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, Sweeps, SweepState
-from ptylive.engine.refine.tuning.measured_once import MeasuredOnce, central
+from ptylive.engine.refine.tuning.measured_once import MeasuredOnce
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
@@ -336,5 +337,5 @@ class Trial:
 
 
 def central_part(dataset: Dataset, most: int = MOST_PATTERNS) -> Dataset:
-    """Square of patterns nearest to the middle of the scan; the whole data set if it has few."""
+    """Square of patterns in the middle of the scan (:func:`central`); the whole data set if it has few."""
     return dataset if len(dataset.patterns) <= most else dataset.part(central(dataset, most))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.selection import central
 from ptylive.engine.refine.data.start_probe import nominal_probe
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import measure
@@ -46,7 +47,7 @@ class MeasuredOnce:
         self._whole, self._parts = None, []
 
     def central_part(self, dataset: Dataset, most: int) -> Dataset:
-        """Square of patterns nearest to the middle of the scan; the whole data set if it has few."""
+        """Square of patterns in the middle of the scan (:func:`central`); the whole data set if it has few."""
         if len(dataset.patterns) <= most:
             return dataset
         chosen = central(dataset, most)
@@ -94,12 +95,6 @@ class MeasuredOnce:
             self._whole = (whole, plain, measure(whole, plain))
         first, preset, measured = self._whole
         return measured if _alike(first, preset, dataset, plain) else None
-
-
-def central(dataset: Dataset, most: int) -> IndexArray:
-    """Indices of the patterns nearest to the middle of the scan, in a square."""
-    distance_A = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
-    return np.sort(np.argsort(distance_A, kind="stable")[:most])
 
 
 def _measured_alone(dataset: Dataset, preset: Preset) -> bool:

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.selection import central
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import TrialContext, held_out_loss
-from ptylive.engine.refine.tuning.measured_once import central
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS
 from ptylive.engine.refine.tuning.parameter_search import Tuned, of_trials
 from ptylive.schema.model import IndexArray
@@ -56,5 +56,5 @@ def _middles(dataset: Dataset, scan_of: IndexArray, most: int) -> Dataset:
     chosen = []
     for scan in np.unique(scan_of):
         indices = np.flatnonzero(scan_of == scan)
-        chosen.append(indices[central(replace(dataset, positions_A=dataset.positions_A[indices]), most)])
+        chosen.append(indices[central(dataset.part(indices), most)])
     return dataset.part(np.concatenate(chosen))

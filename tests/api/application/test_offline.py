@@ -76,6 +76,23 @@ def test_what_is_to_be_checked_is_said_where_maps_are_made(scan) -> None:
     assert offline.reconstruct_file(scan, {"beam_center_px": (8, 9)}, ["bf"]).remarks == ()
 
 
+def test_a_saturated_detector_is_told_of_where_maps_are_made(scan) -> None:
+    with h5py.File(scan, "r+") as file:
+        file["data"][...] = np.minimum(file["data"][()], 6)
+    said = offline.reconstruct_file(scan, {"beam_center_px": (8, 9)}, ["bf"]).remarks
+    assert any("hold 6, the largest number" in remark for remark in said)
+
+
+def test_flashes_are_told_of_until_they_are_limited(scan) -> None:
+    with h5py.File(scan, "r+") as file:
+        file["data"][2, 3, 8, 8] = 5000
+    told = {"beam_center_px": (8, 9), "bad_pixel_mask": np.indices((16, 18)).sum(axis=0) == -1}
+    (said,) = (r for r in offline.reconstruct_file(scan, told, ["bf"]).remarks if "single pixels hold" in r)
+    limit = said.split("saturation_value=")[1].split(",")[0]
+    limited = offline.reconstruct_file(scan, {**told, "saturation_value": float(limit)}, ["bf"])
+    assert not any("single pixels hold" in remark for remark in limited.remarks)
+
+
 def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:
     """Regression: its map, all zeros, was made without a warning."""
     request = offline.MapRequest(detectors={"far": "ring:60,70", "near": "disc:3"})

@@ -9,10 +9,12 @@ import pytest
 from ptylive.application.remarks import (
     assumed_center_remarks,
     axes_remarks,
+    flash_remarks,
     frame_remarks,
     given_orientation_remarks,
     orientation_remarks,
     remarks,
+    saturation_remarks,
 )
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 
@@ -101,7 +103,7 @@ def test_an_even_level_of_counts_is_asked_about_and_scattering_is_not():
     assert remarks(header(), header(), Calibration(), pattern()) == []
     (said,) = remarks(header(), header(), Calibration(), pattern(background=10.0))
     assert said.startswith("69 % of the counts are spread evenly over the detector, 10.14 in each pixel")
-    assert said.endswith("give dark_reference")
+    assert said.endswith("give dark_reference: a scan with the beam blanked, or the number 10.14")
 
 
 def test_few_counts_and_none_are_no_offset():
@@ -249,3 +251,50 @@ def test_what_the_dark_field_says_of_a_thick_crystal_is_not_told():
     half_off, smeared = oriented(190.0), oriented(-10.0)
     assert given_orientation_remarks(half_off, measured(), thick=True) == []
     assert len(given_orientation_remarks(smeared, measured(), thick=True)) == 1
+
+
+def test_numbers_that_pile_up_at_the_largest_one_are_a_saturated_detector():
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(pattern(background=0.2), (64, *pattern().shape)).astype(np.uint16)
+    assert saturation_remarks(counts, None) == []
+    limit = int(np.percentile(counts[counts > 10], 90))
+    (said,) = saturation_remarks(np.minimum(counts, limit), None)
+    assert f"of the pixels hold {limit}, the largest number" in said
+    full = counts == counts.max()
+    assert saturation_remarks(np.minimum(counts, limit), (counts >= limit).any(axis=0)) == []
+    assert full.sum() < 30
+
+
+@pytest.mark.parametrize("electrons", [0.001, 0.1, 1.0])
+@pytest.mark.parametrize("gain", [1, 100])
+def test_few_electrons_flashes_and_dead_pixels_are_no_saturation(electrons, gain):
+    counts = (gain * np.random.default_rng(4).poisson(electrons, (64, 48, 48))).astype(np.uint16)
+    assert saturation_remarks(counts, None) == []
+    counts[:, :4] = 65535
+    counts[::3, 20, 20] = 65535
+    assert saturation_remarks(counts, None) == []
+    assert saturation_remarks(np.zeros((2, 4, 4)), None) == []
+
+
+def test_single_pixels_far_above_the_brightest_are_flashes():
+    counts = np.random.default_rng(5).poisson(pattern(background=0.2), (64, *pattern().shape)).astype(np.uint16)
+    most = int(counts.max())
+    assert flash_remarks(counts, None) == []
+    counts[7, 3, 60], counts[20, 25, 30], counts[20, 2, 2] = 900, 30000, 500
+    (said,) = flash_remarks(counts, None)
+    assert said.startswith("in 2 of 64 patterns looked at, single pixels hold up to 30000, ")
+    limit = int(said.split("saturation_value=")[1].split(",")[0])
+    assert most < limit <= 1.5 * most + 1
+    assert flash_remarks(np.minimum(counts, limit), None) == []
+    bad = np.zeros(counts.shape[1:], dtype=bool)
+    bad[3, 60] = bad[25, 30] = bad[2, 2] = True
+    assert flash_remarks(counts, bad) == []
+
+
+def test_bright_patterns_hot_pixels_and_few_electrons_are_no_flashes():
+    rng = np.random.default_rng(6)
+    counts = rng.poisson(0.5 * pattern(), (64, *pattern().shape)).astype(np.uint16)
+    counts[3] = rng.poisson(20 * pattern())
+    counts[:, 5, 5] = 65535
+    assert flash_remarks(counts, None) == []
+    assert flash_remarks(rng.poisson(0.001, (64, 16, 16)) * 100, None) == []

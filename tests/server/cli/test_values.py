@@ -65,8 +65,10 @@ def test_images_of_the_detector_are_files_of_their_own(tmp_path):
     made = load_config(config, {}, {"dark_reference": "d.h5", "detector.bad_pixel_mask": "m.npy", "energy_eV": 8e4})
     assert made.detector_files == {"gain_reference": "g.npy", "dark_reference": "d.h5", "bad_pixel_mask": "m.npy"}
     assert (made.defaults, made.overrides) == ({"detector.pixel_mrad": 1.0}, {"energy_eV": 8e4})
-    with pytest.raises(MetadataError, match="detector_files"):
-        load_config(None, {}, {"dark_reference": 5})
+    assert load_config(None, {}, {"dark_reference": 5}).detector_files == {"dark_reference": "5"}
+    for name, value in (("gain_reference", 5), ("dark_reference", True)):
+        with pytest.raises(MetadataError, match="detector_files"):
+            load_config(None, {}, {name: value})
     preset, metadata = split_settings({"dark_reference": "d.h5", "sweeps": 3})
     assert (preset, metadata) == ({"sweeps": 3}, {"dark_reference": "d.h5"})
 

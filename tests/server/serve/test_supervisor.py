@@ -105,6 +105,12 @@ def test_a_relative_path_is_told_with_the_folder_where_it_begins(tmp_path, monke
     assert "begins at" not in caught.value.hint
 
 
+def test_an_offset_given_as_a_number_needs_no_file():
+    supervisor = Supervisor(ServerConfig(dashboard=None, record=None))
+    supervisor._keep_images({"dark_reference": "99.5"})
+    assert supervisor.config.detector_files == {"dark_reference": "99.5"}
+
+
 def test_tokens_that_could_be_guessed_are_told_before_anything_starts(monkeypatch):
     """Regression: the page's process ended with this message, and was started again and again."""
     monkeypatch.setenv("PTYLIVE_DASHBOARD_TOKENS", "a b")

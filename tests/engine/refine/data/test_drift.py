@@ -7,8 +7,9 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
-from ptylive.engine.refine.data.drift import Drift, acquisition_time, find_drift, without_drift
+from ptylive.engine.refine.data.drift import Drift, _why_not, acquisition_time, find_drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.overlap_fit import Strain
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import nominal_probe
 
@@ -34,6 +35,19 @@ def test_drift_is_applied_along_the_axes_of_the_scan(scanned):
     away = moved.positions_A - dataset.positions_A
     np.testing.assert_allclose(away.mean(0), 0, atol=1e-9)
     np.testing.assert_allclose(away[-1] - away[0], 2 * 479 / 480 * Lattice.of(dataset).axes[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("drift_A", "is_maximum", "words"),
+    [
+        ((0.1, 0.1), True, "not significant"),
+        ((0.1, 0.1), False, "not found reliably"),
+        ((99.0, 1.0), True, "too large to be true"),
+    ],
+)
+def test_a_drift_that_is_not_corrected_is_not_always_insignificant(drift_A, is_maximum, words, scanned):
+    strain = Strain(np.zeros(4), np.eye(4), 0.0, 0.0, is_maximum, np.zeros(6), np.eye(6), np.zeros(6))
+    assert _why_not(np.array(drift_A), strain, Lattice.of(scanned())) == words
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.refine.problem import prepare as preparing
 from ptylive.engine.refine.problem.prepare import measure
 from ptylive.engine.refine.tuning import measured_once
-from ptylive.engine.refine.tuning.measured_once import MeasuredOnce, central
+from ptylive.engine.refine.tuning.measured_once import MeasuredOnce
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -82,12 +82,6 @@ def test_a_drift_is_looked_for_where_that_is_asked(drifted):
     assert found.drift is not None
     assert found.drift == alone.drift
     np.testing.assert_array_equal(found.dataset.positions_A, alone.dataset.positions_A)
-
-
-def test_the_middle_of_a_scan_is_a_square(simulated):
-    chosen = central(simulated.dataset, 16)
-    places = simulated.dataset.positions_A[chosen]
-    assert np.ptp(places, axis=0) == pytest.approx([np.ptp(places[:, 0])] * 2)
 
 
 def test_what_was_forgotten_is_looked_at_again(simulated, looks):
