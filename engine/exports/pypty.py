@@ -65,7 +65,8 @@ def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
     """Write params.json, co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots) and ct (rad).
 
     They replace the files of an earlier export only when all of them are written: a folder never mixes two runs.
-    params.json is then the first, so that the arrays are recognised (:func:`is_own_parameters`) after an interruption too.
+    params.json is then the first, so that the arrays are recognised by it (:func:`is_own_parameters`) after an
+    interruption too.
     """
     parameters, arrays = folder / PARAMETERS, _arrays(run)
     left = set(_ARRAYS) - set(arrays) if is_own_parameters(parameters) else set()
