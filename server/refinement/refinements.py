@@ -62,7 +62,7 @@ class RunState:
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
         """Return the part shown in `status`. ``compiling``: message while the awaited results wait for compilation."""
-        shown = ("state", "run", "uid", "series", "epoch", "epochs", "loss", "message")
+        shown = ("state", "run", "uid", "series", "epoch", "epochs", "loss", "message", "warning")
         described = {name: getattr(self, name) for name in shown}
         if self.state == "queued" and compiling and self.message == WAITS:
             described["message"] = compiling
