@@ -159,7 +159,7 @@ class Refinements:
     def queue(self, run: str, uid: str, series: str) -> None:
         """Announce a refinement that starts when its scan has finished. Raises CommandError if another one is busy."""
         with self._lock:
-            self._require_idle()
+            self.require_idle()
             self.current = RunState(state="queued", run=run, uid=uid, series=series, message=WAITS)
         self._publish(pictures=False)
 
@@ -169,7 +169,7 @@ class Refinements:
             self._require_open()
             announced = self.current.state == "queued" and self._running is None
             if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
-                self._require_idle()
+                self.require_idle()
             self._end_compiling()
             self._running = running = self._launch(job)
             self.current = RunState("queued", job.run, uid, job.series, message="starting")
@@ -242,10 +242,12 @@ class Refinements:
         if self._closed:
             raise CommandError("the server is ending", "refine again when it has been started again")
 
-    def _require_idle(self) -> None:
+    def require_idle(self) -> None:
+        """Raise CommandError if no refinement could begin now."""
         self._require_open()
         if self.busy:
-            raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
+            doing = f"refinement {self.current.run} is {self.current.state}"
+            raise CommandError(doing, "queue this one behind it (queue=true), or stop it first")
 
     def _watch(self, running: RunningJob, job: RefineJob) -> None:
         """Pass on the messages of a job until it ends, then notify the session."""
