@@ -311,8 +311,10 @@ class Refinements:
             parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
             run.message = "; ".join(part for part in parts if part)
         else:
-            run.state = "stopped" if ended.get("stopped") or self._closed else "failed"
-            run.message = ended.get("message") or ("ended with the server" if self._closed else ending)
+            left = run.state == "stopping" and not ended  # it compiled
+            run.state = "stopped" if left or ended.get("stopped") or self._closed else "failed"
+            told = "ended with the server" if self._closed else "stopped on request" if left else ending
+            run.message = ended.get("message") or told
         run.phase = run.phases[-1] if run.phases else run.phase  # held-out patterns were evaluated after it
         run.seconds_left = 0.0
 

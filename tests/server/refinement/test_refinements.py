@@ -143,6 +143,18 @@ def test_a_run_that_was_stopped_before_it_began_did_not_fail() -> None:
         assert refinements.current.message == "stopped on request"
 
 
+def test_a_run_whose_process_ended_when_it_was_told_to_stop_did_not_fail() -> None:
+    """As a process does that compiles."""
+    refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
+    for before, after in (
+        ("stopping", ("stopped", "stopped on request")),
+        ("running", ("failed", "ended with status 9")),
+    ):
+        refinements.current = RunState(before, "run1", "uid")
+        refinements._conclude({}, "ended with status 9")
+        assert (refinements.current.state, refinements.current.message) == after
+
+
 def test_what_was_found_is_in_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
     drift = {"value": [2.1, -0.6], "origin": "estimated", "uncertainty": [0.4, 0.1]}
     monkeypatch.setattr(Scripted, "script", [progress(3), {**ENDED, "found": {"drift_A": drift}}])
