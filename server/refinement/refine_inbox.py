@@ -30,8 +30,8 @@ class Inbox:
     """Messages on a stream, read in a separate thread.
 
     The end of the stream (the server is gone) means stop: a run that has begun ends at its next pause and is written;
-    if there is nothing to keep yet (reading, compiling, trials), or the job says so, the process ends at once. A run that
-    is told to stop ends at its next pause, too; compiling has no pause, and the process ends at once.
+    if there is nothing to keep yet (reading, compiling, trials), or the job says so, the process ends at once. A run
+    that is told to stop ends at its next pause, too; compiling has no pause, and the process ends at once.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
