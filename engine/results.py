@@ -151,7 +151,7 @@ def _stored_elsewhere(
     path: Path, problem: OSError, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]
 ) -> Stored:
     message = f"{path.parent} could not be written: {problem.strerror or problem}"
-    name = results_file.pending_path(path, run.name).name
+    name = results_file.pending_path(path, f"{run.name}-{identity[:8]}").name  # other files may be called the same
     try:
         pending = _write_pending(Path(tempfile.gettempdir()) / name, identity, run, calibration, settings)
     except OSError:

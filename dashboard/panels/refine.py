@@ -12,7 +12,7 @@ from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.state import BUSY, FINAL_STATES, RefinementState, RefinementSummary, ServerState
+from ptylive.dashboard.client.state import BUSY, RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.panels.live.specimen_settings import SpecimenSettings
 from ptylive.dashboard.requests import decimal_point
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, refinement_word, seconds, typeset
@@ -271,9 +271,9 @@ class RefinePanel:
         self._follow(state)
         running = state.refinement.state in BUSY
         has_frames = bool(state.frames or state.received)
-        self.queues = running and state.state in FINAL_STATES
+        self.queues = running
         self._label("refine", "Queue this scan" if self.queues else "Refine this scan")
-        self._disable("refine", not free or (running and not self.queues) or not has_frames)
+        self._disable("refine", not free or not has_frames)
         self._disable("stop", not free or state.refinement.state not in ("queued", "running"))
         run, ended = shown.refinement, free and not running
         falling = run is not None and run.falling and not run.stages

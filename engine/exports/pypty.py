@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ptylive.schema.model import Array, ComplexArray
 
 PARAMETERS = "params.json"
 _NAMES = ("acc_voltage", "pixel_size_x_A", "pixel_size_y_A", "num_slices", "slice_distances", "PLRotation_deg")
+_ARRAYS = ("co", "cp", "cg", "cb", "cs", "ct")
 _MOST_BYTES = 2**20
 _UNITS = {
     "acc_voltage": "kV",
@@ -62,14 +64,20 @@ def _arrays(run: StoredRun) -> dict[str, Array]:
 def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
     """Write params.json, co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots) and ct (rad).
 
-    params.json comes first: the arrays are recognised by it (:func:`is_own_parameters`), after an interruption too.
+    They replace the files of an earlier export only when all of them are written: a folder never mixes two runs.
+    params.json is then the first, so that the arrays are recognised by it (:func:`is_own_parameters`) after an
+    interruption too.
     """
-    parameters = folder / PARAMETERS
-    with replacing(parameters) as temporary:
-        temporary.write_text(json.dumps(_parameters(run), indent=2), encoding="utf-8")
-    yield parameters
-    for name, array in _arrays(run).items():
-        yield write_npy(folder / f"{name}.npy", array)
+    parameters, arrays = folder / PARAMETERS, _arrays(run)
+    left = set(_ARRAYS) - set(arrays) if is_own_parameters(parameters) else set()
+    with ExitStack() as files:  # renamed in the reverse order
+        for name, array in reversed(arrays.items()):
+            write_npy(files.enter_context(replacing(folder / f"{name}.npy")), array)
+        text = json.dumps(_parameters(run), indent=2)
+        files.enter_context(replacing(parameters)).write_text(text, encoding="utf-8")
+    for name in left:
+        (folder / f"{name}.npy").unlink(missing_ok=True)
+    yield from (folder / name for name in pypty_files(run))
 
 
 def is_own_parameters(path: Path) -> bool:

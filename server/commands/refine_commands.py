@@ -5,6 +5,7 @@ Every public ``command_*`` method is a command of the control protocol (docs/pro
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -49,17 +50,23 @@ class Wanted:
     """Scans of the same place that are refined together with the scan."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Waiting:
-    """A queued refinement whose scan has ended, with everything it needs on disk."""
+    """A queued refinement: with its job or, until its scan has results, with what is wanted."""
 
-    job: RefineJob
+    run: str
     uid: str
     series: str
+    recordings: tuple[Path, ...]
+    results: Path
+    wanted: Wanted
+    request: int
+    """Number of the request (:attr:`ScanSession.requests`) that the results must satisfy."""
+    job: RefineJob | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return the entry shown by `status`."""
-        return {"run": self.job.run, "uid": self.uid, "series": self.series}
+        return {"run": self.run, "uid": self.uid, "series": self.series}
 
 
 class RefineCommands:
@@ -111,10 +118,10 @@ class RefineCommands:
     ) -> dict[str, Any]:
         """Refine the current scan: at once if it has finished, otherwise as soon as it has.
 
-        While another refinement runs the command is refused, or queued behind it with ``queue``. ``during_scan``: do
-        not wait for the end of the scan, but begin with the rows that have arrived. ``place``: one of ``places`` in
-        `status`. ``history``: interval in epochs at which pictures are kept for `film`. ``beside``: recordings of the
-        same place at other tilts (``scan_tilts_mrad``, that of the current scan first), refined together with it.
+        While another refinement runs the command is refused, or queued behind it and its scan with ``queue``.
+        ``during_scan``: do not wait for the end of the scan, but begin with the rows that have arrived. ``place``: one
+        of ``places`` in `status`. ``history``: epochs between the pictures kept for `film`. ``beside``: recordings of
+        the same place at other tilts (``scan_tilts_mrad``, that of the current scan first), refined together with it.
         """
         placement = self._placement.checked(place, together=bool(beside))
         check_history(history, placement)
@@ -123,6 +130,7 @@ class RefineCommands:
         if scan is None:
             raise CommandError("there is no scan to refine")
         if values:
+            self._check_line(queue=queue)  # a refused command changes nothing
             self._configure(values)
         check_map_settings(scan, checked.start)
         check_told(scan.header, far_field=not checked.propagation.near_field)
@@ -161,11 +169,11 @@ class RefineCommands:
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
         """Remove a refinement from the queue; ``uid``: its scan, if runs of several scans wait."""
         with self._lock:
-            found = next((w for w in self._queue if w.job.run == run and uid in ("", w.uid)), None)
+            found = next((w for w in self._queue if w.run == run and uid in ("", w.uid)), None)
             if found is None:
                 raise CommandError(f"no refinement {run!r} waits", "see the command status")
             self._queue.remove(found)
-        release_run(found.job.results, run)
+        release_run(found.results, run)
         return {"run": run}
 
     # -- calls from the session -----------------------------------------------------------------------------------
@@ -203,23 +211,23 @@ class RefineCommands:
     def needs(self, recording: Path) -> bool:
         """Return whether a running or queued refinement reads a recording."""
         with self._lock:
-            jobs = [waiting.job for waiting in self._queue]
-        if self.refinements.busy and self.refinements.last_job is not None:
-            jobs.append(self.refinements.last_job)
-        return any(recording in (job.recording, *(scan.recording for scan in job.beside)) for job in jobs)
+            read = [path for waiting in self._queue for path in waiting.recordings]
+        if self.refinements.busy and (job := self.refinements.last_job) is not None:
+            read += [job.recording, *(scan.recording for scan in job.beside)]
+        return recording in read
 
     def scan_finished(self, scan: ScanSession) -> None:
         """Start the refinement that waited for the results of this scan, or hand over to the one that has begun.
 
         Results with the values at the time of the request suffice: new values may keep arriving without pause.
         """
-        wanted, early, late = None, None, None
+        wanted, late = None, None
         with self._lock:
             is_last = scan.finished.is_set()
-            if is_last:
-                early = self._early.pop(scan.uid, None)
-                if not scan.recording_error:  # it may yet be recorded
-                    late = self._late.pop(scan.uid, None)
+            early = self._early.pop(scan.uid, None) if is_last else None
+            if not scan.recording_error:  # it may yet be recorded
+                late = self._late.pop(scan.uid, None) if is_last else None
+                self._provide_jobs(scan)
             is_awaited = is_last or scan.made >= self._awaited_request
             if is_awaited and self.refinements.current.uid == scan.uid:
                 wanted, self._for_end = self._for_end, None
@@ -228,6 +236,7 @@ class RefineCommands:
         elif late is not None:
             self._refine_late(scan, late)
         if wanted is None:
+            self._start_next()  # one that waited for these results
             self._stand_by(scan, compiled=is_compiled_for_gpu(scan.header))
             return
         try:
@@ -240,14 +249,14 @@ class RefineCommands:
     def close(self) -> None:
         """Clear the queue and end the running refinement; its last checkpoint stays."""
         with self._lock:
-            withdrawn = [waiting.job for waiting in self._queue]
+            withdrawn = list(self._queue)
             self._queue.clear()
             still_queued, self._for_end = self._for_end is not None, None
         self.refinements.close()
         self.decisions.close()
         self._placement.close()
-        for job in withdrawn:
-            release_run(job.results, job.run)
+        for each in withdrawn:
+            release_run(each.results, each.run)
         if still_queued:
             self._release_name()
 
@@ -290,12 +299,35 @@ class RefineCommands:
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def _put_in_line(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
-        if not scan.finished.is_set():
+        self._check_line(queue=True)
+        job = self._job(scan, wanted, run) if scan.finished.is_set() else None
+        if wanted.beside and job is None:
             raise CommandError("this scan has not ended yet", "wait for its end")
-        if len(self._queue) >= MOST_WAITING:
-            raise CommandError(f"{MOST_WAITING} refinements are already waiting", "withdraw one of them")
-        self._queue.append(Waiting(self._job(scan, wanted, run), scan.uid, scan.header.series))
+        files = tuple(recording_of(each) for each in (scan, *wanted.beside)), results_of(scan)
+        alone = replace(wanted, beside=())
+        self._queue.append(Waiting(run, scan.uid, scan.header.series, *files, alone, scan.requests, job))
         return {"run": run, "state": "waiting"}
+
+    def _check_line(self, *, queue: bool) -> None:
+        """Raise CommandError if a refinement could neither begin nor be queued."""
+        if not queue:
+            self.refinements.require_idle()
+        elif len(self._queue) >= MOST_WAITING:
+            raise CommandError(f"{MOST_WAITING} refinements are already waiting", "withdraw one of them")
+
+    def _provide_jobs(self, scan: ScanSession) -> None:
+        """Make the jobs of queued refinements of this scan that waited for its results."""
+        made = math.inf if scan.finished.is_set() else scan.made
+        for waiting in [w for w in self._queue if w.uid == scan.uid and w.job is None and made >= w.request]:
+            try:
+                waiting.job = self._job(scan, waiting.wanted, waiting.run)
+            except PtyliveError as error:
+                self._queue.remove(waiting)
+                self._cannot_start(waiting, error)
+
+    def _cannot_start(self, waiting: Waiting, error: PtyliveError) -> None:
+        release_run(waiting.results, waiting.run)
+        self._publisher.log("error", f"refinement {waiting.run}: {error.line()}")
 
     def _on_ended(self, run: RunState) -> None:
         self._publisher.log("info" if run.state != "failed" else "error", f"refinement {run.run} {run.state}")
@@ -314,12 +346,13 @@ class RefineCommands:
             self._placement.stand_by(scan.header)
 
     def _start_next(self) -> None:
-        """Start the first queued refinement that can be started, unless one is running."""
+        """Start the first queued refinement whose scan has results and that can be started, unless one is running."""
         while True:
             with self._lock:
-                following = self._queue.popleft() if self._queue and not self.refinements.busy else None
-            if following is None:
-                return
+                following = None if self.refinements.busy else next((w for w in self._queue if w.job), None)
+                if following is None or following.job is None:
+                    return
+                self._queue.remove(following)
             try:
                 self.refinements.start(following.job, following.uid)
             except PtyliveError as error:
@@ -327,8 +360,7 @@ class RefineCommands:
                     with self._lock:
                         self._queue.appendleft(following)
                     continue
-                release_run(following.job.results, following.job.run)
-                self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
+                self._cannot_start(following, error)
 
     def _job(self, scan: ScanSession, wanted: Wanted, run: str) -> RefineJob:
         if scan.recording_error:

@@ -30,7 +30,8 @@ class Inbox:
     """Messages on a stream, read in a separate thread.
 
     The end of the stream (the server is gone) means stop: a run that has begun ends at its next pause and is written;
-    if there is nothing to keep yet (reading, compiling, trials), or the job says so, the process ends at once.
+    if there is nothing to keep yet (reading, compiling, trials), or the job says so, the process ends at once. A run
+    that is told to stop ends at its next pause, too; compiling has no pause, and the process ends at once.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -41,7 +42,7 @@ class Inbox:
         self.begun = threading.Event()
         """Set once the run has produced something worth keeping."""
         self.compiling = False
-        """Whether the run begins with compiling and has produced nothing yet."""
+        """Whether the run begins with compiling, or with live maps, and has produced nothing yet."""
         self._ends_at_once = False
         self.follows = False
         """Whether the scan was still running when the job was given."""
@@ -90,6 +91,8 @@ class Inbox:
             with self._changed:
                 self._take(message)
                 self._changed.notify_all()
+            if connected and self.stop.is_set() and self.compiling and not self.begun.wait(GRACE_S) and self.compiling:
+                os._exit(ORPHANED)
         if self._ends_at_once or not self.begun.wait(GRACE_S):
             os._exit(ORPHANED)  # whatever it is doing: a compiler does not check for a stop
 

@@ -105,6 +105,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
 
     use_persistent_cache()
     if job.methods:
+        inbox.compiling = True  # of live maps
         job = with_maps(job, partial(_send, out), inbox.stop.is_set)
     else:
         trust(job.recording, job.known)

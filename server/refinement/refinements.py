@@ -62,7 +62,7 @@ class RunState:
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
         """Return the part shown in `status`. ``compiling``: message while the awaited results wait for compilation."""
-        shown = ("state", "run", "uid", "series", "epoch", "epochs", "loss", "message")
+        shown = ("state", "run", "uid", "series", "epoch", "epochs", "loss", "message", "warning")
         described = {name: getattr(self, name) for name in shown}
         if self.state == "queued" and compiling and self.message == WAITS:
             described["message"] = compiling
@@ -159,7 +159,7 @@ class Refinements:
     def queue(self, run: str, uid: str, series: str) -> None:
         """Announce a refinement that starts when its scan has finished. Raises CommandError if another one is busy."""
         with self._lock:
-            self._require_idle()
+            self.require_idle()
             self.current = RunState(state="queued", run=run, uid=uid, series=series, message=WAITS)
         self._publish(pictures=False)
 
@@ -169,7 +169,7 @@ class Refinements:
             self._require_open()
             announced = self.current.state == "queued" and self._running is None
             if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
-                self._require_idle()
+                self.require_idle()
             self._end_compiling()
             self._running = running = self._launch(job)
             self.current = RunState("queued", job.run, uid, job.series, message="starting")
@@ -242,10 +242,12 @@ class Refinements:
         if self._closed:
             raise CommandError("the server is ending", "refine again when it has been started again")
 
-    def _require_idle(self) -> None:
+    def require_idle(self) -> None:
+        """Raise CommandError if no refinement could begin now."""
         self._require_open()
         if self.busy:
-            raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
+            doing = f"refinement {self.current.run} is {self.current.state}"
+            raise CommandError(doing, "queue this one behind it (queue=true), or stop it first")
 
     def _watch(self, running: RunningJob, job: RefineJob) -> None:
         """Pass on the messages of a job until it ends, then notify the session."""
@@ -309,8 +311,10 @@ class Refinements:
             parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
             run.message = "; ".join(part for part in parts if part)
         else:
-            run.state = "stopped" if ended.get("stopped") or self._closed else "failed"
-            run.message = ended.get("message") or ("ended with the server" if self._closed else ending)
+            left = run.state == "stopping" and not ended  # it compiled
+            run.state = "stopped" if left or ended.get("stopped") or self._closed else "failed"
+            told = "ended with the server" if self._closed else "stopped on request" if left else ending
+            run.message = ended.get("message") or told
         run.phase = run.phases[-1] if run.phases else run.phase  # held-out patterns were evaluated after it
         run.seconds_left = 0.0
 

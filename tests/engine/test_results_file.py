@@ -219,7 +219,8 @@ def test_a_full_disk_sends_the_refinement_elsewhere(tmp_path, monkeypatch):
     assert (
         stored.path.parent == spare and "No space left" in stored.problem and "move it next to r.h5" in stored.problem
     )
-    assert whole(stored.path) == {"run1": 6.0}
+    other = writers.refine(folder / "of another scan" / "r.h5", 7.0)
+    assert whole(stored.path) == {"run1": 6.0} and whole(other.path) == {"run1": 7.0}
     monkeypatch.setattr(results_module.results_file, "created", full_disk(tmp_path))
     with pytest.raises(PtyliveError, match="could not be written: No space left on device"):
         writers.refine(folder / "r.h5", 6.0)

@@ -66,6 +66,7 @@ class SpecimenSettings:
         if not left:
             return Taken(settings)
         named = ", ".join(left[:_MOST_NAMED]) + (", …" if len(left) > _MOST_NAMED else "")
-        words = f"{named}: typed for {of_series}, not used for {series}; back when {of_series} is shown again"
+        of_scan = f"the earlier {of_series}" if of_series == series else of_series
+        words = f"{named}: typed for {of_scan}, not used for {series}; back when {of_scan} is shown again"
         thickness = own.get("total_thickness_A")
         return Taken(settings, words, "" if thickness is None else f"{thickness} for {of_series}")

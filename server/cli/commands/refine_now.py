@@ -70,6 +70,8 @@ def refine_now(
             with when_interrupted("the refinement continues in the server; ptylive status shows it"):
                 outcome = wait_for_refinement(client, quiet=as_json)
     answer(outcome, as_json=as_json)
+    if problem := outcome.get("warning"):
+        raise PtyliveError(problem)
     if outcome.get("state") == "stopped":
         end_partial(f"refinement {outcome['run']} was stopped after {outcome['epochs']} epochs")
 

@@ -1,6 +1,8 @@
 """Refinements in the formats of other programs: values, axis order, units."""
 
+import errno
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 from nexus_rules import NAME
 from stored_runs import ORIGIN_A, PIXEL_A, WINDOW, write_results
 
+from ptylive.engine.exports import pypty
 from ptylive.engine.exports.formats import EXPORTERS, export, names
 from ptylive.engine.exports.hspy import FORMAT_VERSION
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import InputFileError, MetadataError
+from ptylive.schema.files.npy import write_npy
 from ptylive.schema.units import wavelength_A
 
 SINGLE = float(np.finfo(np.float32).eps)
@@ -161,3 +165,34 @@ def test_how_sure_the_phase_is_goes_along(tmp_path):
         data = file["ptylive/phase_deviation/data"]
         assert (data.shape, data.attrs["units"]) == ((20, 24), "rad")
         assert data[1, 1] == np.float32(0.01)
+
+
+def test_a_folder_never_mixes_two_runs(tmp_path, monkeypatch):
+    """A full disk leaves the earlier export as it was; the next one removes arrays that its run does not have."""
+    out = tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in export(write_results(tmp_path / "a.h5"), "pypty", out)}
+    assert len(before) == 7
+    other = write_results(tmp_path / "b.h5", slices=1)
+    other = replace(other, refined={"tilts": other.refined["tilts"]})
+    written = []
+
+    def full(path, array):
+        written.append(path)
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_npy(path, array)
+
+    monkeypatch.setattr(pypty, "write_npy", full)
+    with pytest.raises(OSError, match=r"No space left on device.*co\.npy"):
+        export(other, "pypty", out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / "notes.npy").touch()
+    assert sorted([*export(other, "pypty", out), out / "notes.npy"]) == sorted(out.iterdir())
+    assert set(before) - {path.name for path in out.iterdir()} == {"cb.npy", "cs.npy"}
+    assert np.load(out / "co.npy").shape[2] == 1
+
+
+def test_arrays_that_are_not_from_an_export_stay(run, tmp_path):
+    (tmp_path / "cb.npy").touch()
+    export(replace(run, refined={}), "pypty", tmp_path)
+    assert (tmp_path / "cb.npy").exists()

@@ -242,13 +242,6 @@ def test_the_line_is_bounded_and_forgotten_at_the_end(commands: RefineCommands) 
     assert commands.waiting == []
 
 
-def test_a_scan_that_goes_on_is_not_put_in_line(commands: RefineCommands, scan: ScanSession) -> None:
-    commands.command_refine()
-    scan.finished.clear()
-    with pytest.raises(CommandError, match="not ended"):
-        commands.command_refine(queue=True)
-
-
 def reserved(folder: Path) -> list[str]:
     return sorted(path.name.split(".")[-2] for path in folder.glob(".*.reserved"))
 

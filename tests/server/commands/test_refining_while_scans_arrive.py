@@ -111,6 +111,76 @@ def test_one_of_another_scan_is_not_given_the_settings_of_a_stopped_one(
     assert Scripted.started[-1].told == []
 
 
+def series(begun: int) -> list[str]:
+    """Series of the refinements that were started, once there are so many."""
+    give_up = time.monotonic() + 60
+    while len(Scripted.started) < begun and time.monotonic() < give_up:
+        time.sleep(0.01)
+    return [process.job.series for process in Scripted.started]
+
+
+def test_one_of_a_scan_that_goes_on_is_queued_until_it_has_results(
+    commands: RefineCommands, scans: list[ScanSession], tmp_path: Path
+) -> None:
+    """Regression: it was refused, so that somebody had to come back when the scan had ended."""
+    commands.scan_begun(scans[1])
+    assert commands.command_refine({"sweeps": 7}, queue=True) == {"run": "run1", "state": "waiting"}
+    assert commands.waiting == [{"run": "run1", "uid": "gold", "series": "gold"}]
+    assert scans[0].recording is not None
+    assert commands.needs(scans[0].recording)
+    stopped(commands)  # the other one; now only results are missing
+    assert series(1) == ["film"]
+    ended(scans[0], commands)
+    assert series(2) == ["film", "gold"] and commands.waiting == []
+    job = Scripted.started[1].job
+    assert (job.run, job.preset.solver.sweeps) == ("run1", 7)
+
+
+def test_one_whose_maps_are_being_made_again_is_queued_until_they_are(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    """Regression: with values, or after a change of the calibration, the reply was that the scan had not ended."""
+    ended(scans[0], commands)
+    commands.scan_begun(scans[1])
+    scans[0].finished.clear()
+    scans[0].requests += 1
+    commands.command_refine(queue=True)
+    commands.scan_finished(scans[0])  # with the values before
+    assert [waiting.job for waiting in commands._queue] == [None]
+    scans[0].made, scans[0].requests = scans[0].requests, scans[0].requests + 1
+    commands.scan_finished(scans[0])
+    stopped(commands)
+    assert series(2) == ["film", "gold"]
+
+
+def test_one_that_cannot_begin_when_its_scan_has_ended_is_logged_and_frees_its_name(
+    commands: RefineCommands, scans: list[ScanSession], tmp_path: Path
+) -> None:
+    commands.scan_begun(scans[1])
+    commands.command_refine(queue=True)
+    scans[0].finished.set()
+    commands.scan_finished(scans[0])
+    assert commands._publisher.lines[-1].startswith("refinement run1: refinement needs the recording, but")
+    assert commands.waiting == [] and not [name for name in left(tmp_path) if name.startswith(".gold")]
+
+
+def test_a_refused_refinement_changes_no_value(
+    commands: RefineCommands, scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the values given with it were in use for everybody although nothing was refined with them."""
+    configured = []
+    monkeypatch.setattr(commands, "_configure", configured.append)
+    ended(scans[0], commands)
+    commands.command_refine(values={"defocus_A": 10})
+    with pytest.raises(CommandError, match=r"run1 is .*\nqueue this one behind it"):
+        commands.command_refine(values={"defocus_A": 20})
+    for _ in range(refine_commands.MOST_WAITING):
+        commands.command_refine(queue=True)
+    with pytest.raises(CommandError, match="already waiting"):
+        commands.command_refine(values={"defocus_A": 30}, queue=True)
+    assert configured == [{"defocus_A": 10}]
+
+
 def test_nothing_begins_while_the_server_ends(
     commands: RefineCommands, scans: list[ScanSession], tmp_path: Path
 ) -> None:
@@ -137,7 +207,4 @@ def test_a_scan_without_room_is_refined_when_it_is_recorded_after_all(
     assert not Scripted.started
     scans[1].recording_error = ""
     commands.scan_finished(scans[1])
-    give_up = time.monotonic() + 60
-    while not Scripted.started and time.monotonic() < give_up:
-        time.sleep(0.01)
-    assert [process.job.series for process in Scripted.started] == ["film"]
+    assert series(1) == ["film"]

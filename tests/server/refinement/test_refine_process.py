@@ -119,6 +119,52 @@ def test_a_process_whose_server_is_gone_ends_by_itself(tmp_path, begun, work_s, 
     assert (done.returncode, done.stdout) == (status, said), done.stderr
 
 
+COMPILER = """
+import sys, time
+from ptylive.server.refinement import refine_inbox
+refine_inbox.GRACE_S = 0.05
+inbox = refine_inbox.Inbox(sys.stdin.buffer)
+inbox.first_job()
+inbox.compiling = {compiling}
+print("ready", flush=True)
+inbox.stop.wait(60)
+time.sleep({work_s})
+print("written", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("compiling", "work_s", "status", "said"),
+    [(True, 60, ORPHANED, ""), (False, 0.3, 0, "written")],
+    ids=["compiling: ended", "it comes to its next pause"],
+)
+def test_a_process_that_is_stopped_while_it_compiles_ends_at_once(tmp_path, compiling, work_s, status, said):
+    """Regression: it ended when everything was compiled, which takes up to a minute."""
+    code = COMPILER.format(compiling=compiling, work_s=work_s)
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(pack(job(tmp_path).to_plain()))
+        process.stdin.flush()
+        assert process.stdout.readline() == b"ready\n"
+        process.stdin.write(pack({"stop": True}))
+        process.stdin.flush()
+        assert process.stdout.read().decode().strip() == said  # stdin is open: the server is there
+        assert process.wait() == status
+
+
+def test_making_maps_first_can_be_ended_at_once(tmp_path, monkeypatch):
+    inbox = SimpleNamespace(compiling=False, stop=threading.Event())
+    seen = []
+
+    def with_maps(*_):
+        seen.append(inbox.compiling)
+        raise StoppedError("stopped on request")
+
+    monkeypatch.setattr(refine_process, "with_maps", with_maps)
+    with pytest.raises(StoppedError):
+        refine_process._run(job(tmp_path, methods=("obf",)), inbox, io.BytesIO(), None)
+    assert seen == [True]
+
+
 STANDBY = """
 import sys
 from ptylive.engine.backend import device

@@ -125,6 +125,14 @@ def test_a_run_that_has_not_come_to_rest_says_so() -> None:
         assert (event["falling"], event["converged"]) == (falling, converged)
 
 
+def test_where_a_run_is_that_did_not_fit_into_the_results_file_is_said() -> None:
+    refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
+    ended = {"kind": "ended", "state": "done", "run": "", "algorithm": "", "reason": "", "message": ""}
+    refinements.current = RunState("running", "run1", "uid")
+    refinements._conclude({**ended, "problem": "disk full: it is in /tmp/r.pending"}, "")
+    assert refinements.current.summary()["warning"] == "disk full: it is in /tmp/r.pending"
+
+
 def test_a_run_that_was_stopped_before_it_began_did_not_fail() -> None:
     """Regression: stopping during the trials was reported as "refinement run1 failed", in red."""
     refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
@@ -133,6 +141,18 @@ def test_a_run_that_was_stopped_before_it_began_did_not_fail() -> None:
         refinements._conclude({"kind": "failed", "message": "stopped on request", "stopped": stopped}, "")
         assert refinements.current.state == state
         assert refinements.current.message == "stopped on request"
+
+
+def test_a_run_whose_process_ended_when_it_was_told_to_stop_did_not_fail() -> None:
+    """As a process does that compiles."""
+    refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
+    for before, after in (
+        ("stopping", ("stopped", "stopped on request")),
+        ("running", ("failed", "ended with status 9")),
+    ):
+        refinements.current = RunState(before, "run1", "uid")
+        refinements._conclude({}, "ended with status 9")
+        assert (refinements.current.state, refinements.current.message) == after
 
 
 def test_what_was_found_is_in_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:

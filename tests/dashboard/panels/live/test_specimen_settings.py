@@ -50,6 +50,14 @@ def test_a_thickness_stays_with_its_scan_and_the_page_says_so(session: Session) 
     assert refine.preset()["total_thickness_A"] == 50
 
 
+def test_scans_of_the_same_name_are_told_apart(session: Session) -> None:
+    refine = show(session, "0142")
+    refine.fields["num_slices"].value = "4"
+    session.refine.enable(ServerState(uid="another uid", series="0142"), silent_feed().view(), free=True)
+    said = "slices: typed for the earlier 0142, not used for 0142; back when the earlier 0142 is shown again"
+    assert session.orders.sentence == said
+
+
 def test_what_was_typed_before_the_first_scan_is_for_it(session: Session) -> None:
     refine = session.refine
     refine.fields["total_thickness_A"].value = "80"
