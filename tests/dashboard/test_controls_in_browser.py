@@ -60,7 +60,7 @@ def test_refine_sends_the_preset_and_the_loss_appears(
     eventually(lambda: np.abs(quadrant_colours(page, "#canvas-object")[0, 1] - rgb("#fcfdbf")).max() <= 8)
     expect(page.locator(".loss [data-text=refine_epoch]")).to_have_text("4 of 20")
     expect(page.locator("[data-text=probe_powers]")).to_have_text("50 · 50 %")
-    expect(press).to_be_disabled()
+    expect(page.locator("[data-of=refine]").get_by_role("button", name="Queue this scan")).to_be_enabled()
 
     page.locator("[data-of=refine]").get_by_role("button", name="Stop").click()
     eventually(lambda: len(server.received("refine_stop")) == 1)

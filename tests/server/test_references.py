@@ -76,11 +76,13 @@ def test_what_is_no_reference_is_refused_in_a_line(recorded, tmp_path):
         (tmp_path / "absent.npy", "absent.npy"),
         (tmp_path / "small.npy", "dark_reference is 4 x 4"),
         ("", "dark_reference"),
-        ("5", "not a file"),
+        ("five", "no such file"),
     ):
         done = ptylive_here("reconstruct", scan, "-o", tmp_path / "out.h5", "--set", f"dark_reference={value}")
         assert done.returncode == 1, value
         assert words in done.stderr
         assert "internal error" not in done.stderr
+    done = ptylive_here("reconstruct", scan, "-o", tmp_path / "out.h5", "--set", "gain_reference=5")
+    assert (done.returncode, "not a file" in done.stderr) == (1, True)
     done = ptylive_here("serve", "--headless", "--set", f"dark_reference={tmp_path / 'absent.npy'}")
     assert (done.returncode, "absent.npy" in done.stderr) == (1, True)
