@@ -49,6 +49,7 @@ class Came:
     curves: tuple[Curve, ...] = ()
     words: tuple[str, ...] = ()
     from_columns: bool = False
+    turned_by_phase: bool = False
 
 
 def came(loss: float, state: str = "done", left: float | None = None, **other: Any) -> Any:

@@ -283,7 +283,8 @@ def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers:
     elif warm is None:
         tuned = with_found_orientation(with_likelier_rival(tuned, context), context)
         tuned = with_confirmed_astigmatism(tuned, context)
-        tuned = with_atoms_as_peaks(tuned, _context_of(tuned, context))
+        if not way.turned_by_depth:
+            tuned = with_atoms_as_peaks(tuned, _context_of(tuned, context))
     before = with_half_turn_by_depth(tuned, _context_of(tuned, context))
     tuned = tune(before, _context_of(before, context))
     tuned = with_slices_worth_it(tuned, before, preset, _context_of(tuned, context))

@@ -70,6 +70,8 @@ class Ended:
     """Remarks of the trials on their findings."""
     from_columns: bool = False
     """Whether the object started from columns."""
+    turned_by_phase: bool = False
+    """Whether the phase of one slice settled an open half turn."""
     continued: bool = False
     """Whether it is the continuation of a run without a drift that the run showed."""
 
@@ -78,10 +80,19 @@ class Ended:
         """Collect the end of a stage without the patterns, of which each stage has a copy in its own window."""
         calibration = tuned.dataset.calibration
         result = replace(result, calibration=calibration, scan_drifts=tuned.scan_drifts)
-        optics = measured.probe, first_invA(measured)
-        turned = tuned.half_turn, tuned.orientation
-        start = tuned.words, tuned.warm_start is not None
-        return cls(result, tuned.preset, calibration, tuned.curves, *optics, *turned, *start)
+        return cls(
+            result,
+            tuned.preset,
+            calibration,
+            tuned.curves,
+            measured.probe,
+            first_invA(measured),
+            half_turn=tuned.half_turn,
+            orientation=tuned.orientation,
+            words=tuned.words,
+            from_columns=tuned.warm_start is not None,
+            turned_by_phase=tuned.half_turn_settled and bool(tuned.skewed_by),
+        )
 
     @property
     def slices(self) -> int:

@@ -60,6 +60,8 @@ class Way:
     """Depths of focus that it goes through in place of the one slice that trials decided for."""
     why: str = ""
     """Why one slice is not enough, in words."""
+    turned_by_depth: bool = False
+    """Whether depth alone decides an open half turn, and not the phase of one slice."""
 
     def ended(self, ended: Ended) -> Ended:
         """The end of a run in this way, relative to the data set as given."""

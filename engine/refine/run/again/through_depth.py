@@ -4,11 +4,16 @@ In thick crystals short trials may see no depth at all: their focus or half turn
 slowly to show it. What one slice leaves at the end shows that something is lacking, and complete refinements through
 one, two and four depths of focus show whether it is depth: each decides orientation, focus and form anew. A sheet, or
 any specimen within its depth of focus, leaves as much in several slices as in one.
+
+The phase of one slice may settle the half turn (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`), and where
+one slice is not enough that phase may be wrong. If much is left, four depths are therefore tried once more, with a half
+turn that only depth decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,14 +45,19 @@ class ThroughDepth(Alternative):
     measure: ClassVar[str] = "the loss by counts"
     as_given: ClassVar[bool] = True
 
-    def __init__(self, depths: float | None) -> None:
-        """``depths``: thickness in depths of focus, for specimens whose thickness was not given; None: for others."""
-        self._depths = depths
+    def __init__(self, depths: float | None, *, turned_by_depth: bool = False) -> None:
+        """``depths``: thickness in depths of focus, for specimens whose thickness was not given; None: for others.
+
+        ``turned_by_depth``: tried where the phase of one slice has settled the half turn, which it then does not.
+        """
+        self._depths, self._turned_by_depth = depths, turned_by_depth
 
     @property
     def name(self) -> str:
         """What is different, in words."""
-        return "the given thickness" if self._depths is None else f"a thickness of {self._depths:g} depths of focus"
+        turned = " and a half turn that depth decides" if self._turned_by_depth else ""
+        depths = "the given thickness" if self._depths is None else f"a thickness of {self._depths:g} depths of focus"
+        return f"{depths}{turned}"
 
     @property
     def less(self) -> float:
@@ -70,6 +80,9 @@ class ThroughDepth(Alternative):
         left = result.likelihood_over_noise
         if result.state != "done" or left is None:
             return False
+        if self._turned_by_depth:
+            deep = depths is not None or standing.ended.slices == 1
+            return deep and standing.ended.turned_by_phase and left > MUCH
         if depths is None:
             return standing.ended.slices == 1 and left > MUCH
         return depths * STEP == self._depths and left > MORE
@@ -88,7 +101,8 @@ class ThroughDepth(Alternative):
 
     def checkpoint(self, path: Path) -> Path:
         """The checkpoint of the run through this thickness."""
-        return checkpoints.through_depth(path, "told" if self._depths is None else f"depth{self._depths:g}")
+        name = "told" if self._depths is None else f"depth{self._depths:g}"
+        return checkpoints.through_depth(path, f"{name}-turned" if self._turned_by_depth else name)
 
     def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
         """Return a function from data, as given, to a run through this thickness."""
@@ -111,10 +125,17 @@ class ThroughDepth(Alternative):
         preset = asked.model_copy(update=changes)
 
         def through_depth(dataset: Dataset) -> Way:
-            return Way(dataset, preset, words=(words,), depths=self._depths, why=why)
+            way = Way(dataset, preset, words=(words,), depths=self._depths, why=why)
+            return replace(way, turned_by_depth=self._turned_by_depth)
 
         return through_depth
 
 
-WAYS = (ThroughDepth(None), ThroughDepth(1.0), ThroughDepth(2.0), ThroughDepth(4.0))
+WAYS = (
+    ThroughDepth(None),
+    ThroughDepth(1.0),
+    ThroughDepth(2.0),
+    ThroughDepth(4.0),
+    ThroughDepth(4.0, turned_by_depth=True),
+)
 """Thicknesses in the order in which they are tested."""

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from quick_first import quick_first
 from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run.again.second_run import Way
+from ptylive.engine.refine.run.checkpoint import Identity
+from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -247,3 +251,15 @@ def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(simulate
     assert asked[0].astigmatism_is_doubted is doubted
     assert (asked[0].get("C12a"), asked[0].get("C12b")) == (3.0, -4.0)
     assert asked[0].entries["C12a"].uncertainty == (5.0 if doubted else None)
+
+
+@pytest.mark.parametrize("by_depth", [True, False])
+def test_a_phase_of_one_slice_is_no_witness_where_depth_shall_decide(simulated, monkeypatch, by_depth):
+    """It would settle the half turn: 134 Å of SrTiO3 stayed upside down."""
+    seen = []
+    monkeypatch.setattr(run, "with_atoms_as_peaks", lambda tuned, context: seen.append(tuned) or tuned)
+    once = partial(run._run_once, TrialContext("cpu"), run._Options(resume=False, sharing=None), None)
+    preset = Preset.from_mapping(ODD | {"epoch_max": 1, "sweeps": 1})
+    observers = Observers(lambda progress: None, lambda: False, None, Identity("here"))
+    once(Way(simulated.dataset, preset, turned_by_depth=by_depth), observers, None)
+    assert bool(seen) is not by_depth

@@ -18,6 +18,7 @@ from ptylive.schema.preset import Preset
 OPEN = Preset(probe_modes=1)
 TOLD = Preset(probe_modes=1, total_thickness_A=300.0)
 LEFT = 2 * MUCH
+TOLD_ONE, *DEPTHS, TURNED = WAYS
 
 
 def left(times: float | None, slices: int = 3, state: str = "done", **other: Any) -> Any:
@@ -40,13 +41,13 @@ def thicknesses(scene: Scene) -> list[float]:
 @pytest.mark.parametrize("first", [left(0.99 * MUCH, 1), left(None, 1), left(LEFT, 1, "stopped"), left(LEFT, 4)])
 def test_without_much_left_in_one_slice_nothing_runs(scene, first):
     scene.first = first
-    assert scene.standing(WAYS[1:]).ended is first
+    assert scene.standing(DEPTHS).ended is first
     assert len(scene.scans) == 1
 
 
 def test_one_two_and_four_depths_are_refined_anew_from_the_data_as_given(scene, tmp_path):
     same = [left(LEFT) for _ in range(3)]
-    standing = scene.standing(WAYS[1:], *same, checkpoint=tmp_path / "run")
+    standing = scene.standing(DEPTHS, *same, checkpoint=tmp_path / "run")
     assert standing.ended is scene.first
     assert thicknesses(scene) == [1, 2, 4]
     depth_A = depth_of_focus_A(scene.dataset)
@@ -66,14 +67,14 @@ def test_one_two_and_four_depths_are_refined_anew_from_the_data_as_given(scene, 
 
 def test_a_thickness_that_leaves_less_stands_and_twice_as_much_is_compared_with_it(scene):
     one, two = left(0.8 * LEFT, calibration=scene.dataset.calibration), left(0.8 * 1.01 * LESS * LEFT)
-    assert scene.standing(WAYS[1:], one, two).ended is one
+    assert scene.standing(DEPTHS, one, two).ended is one
     assert thicknesses(scene) == [1, 2], "four depths are not tried where two are worse than one"
 
 
 def test_the_thickest_may_be_the_only_one_that_leaves_less(scene):
     two = left(0.8 * LEFT, calibration=scene.dataset.calibration)
     runs = left(0.99 * LEFT), two, left(0.5 * LEFT)
-    standing = scene.standing(WAYS[1:], *runs)
+    standing = scene.standing(DEPTHS, *runs)
     assert standing.ended is runs[-1]
     assert f"one slice leaves {LEFT:.2g} times" in standing.way.words[0]
     assert standing.rejected == (
@@ -85,19 +86,19 @@ def test_the_thickest_may_be_the_only_one_that_leaves_less(scene):
 
 def test_what_explains_the_patterns_is_not_made_thicker(scene):
     one = left(0.99 * MORE)
-    assert scene.standing(WAYS[1:], one).ended is one
+    assert scene.standing(DEPTHS, one).ended is one
     assert thicknesses(scene) == [1]
 
 
 @pytest.mark.parametrize("second", [left(0.1, state="stopped"), left(None)])
 def test_what_did_not_end_or_cannot_be_compared_is_not_adopted(scene, second):
-    assert scene.standing(WAYS[1:2], second).ended is scene.first
+    assert scene.standing(DEPTHS[:1], second).ended is scene.first
 
 
 def test_a_given_thickness_is_the_only_one_and_stays(scene):
     scene.first, scene.preset = replace(scene.first, preset=TOLD), TOLD
     tested = [way for way in WAYS if way.is_tested(scene.dataset, TOLD)]
-    assert tested == [WAYS[0]]
+    assert tested == [TOLD_ONE]
     second = left(0.5 * LEFT)
     assert scene.standing(tested, second).ended is second
     way = scene.scans[1][0]
@@ -125,7 +126,7 @@ def test_only_where_the_number_of_slices_is_open(scene, changed, tested):
 
 
 def test_a_given_number_of_slices_stays(scene):
-    assert not WAYS[0].is_tested(scene.dataset, TOLD.model_copy(update={"num_slices": 2}))
+    assert not TOLD_ONE.is_tested(scene.dataset, TOLD.model_copy(update={"num_slices": 2}))
 
 
 def test_only_where_patterns_suffice_for_trials(scene, monkeypatch):
@@ -139,7 +140,7 @@ def test_a_thickness_beyond_what_electrons_pass_is_not_tried(scene):
 
 def test_a_thickness_that_shall_not_be_refined_is_not(scene):
     scene.preset = OPEN.model_copy(update={"update_thickness": False})
-    scene.standing(WAYS[1:2], left(LEFT))
+    scene.standing(DEPTHS[:1], left(LEFT))
     assert scene.scans[1][0].preset.refined.update_thickness is False
 
 
@@ -149,7 +150,7 @@ def test_the_middle_of_a_large_scan_is_taken_as_it_was_given(scene, monkeypatch)
     shown = Result((1.0,), likelihood_over_noise=0.5 * LEFT)
     second = left(0.5 * LEFT)
     middle = (Result((1.0,), likelihood_over_noise=LEFT), shown)
-    assert scene.standing(WAYS[1:2], second, middle=middle).ended is second
+    assert scene.standing(DEPTHS[:1], second, middle=middle).ended is second
     present, other = scene.middles
     assert present.decided and not other.decided
     assert len(other.dataset.patterns) <= 25
@@ -157,6 +158,31 @@ def test_the_middle_of_a_large_scan_is_taken_as_it_was_given(scene, monkeypatch)
     given = scene.dataset.positions_A[0] - scene.dataset.positions_A[-1]
     np.testing.assert_array_equal(np.sign(corner), np.sign(given))
     assert scene.scans[1][0].dataset is scene.dataset
+
+
+@pytest.mark.parametrize("stands", ["one slice", "several"])
+def test_four_depths_are_turned_by_depth_where_the_phase_of_one_slice_has_turned_the_scan(scene, stands):
+    scene.first = replace(scene.first, turned_by_phase=True)
+    one = left(0.8 * LEFT, calibration=scene.dataset.calibration, turned_by_phase=True)
+    before, ways = ([], [TURNED]) if stands == "one slice" else ([one], [DEPTHS[0], TURNED])
+    last = left(0.5 * LEFT)
+    standing = scene.standing(ways, *before, last)
+    assert standing.ended is last and standing.way.turned_by_depth
+    assert standing.way.depths == 4 and not any(way.turned_by_depth for way, _ in scene.scans[:-1])
+    scene.scans.clear()
+    rejected = scene.standing(ways, *before, left(LEFT)).rejected[-1]
+    times = "1" if stands == "one slice" else "1.25"
+    words = "a thickness of 4 depths of focus and a half turn that depth decides ends at"
+    assert rejected == f"{words} {times} times the loss by counts"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"turned_by_phase": False}, {"slices": 4}, {"result": Result((LARGE,), likelihood_over_noise=1.4)}]
+)
+def test_a_half_turn_is_not_left_to_depth_otherwise(scene, changed):
+    scene.first = replace(scene.first, **{"turned_by_phase": True, **changed})
+    scene.standing([TURNED])
+    assert len(scene.scans) == 1
 
 
 def test_checkpoints_of_all_thicknesses_differ():
