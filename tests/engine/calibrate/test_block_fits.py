@@ -185,3 +185,16 @@ def test_fits_of_all_tiles_together_are_those_of_one_after_the_other(shape, term
             weight = np.minimum(1.0, block_fits.HUBER * 1.4826 * np.median(away) / away)
         # normal equations lose the square of the design's condition, and eight rounds of weights magnify the loss
         np.testing.assert_allclose(errors, blocks.place[here] - design[here] @ fit, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("extent_px", "noise_px", "counts"),
+    [(1.1, 0.05, True), (0.6, 0.01, True), (0.6, 0.3, False), (0.4, 0.001, False)],
+)
+def test_a_wander_of_half_the_extent_that_counts_has_to_be_clear(extent_px, noise_px, counts):
+    """In units of that extent: half of it counts if it is twenty standard errors of a place, less never."""
+    limit = block_fits.least_extent_px(RADIUS)
+    plane = Descan.of([extent_px * limit, 0.0, 0.0, 0.0])
+    noise = np.random.default_rng(3).normal(0.0, noise_px, (len(POINTS), 2))
+    found = fitted(placed(block_means(plane.at_points(POINTS, SHAPE) + noise), POINTS, SHAPE), RADIUS)
+    assert (found is not None) is counts
