@@ -33,8 +33,8 @@ LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
 """Smallest extent over the field that counts, in pixels and as a share of the disc's radius: less disturbs no map, and
 slow fields of a specimen may look like it."""
 CLEAR_SHARE, CLEAR = 0.5, 20.0
-"""Share of that extent which counts too if it is so many standard errors of a pattern's place: at 10^6 electrons a
-pattern it bends a refined phase, and of 95 scans that lie still none shows it."""
+"""Share of that extent which counts too if it exceeds this many standard errors of a pattern's place: at 10^6
+electrons a pattern it bends a refined phase, and of 94 scans that lie still none shows it."""
 SUSPECTED = 1.0
 """Standard errors of improvement at which a slow course of the dark field is suspected."""
 HUBER = 1.5
