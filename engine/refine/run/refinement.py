@@ -320,7 +320,10 @@ class Refinement:
         automatic = isinstance(preset.solver.epoch_max, str) and preset.solver.optimizer not in ENGINES
         if self._context is None or not (automatic and preset.refined.update_obj):
             return None
-        return likelihood_over_noise(self._problem, self._backend.to_numpy(state.vector), self._context)
+        try:
+            return likelihood_over_noise(self._problem, self._backend.to_numpy(state.vector), self._context)
+        except (PtyliveError, MemoryError):  # the finished run is worth more
+            return None
 
     def _phase_deviation(self, state: checkpoints.SolverState) -> PhaseDeviation | None:
         """Standard deviation of the phase due to noise; None if it is not requested or cannot be determined."""

@@ -31,7 +31,7 @@ from ptylive.schema.preset import Preset
 MUCH, MORE = 1.5, 1.2
 """Ratios of the likelihood to that of counting noise above which one slice may be too little, and a thickness that is
 better than one slice may be too small still. One slice leaves 1.5 to 7.5 in the thick crystals that trials took for
-thin, and 1.25 at most in sheets, particles and films (docs/automatic/depth.md)."""
+thin, sheets, particles and films up to 1.4 (docs/automatic/depth.md)."""
 LESS = 0.9
 """Ratio of likelihoods below which several slices, or more of them, are adopted: 0.66 to 0.85 where they made a far
 better object, 0.9 to 0.95, once 0.85, where they made a worse one."""

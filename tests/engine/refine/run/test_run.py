@@ -12,7 +12,7 @@ from quick_first import quick_first
 
 from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.data.drift import Drift
-from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run import refinement, run
 from ptylive.engine.refine.run.again.second_run import Way
 from ptylive.engine.refine.run.checkpoint import Identity
 from ptylive.engine.refine.run.refinement import Observers
@@ -263,3 +263,13 @@ def test_a_phase_of_one_slice_is_no_witness_where_depth_shall_decide(simulated, 
     observers = Observers(lambda progress: None, lambda: False, None, Identity("here"))
     once(Way(simulated.dataset, preset, turned_by_depth=by_depth), observers, None)
     assert bool(seen) is not by_depth
+
+
+@pytest.mark.parametrize("error", [RefinementError("no room", "use fewer modes"), MemoryError()])
+def test_a_finished_run_is_kept_if_its_likelihood_cannot_be_computed(simulated, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(refinement, "likelihood_over_noise", fails)
+    result = refine(simulated.dataset, Preset.from_mapping(ODD | {"num_slices": 1}), backend="cpu")
+    assert (result.state, result.likelihood_over_noise) == ("done", None)
