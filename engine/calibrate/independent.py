@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, highest_frequency, spread_deg
 from ptylive.engine.calibrate.scan import LEAST_POINTS, calibrate_scan
-from ptylive.engine.calibrate.sign import detail_correlation
+from ptylive.engine.calibrate.sign import agreement
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
@@ -105,7 +105,7 @@ def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
                     angle_deg,
                     with_transposition(transform) if transposed else transform,
                     fit.curl if quarter % 2 == 0 else 1.0 - fit.curl,
-                    detail_correlation(phase, dark, visited),
+                    agreement(phase, dark, visited).correlation,
                     not transposed and abs(wrapped(angle_deg - calibration.rotation_deg)) <= SAME_DEG,
                     phase.astype(np.float32),
                 )

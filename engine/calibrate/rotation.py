@@ -20,7 +20,7 @@ from scipy import fft
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, Grid, Search, climbed_from
 from ptylive.engine.calibrate.criteria import Criteria, lead
-from ptylive.engine.calibrate.sign import TRUSTED_SIGN, detail_correlation, settles
+from ptylive.engine.calibrate.sign import Agreement, agreement
 from ptylive.engine.imaging.maps.com import along_scan_axes
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
 from ptylive.schema import Calibration, Origin
@@ -44,7 +44,8 @@ class RotationFit:
     transposed: bool
     curl: float
     curl_other: float
-    sign_correlation: float
+    sign: Agreement
+    """Agreement of the integrated phase, before any half turn, with the dark field."""
     other_deg: float = 0.0
     """Angle with the least curl for the other handedness."""
 
@@ -69,7 +70,7 @@ class RotationFit:
     @property
     def sign_trusted(self) -> bool:
         """Whether the half turn is settled."""
-        return abs(self.sign_correlation) > TRUSTED_SIGN
+        return self.sign.settles
 
 
 def fit_rotation(
@@ -91,8 +92,8 @@ def fit_rotation(
         transposed = fits[True][1] < fits[False][1]
     angle, curl = fits[transposed]
     phase = integrated_dpc(along_scan_axes(swapped[transposed], angle), step_A, visited)
-    sign = detail_correlation(phase, dark_field, visited)
-    if sign < 0:
+    sign = agreement(phase, dark_field, visited)
+    if sign.correlation < 0:
         angle += 180.0
     other_deg, curl_other = fits[not transposed]
     return RotationFit(180.0 - (180.0 - angle) % 360.0, transposed, curl, curl_other, sign, other_deg)
@@ -124,18 +125,19 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
     return found[0] if lead(criteria.left(found[0].low), criteria.left(fit.low)) > 0 else fit
 
 
-def with_denser_positive(
-    fit: AberrationFit, correlation: float, points: int, curl: RotationFit | None
-) -> tuple[AberrationFit, Origin]:
+def with_denser_positive(fit: AberrationFit, sign: Agreement, curl: RotationFit | None) -> tuple[AberrationFit, Origin]:
     """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision.
 
-    ``correlation``: between phase and dark field at ``points`` of the scan.
+    ``sign``: of the phase under this fit with the dark field.
     """
-    if settles(correlation, points):
-        return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
+    denser = fit if sign.correlation > 0 else fit.turned()
+    if sign.settles:
+        return denser, Origin.ESTIMATED
     if curl is not None and curl.angle_trusted and curl.sign_trusted:
         near = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
         return (fit if near else fit.turned()), Origin.ESTIMATED
+    if sign.leans:
+        return denser, Origin.UNDECIDED
     # nothing decides: underfocus is the most common choice
     return (fit if fit.aberrations["C10"] <= 0 else fit.turned()), Origin.UNDECIDED
 

@@ -182,7 +182,7 @@ class _Work:
             if self._beyond_chance(criteria, fit, compared=isinstance(criteria, JointCriteria)):
                 self._adopt(fit, question, criteria)
         elif not self.given("rotation_deg"):
-            self._turn_to_defocus(criteria, search)
+            self._turn_to_defocus(criteria, search, curl)
         if not self.given("depth_A") and not sparse:
             self._find_depth(criteria, search)
 
@@ -313,16 +313,16 @@ class _Work:
         """Return C10 of the plane on which the maps are focused, from the entries."""
         return float(self.value("C10", 0.0)) + float(self.value("depth_A", 0.0))
 
-    def _turn_to_defocus(self, criteria: Criteria, search: Search) -> None:
+    def _turn_to_defocus(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> None:
         """Settle the half turn by a known defocus, unless a depth is consistent with the dark field as well."""
         rotation = self.entries["rotation_deg"]
         present = np.array([self._in_focus(), 0.0, 0.0, math.radians(float(rotation.value))])
         turned = present + np.array([0.0, 0.0, 0.0, math.pi])
         if criteria.explained_energy(turned) <= HALF_TURN_RATIO * criteria.explained_energy(present):
             return
-        settled = rotation.origin is Origin.ESTIMATED and not self.given("depth_A")
         depth = -fit_near(criteria, search, turned).aberrations["C10"] - float(self.entries["C10"].value)
-        if settled and LEAST_DEPTH_A < depth < MIDDLE_DEPTH_A:
+        agrees = curl is not None and curl.sign.is_beyond_chance and not self.given("depth_A")
+        if agrees and LEAST_DEPTH_A < depth < MIDDLE_DEPTH_A:
             self.entries["depth_A"] = Quantity(depth, Origin.ESTIMATED)  # start of the depth search
             return
         angle = 180.0 - (180.0 - math.degrees(float(turned[3]))) % 360.0
@@ -392,8 +392,8 @@ class _Work:
         rotation, no_depth = Quantity(fit.rotation_deg, Origin.ESTIMATED), Quantity(0.0, Origin.DEFAULT)
         entries = {**self.entries, **aberrations, "rotation_deg": rotation, "depth_A": no_depth}
         conditions = _Work(entries, self.store).conditions()
-        correlation = phase_correlation(self.store, conditions, self._dark_field, undersampled=undersampled)
-        return with_denser_positive(fit, correlation, int(self.store.visited.sum()), curl)
+        sign = phase_correlation(self.store, conditions, self._dark_field, undersampled=undersampled)
+        return with_denser_positive(fit, sign, curl)
 
 
 def _word(transposed: bool) -> str:

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from ptylive.engine.calibrate import scan
+from ptylive.engine.calibrate.rotation import RotationFit
+from ptylive.engine.calibrate.sign import Agreement
 from ptylive.schema import Origin, Quantity
 
 WIDTH_A = 20.0
+ATOMS, LATTICE, CHANCE = Agreement(0.5), Agreement(0.5, opposite=0.5), Agreement(0.05)
+"""Agreements of the phase of the centre of mass with the dark field."""
 
 
 class InFocusAt:
@@ -22,13 +26,15 @@ class InFocusAt:
         return float(np.exp(-(((sign * values[0] - self.c10_A) / WIDTH_A) ** 2)))
 
 
-def rotation_after(monkeypatch, entrance_A, focus_A, origin=Origin.ESTIMATED):
+def rotation_after(monkeypatch, entrance_A, focus_A, sign=ATOMS):
     """Rotation and initial depth for a scan whose dark field indicates rotation 0."""
     best = SimpleNamespace(aberrations={"C10": -focus_A})  # of the turned half
     monkeypatch.setattr(scan, "fit_near", lambda criteria, search, start: best)
+    curl = RotationFit(0.0, transposed=False, curl=0.05, curl_other=0.4, sign=sign)
+    origin = Origin.ESTIMATED if curl.sign_trusted else Origin.UNDECIDED
     given = {"C10": Quantity(entrance_A, Origin.GIVEN), "rotation_deg": Quantity(0.0, origin, 1.0)}
     work = scan._Work(given, None)
-    work._turn_to_defocus(InFocusAt(focus_A), None)
+    work._turn_to_defocus(InFocusAt(focus_A), None, curl)
     return work.value("rotation_deg", None), work.value("depth_A", 0.0)
 
 
@@ -44,21 +50,22 @@ def test_a_depth_that_frequencies_do_not_bear_out_is_none(monkeypatch, below):
     assert work.entries["depth_A"].origin is (Origin.ESTIMATED if below else Origin.DEFAULT)
 
 
-def test_depth_explains_what_the_dark_field_says(monkeypatch):
+@pytest.mark.parametrize("sign", [ATOMS, LATTICE])
+def test_depth_explains_what_the_dark_field_says(monkeypatch, sign):
     """147 Å of SrTiO3, entrance at -37 Å; in focus at 25 Å, or under the other half turn at -25 Å, nearer to -37."""
-    assert rotation_after(monkeypatch, -37.0, 25.0) == (0.0, 62.0)
+    assert rotation_after(monkeypatch, -37.0, 25.0, sign) == (0.0, 62.0)
 
 
 @pytest.mark.parametrize(
-    ("entrance_A", "focus_A", "origin"),
+    ("entrance_A", "focus_A", "sign"),
     [
-        (100.0, -130.0, Origin.ESTIMATED),  # in focus above the entrance, where there is no specimen
-        (-150.0, 150.0, Origin.ESTIMATED),  # 600 Å thick
-        (-37.0, 25.0, Origin.UNDECIDED),  # the dark field is undecided
+        (100.0, -130.0, ATOMS),  # in focus above the entrance, where there is no specimen
+        (-150.0, 150.0, ATOMS),  # 600 Å thick
+        (-37.0, 25.0, CHANCE),  # the dark field is undecided
     ],
 )
-def test_else_the_defocus_decides(monkeypatch, entrance_A, focus_A, origin):
-    assert rotation_after(monkeypatch, entrance_A, focus_A, origin) == (180.0, 0.0)
+def test_else_the_defocus_decides(monkeypatch, entrance_A, focus_A, sign):
+    assert rotation_after(monkeypatch, entrance_A, focus_A, sign) == (180.0, 0.0)
 
 
 def test_what_the_defocus_does_not_contradict_stays(monkeypatch):

@@ -15,10 +15,11 @@ from ptylive.engine.calibrate.aberrations import AberrationFit
 from ptylive.engine.calibrate.aliases.together import Present, Question, Verdict
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, spread_deg
 from ptylive.engine.calibrate.scan import _Work
+from ptylive.engine.calibrate.sign import Agreement
 from ptylive.schema import Calibration, Origin, Quantity
 
-TRUSTED = RotationFit(102.0, transposed=False, curl=0.09, curl_other=0.42, sign_correlation=0.4, other_deg=-171.0)
-DOUBTFUL = RotationFit(-128.0, transposed=False, curl=0.33, curl_other=0.41, sign_correlation=0.1, other_deg=-93.0)
+TRUSTED = RotationFit(102.0, transposed=False, curl=0.09, curl_other=0.42, sign=Agreement(0.4), other_deg=-171.0)
+DOUBTFUL = RotationFit(-128.0, transposed=False, curl=0.33, curl_other=0.41, sign=Agreement(0.1), other_deg=-93.0)
 
 
 def fit_of(rotation_deg: float, explained: float = 0.8) -> AberrationFit:
@@ -218,9 +219,7 @@ def test_halves_of_a_scan_that_disagree_spread() -> None:
 
     def fitted(half: Any) -> RotationFit:
         seen.append(int(half.sum()))
-        return RotationFit(
-            175.0 if half[0, 0] else -1.0, transposed=False, curl=0.1, curl_other=0.4, sign_correlation=0
-        )
+        return RotationFit(175.0 if half[0, 0] else -1.0, transposed=False, curl=0.1, curl_other=0.4, sign=Agreement(0))
 
     assert spread_deg(fitted, visited) == pytest.approx(2.0)  # half a turn apart is the same line
     assert seen == [20, 20]

@@ -10,6 +10,7 @@ from ptylive.engine.calibrate import rotation
 from ptylive.engine.calibrate.aberrations import AberrationFit, Search
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.rotation import RotationFit, confirmed_by_curl, with_denser_positive
+from ptylive.engine.calibrate.sign import Agreement
 from ptylive.schema import Origin
 
 FREQUENCIES = 24
@@ -84,19 +85,27 @@ def test_an_angle_half_a_turn_aside_is_the_same_and_asks_nothing(monkeypatch):
     assert confirmed_by_curl(Crystal(0.1), SEARCH, few, BY_FEW_DEG + 170.0) is few
 
 
+LATTICE = 0.6
+"""Opposite correlation at another place, for a correlation of 0.5: too strong."""
+
+
 @pytest.mark.parametrize(
-    ("correlation", "curl_deg", "turned", "origin"),
+    ("sign", "curl", "turned", "origin"),
     [
-        (0.5, None, False, Origin.ESTIMATED),
-        (-0.5, None, True, Origin.ESTIMATED),
-        (0.0, 10.0, False, Origin.ESTIMATED),
-        (0.0, 170.0, True, Origin.ESTIMATED),
-        (0.0, None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
+        (Agreement(0.5), None, False, Origin.ESTIMATED),
+        (Agreement(-0.5), None, True, Origin.ESTIMATED),
+        (Agreement(0.0), (10.0, 0.0), False, Origin.ESTIMATED),
+        (Agreement(0.0), (170.0, 0.0), True, Origin.ESTIMATED),
+        (Agreement(-0.5, LATTICE), (10.0, 0.0), False, Origin.ESTIMATED),  # as the centre of mass
+        (Agreement(-0.5, LATTICE), (10.0, LATTICE), True, Origin.UNDECIDED),  # that of a lattice, too
+        (Agreement(0.5, LATTICE), None, False, Origin.UNDECIDED),
+        (Agreement(-0.09, points=400), None, True, Origin.UNDECIDED),  # the likelier one
+        (Agreement(-0.04, points=400), None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
     ],
 )
-def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(correlation, curl_deg, turned, origin):
-    curl = None
-    if curl_deg is not None:
-        curl = RotationFit(curl_deg, transposed=False, curl=0.05, curl_other=0.4, sign_correlation=0.4)
+def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(sign, curl, turned, origin):
+    if curl is not None:
+        curl_deg, opposite = curl
+        curl = RotationFit(curl_deg, transposed=False, curl=0.05, curl_other=0.4, sign=Agreement(0.5, opposite))
     fit = fit_of(BY_FEW_DEG)
-    assert with_denser_positive(fit, correlation, 400, curl) == (fit.turned() if turned else fit, origin)
+    assert with_denser_positive(fit, sign, curl) == (fit.turned() if turned else fit, origin)

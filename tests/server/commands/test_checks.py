@@ -8,6 +8,7 @@ import pytest
 from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.calibrate.independent import measured_rotation
+from ptylive.engine.calibrate.sign import Agreement
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.detector import Detector
@@ -132,7 +133,7 @@ def in_doubt(engine: LiveEngine, **quantities: Quantity) -> Checked:
     found = rotation_checked(engine, 180.0, "none")
     measured = found.measured
     assert measured is not None
-    sure = replace(measured, fit=replace(measured.fit, sign_correlation=0.9))
+    sure = replace(measured, fit=replace(measured.fit, sign=Agreement(0.9)))
     return replace(found, measured=sure, calibration=found.calibration.having(**quantities))
 
 

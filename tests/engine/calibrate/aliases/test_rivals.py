@@ -14,6 +14,7 @@ from ptylive.engine.calibrate.aliases.together import Question
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.modulation import Modulation
 from ptylive.engine.calibrate.rotation import RotationFit
+from ptylive.engine.calibrate.sign import Agreement
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.calibration import RIVALS
 from ptylive.schema.model import DoubleArray
@@ -96,12 +97,12 @@ def test_only_a_lattice_has_rivals() -> None:
 
 @pytest.mark.parametrize(("share", "some"), [(0.5, False), (0.85, True)], ids=["as much", "most of it"])
 def test_what_the_centre_of_mass_confirms_has_to_be_left_behind(share: float, some: bool) -> None:
-    curl = RotationFit(25.0, transposed=False, curl=0.1, curl_other=0.4, sign_correlation=0.5)
+    curl = RotationFit(25.0, transposed=False, curl=0.1, curl_other=0.4, sign=Agreement(0.5))
     assert bool(noted(lattice(share), entries(), curl).rivals) == some
 
 
 def test_a_centre_of_mass_of_another_angle_confirms_nothing(torn: Criteria) -> None:
-    curl = RotationFit(80.0, transposed=False, curl=0.1, curl_other=0.4, sign_correlation=0.5)
+    curl = RotationFit(80.0, transposed=False, curl=0.1, curl_other=0.4, sign=Agreement(0.5))
     assert noted(torn, entries(), curl).rivals
 
 
