@@ -106,8 +106,13 @@ class Checked:
     def defocus(self) -> Check:
         """Check where the defocus comes from."""
         origin = self.calibration.origin("C10")
-        if origin in (None, Origin.DEFAULT, Origin.UNDECIDED):
+        if origin in (None, Origin.DEFAULT):
             return Check("defocus", "warn", "not known: 0 is assumed")
+        if origin is Origin.UNDECIDED:
+            size_A = abs(float(self.calibration.get("C10") or 0.0))
+            return Check(
+                "defocus", "warn", f"{size_A:.3g} Å under or over: the sign changes with half a turn of the scan"
+            )
         return Check("defocus", "ok", str(origin))
 
     def rotation(self) -> Check:

@@ -176,6 +176,11 @@ def test_a_defocus_that_was_found_places_no_plane(engine: LiveEngine) -> None:
     assert in_doubt(engine, C10=c10, depth_A=depth).rotation().state == "warn"
 
 
+def test_a_defocus_known_but_for_the_half_turn_is_not_called_zero(engine: LiveEngine) -> None:
+    check = in_doubt(engine, C10=Quantity(-60.0, Origin.UNDECIDED, 5.0)).defocus()
+    assert (check.state, check.text[:22]) == ("warn", "60 Å under or over: th")
+
+
 @pytest.mark.parametrize(
     ("rotation_deg", "transform", "state", "says"),
     [
