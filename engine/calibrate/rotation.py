@@ -20,7 +20,7 @@ from scipy import fft
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, Grid, Search, climbed_from
 from ptylive.engine.calibrate.criteria import Criteria, lead
-from ptylive.engine.calibrate.sign import TRUSTED_SIGN, detail_correlation, settles
+from ptylive.engine.calibrate.sign import LIKELIER, TRUSTED_SIGN, Contrast, detail_correlation
 from ptylive.engine.imaging.maps.com import along_scan_axes
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
 from ptylive.schema import Calibration, Origin
@@ -125,19 +125,18 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
 
 
 def with_denser_positive(
-    fit: AberrationFit, correlation: float, points: int, curl: RotationFit | None
+    fit: AberrationFit, contrast: Contrast, curl: RotationFit | None
 ) -> tuple[AberrationFit, Origin]:
-    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision.
-
-    ``correlation``: between phase and dark field at ``points`` of the scan.
-    """
-    if settles(correlation, points):
-        return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
-    if curl is not None and curl.angle_trusted and curl.sign_trusted:
-        near = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
-        return (fit if near else fit.turned()), Origin.ESTIMATED
-    # nothing decides: underfocus is the most common choice
-    return (fit if fit.aberrations["C10"] <= 0 else fit.turned()), Origin.UNDECIDED
+    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision."""
+    if contrast.is_settled:
+        as_fitted = contrast.correlation > 0
+    elif curl is not None and curl.angle_trusted and curl.sign_trusted:
+        as_fitted = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
+    else:  # nothing decides: the likelier one, and else underfocus, the most common choice
+        likelier = contrast.skewness if abs(contrast.skewness) > LIKELIER else -fit.aberrations["C10"]
+        return (fit if likelier >= 0 else fit.turned()), Origin.UNDECIDED
+    origin = Origin.UNDECIDED if contrast.speaks_against(as_fitted) else Origin.ESTIMATED
+    return (fit if as_fitted else fit.turned()), origin
 
 
 def highest_frequency(calibration: Calibration) -> float:

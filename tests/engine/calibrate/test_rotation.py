@@ -10,6 +10,7 @@ from ptylive.engine.calibrate import rotation
 from ptylive.engine.calibrate.aberrations import AberrationFit, Search
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.rotation import RotationFit, confirmed_by_curl, with_denser_positive
+from ptylive.engine.calibrate.sign import LIKELIER, SKEWED, Contrast
 from ptylive.schema import Origin
 
 FREQUENCIES = 24
@@ -85,18 +86,30 @@ def test_an_angle_half_a_turn_aside_is_the_same_and_asks_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("correlation", "curl_deg", "turned", "origin"),
+    ("correlation", "skewness", "curl_deg", "turned", "origin"),
     [
-        (0.5, None, False, Origin.ESTIMATED),
-        (-0.5, None, True, Origin.ESTIMATED),
-        (0.0, 10.0, False, Origin.ESTIMATED),
-        (0.0, 170.0, True, Origin.ESTIMATED),
-        (0.0, None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
+        (0.5, 0.0, None, False, Origin.ESTIMATED),
+        (-0.5, 0.0, None, True, Origin.ESTIMATED),
+        (0.0, 0.0, 10.0, False, Origin.ESTIMATED),
+        (0.0, 0.0, 170.0, True, Origin.ESTIMATED),
+        (0.0, 0.0, None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
+        (0.0, -1.01 * LIKELIER, None, True, Origin.UNDECIDED),  # holes in place of atoms, and nothing else is known
+        (0.0, -0.99 * LIKELIER, None, False, Origin.UNDECIDED),
+        (0.5, -1.01 * SKEWED, None, False, Origin.UNDECIDED),  # the dark field and the phase contradict each other
+        (-0.5, 1.01 * SKEWED, None, True, Origin.UNDECIDED),
+        (0.0, -1.01 * SKEWED, 10.0, False, Origin.UNDECIDED),
+        (0.5, -0.99 * SKEWED, None, False, Origin.ESTIMATED),
+        (-0.5, -1.01 * SKEWED, None, True, Origin.ESTIMATED),
     ],
 )
-def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(correlation, curl_deg, turned, origin):
+def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(correlation, skewness, curl_deg, turned, origin):
     curl = None
     if curl_deg is not None:
         curl = RotationFit(curl_deg, transposed=False, curl=0.05, curl_other=0.4, sign_correlation=0.4)
-    fit = fit_of(BY_FEW_DEG)
-    assert with_denser_positive(fit, correlation, 400, curl) == (fit.turned() if turned else fit, origin)
+    fit, sign = fit_of(BY_FEW_DEG), Contrast(correlation, 400, skewness, resolved=True)
+    assert with_denser_positive(fit, sign, curl) == (fit.turned() if turned else fit, origin)
+
+
+def test_gaps_of_a_lattice_that_is_not_resolved_contradict_nothing():
+    fit, sign = fit_of(BY_FEW_DEG), Contrast(0.5, 400, -9 * SKEWED, resolved=False)
+    assert with_denser_positive(fit, sign, None) == (fit, Origin.ESTIMATED)

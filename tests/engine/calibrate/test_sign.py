@@ -1,7 +1,23 @@
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.sign import LEAST_POINTS, TRUSTED_SIGN, detail_correlation, ranked, settles
+from ptylive.engine.calibrate import sign
+from ptylive.engine.calibrate.sign import (
+    LEAST_POINTS,
+    SKEWED,
+    TRUSTED_SIGN,
+    Contrast,
+    Skewness,
+    contrast_of,
+    detail_correlation,
+    ranked,
+    settles,
+)
+
+SIZE = 64
 
 
 def test_equal_values_share_the_mean_of_theirranked():
@@ -40,3 +56,60 @@ def test_a_small_scan_needs_a_stronger_correlation():
     assert settles(above, 100_000) and settles(-above, 100_000)
     assert not settles(above, 100)
     assert not settles(0.9 * TRUSTED_SIGN, 100_000)
+
+
+def test_the_skewness_is_that_of_the_third_moment():
+    """An exponential distribution has 2; for n = 4096 the estimate scatters by a few tenths."""
+    values = np.random.default_rng(0).exponential(size=(SIZE, SIZE))
+    found = Skewness.of(values)
+    centred = values - values.mean()
+    assert found.value == pytest.approx((centred**3).mean() / (centred**2).mean() ** 1.5)
+    assert abs(found.value - 2) < 3 * found.deviation < 1.5
+
+
+def test_the_deviation_is_that_of_noise():
+    """The skewness of n normal values scatters by sqrt(6 / n): in units of it, the root mean square is 1 on average."""
+    found = [Skewness.of(np.random.default_rng(seed).normal(size=(SIZE, SIZE))) for seed in range(40)]
+    assert np.mean([one.deviation for one in found]) == pytest.approx(math.sqrt(6) / SIZE, rel=0.1)
+    in_units = np.array([one.value / one.deviation for one in found])
+    assert np.sqrt((in_units**2).mean()) == pytest.approx(1.0, abs=3 / math.sqrt(2 * 40))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The contrast of an image (rows, cols) sampled twice as finely as its scan; ``visited``: of the scan."""
+
+    def contrast(image, visited, semiangle_invA=1.0, *, ended=True):
+        conditions = SimpleNamespace(probe=SimpleNamespace(semiangle_invA=semiangle_invA), padded=visited.shape)
+        conditions.step_A = (0.4 / semiangle_invA, 0.4 / semiangle_invA)
+        monkeypatch.setattr(sign, "phase_correlation", lambda *_, undersampled: 0.3)
+        monkeypatch.setattr(sign, "mean_bins", lambda store: None)
+        monkeypatch.setattr(sign.Spectra, "of", lambda store, conditions: SimpleNamespace(visited=visited))
+        drawn = {2: SimpleNamespace(image=lambda spectra: image)}
+        monkeypatch.setattr(sign.OptimumBrightField, "build", lambda conditions, mean, upsample: drawn[upsample])
+        store = SimpleNamespace(visited=visited)
+        return contrast_of(store, conditions, np.zeros(visited.shape), undersampled=False, ended=ended)
+
+    return contrast
+
+
+def test_the_finer_phase_is_skewed_like_its_atoms(seen):
+    atoms, everywhere = np.random.default_rng(2).exponential(size=(SIZE, SIZE)), np.ones((SIZE // 2, SIZE // 2), bool)
+    found = seen(atoms, everywhere)
+    assert (found.correlation, found.points, found.resolved) == (0.3, everywhere.sum(), True)
+    assert found.skewness > SKEWED
+    assert not found.speaks_against(as_fitted=True)
+    assert found.speaks_against(as_fitted=False)
+    assert not seen(atoms, everywhere, 0.49).speaks_against(as_fitted=False), "not resolved: 1.02 Å"
+
+
+def test_neither_edges_nor_what_was_not_visited_are_skewed(seen):
+    image, visited = np.random.default_rng(3).normal(size=(SIZE, SIZE)), np.zeros((SIZE // 2, SIZE // 2), bool)
+    visited[4:-6] = True
+    inner = image[8 + 3 : -12 - 3, 4:-4]  # 6 % of 44 rows, and of 64 columns
+    assert seen(image, visited).skewness == Skewness.of(inner).deviations
+
+
+def test_a_running_scan_is_judged_by_its_dark_field_alone(seen):
+    atoms, everywhere = np.random.default_rng(2).exponential(size=(SIZE, SIZE)), np.ones((SIZE // 2, SIZE // 2), bool)
+    assert seen(atoms, everywhere, ended=False) == Contrast(0.3, everywhere.sum())
