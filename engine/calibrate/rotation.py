@@ -20,7 +20,7 @@ from scipy import fft
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, Grid, Search, climbed_from
 from ptylive.engine.calibrate.criteria import Criteria, lead
-from ptylive.engine.calibrate.sign import Agreement, agreement
+from ptylive.engine.calibrate.sign import LIKELIER, Agreement, Contrast, agreement
 from ptylive.engine.imaging.maps.com import along_scan_axes
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
 from ptylive.schema import Calibration, Origin
@@ -125,21 +125,27 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
     return found[0] if lead(criteria.left(found[0].low), criteria.left(fit.low)) > 0 else fit
 
 
-def with_denser_positive(fit: AberrationFit, sign: Agreement, curl: RotationFit | None) -> tuple[AberrationFit, Origin]:
-    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision.
+def with_denser_positive(
+    fit: AberrationFit, contrast: Contrast, curl: RotationFit | None
+) -> tuple[AberrationFit, Origin]:
+    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision."""
+    if contrast.agreement.settles:
+        as_fitted = contrast.agreement.correlation > 0
+    elif curl is not None and curl.angle_trusted and curl.sign_trusted:
+        as_fitted = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
+    else:
+        return (fit if _is_likelier(fit, contrast) else fit.turned()), Origin.UNDECIDED
+    origin = Origin.UNDECIDED if contrast.speaks_against(as_fitted) else Origin.ESTIMATED
+    return (fit if as_fitted else fit.turned()), origin
 
-    ``sign``: of the phase under this fit with the dark field.
-    """
-    denser = fit if sign.correlation > 0 else fit.turned()
-    if sign.settles:
-        return denser, Origin.ESTIMATED
-    if curl is not None and curl.angle_trusted and curl.sign_trusted:
-        near = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
-        return (fit if near else fit.turned()), Origin.ESTIMATED
-    if sign.leans:
-        return denser, Origin.UNDECIDED
-    # nothing decides: underfocus is the most common choice
-    return (fit if fit.aberrations["C10"] <= 0 else fit.turned()), Origin.UNDECIDED
+
+def _is_likelier(fit: AberrationFit, contrast: Contrast) -> bool:
+    """Whether a fit is the likelier one of the pair, where neither dark field nor centre of mass decides."""
+    if abs(contrast.skewness) > LIKELIER:
+        return contrast.skewness > 0
+    if contrast.agreement.leans:
+        return contrast.agreement.correlation > 0
+    return fit.aberrations["C10"] <= 0  # underfocus is the most common choice
 
 
 def highest_frequency(calibration: Calibration) -> float:

@@ -44,7 +44,7 @@ from ptylive.engine.calibrate.rotation import (
     spread_deg,
     with_denser_positive,
 )
-from ptylive.engine.calibrate.sign import phase_correlation
+from ptylive.engine.calibrate.sign import contrast_of
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
@@ -392,7 +392,7 @@ class _Work:
         rotation, no_depth = Quantity(fit.rotation_deg, Origin.ESTIMATED), Quantity(0.0, Origin.DEFAULT)
         entries = {**self.entries, **aberrations, "rotation_deg": rotation, "depth_A": no_depth}
         conditions = _Work(entries, self.store).conditions()
-        sign = phase_correlation(self.store, conditions, self._dark_field, undersampled=undersampled)
+        sign = contrast_of(self.store, conditions, self._dark_field, undersampled=undersampled, ended=self._has_ended)
         return with_denser_positive(fit, sign, curl)
 
 

@@ -1,9 +1,10 @@
 """Sign of the contrast: the rotation by 180° that a weak phase object leaves open (docs/theory/calibration.md).
 
 (rotation + 180, -C10, -C12, -phase) explains the bright field equally well. Atoms settle it: the dark field is bright
-where the phase, blurred by the probe, is high.
+where the phase, blurred by the probe, is high. They attract electrons, too: they are small peaks of phase in wide gaps,
+never holes. In thick crystals either sign may mislead; where the two contradict each other, nothing is settled.
 
-A lattice does not settle it: its phase, displaced by a part of a cell, looks like the opposite phase, and multiple
+A lattice settles nothing either: its phase, displaced by a part of a cell, looks like the opposite phase, and multiple
 scattering displaces the dark field. Of 76 crystals 62 had a correlation beyond chance, and 38 of these the right sign.
 """
 
@@ -33,6 +34,52 @@ Below it 12 of 14 crystals and all of 44 other specimens had the right sign, abo
 LEAST_POINTS = 16
 MOST_POINTS = 2**20
 """Largest number of points of a finer phase map."""
+MOST_SKEWED_POINTS = 2**18
+"""The same for a phase map of which nothing but the skewness is needed."""
+EDGE = 0.06
+"""Share of the field at each side in which the skewness is not evaluated."""
+SKEWED = 4.0
+"""Standard deviations of a skewness that contradicts the dark field."""
+LIKELIER = 2.0
+"""Standard deviations of a skewness that shows the likelier half turn where nothing else does."""
+RESOLVED_A = 1.0
+"""Half a wavelength over the semi-angle below which atoms are resolved: bonds are 1.4 Å and more."""
+BLOCKS = 4
+"""Number of blocks along either axis of the field, each left out once for the standard deviation."""
+
+
+@dataclass(frozen=True)
+class Skewness:
+    """Third central moment of a phase over the 3/2 power of the second."""
+
+    value: float
+    deviation: float
+    """Standard deviation by the jackknife over blocks of the field (Efron and Stein 1981)."""
+
+    @classmethod
+    def of(cls, phase: DoubleArray) -> Skewness:
+        """Compute the skewness of an image (rows, columns)."""
+        blocks = [part for rows in np.array_split(phase, BLOCKS) for part in np.array_split(rows, BLOCKS, axis=1)]
+        sums = np.array([[(block**power).sum() for power in range(4)] for block in blocks])
+        total = sums.sum(axis=0)
+        without = np.array([_skewness(total - block_sums) for block_sums in sums])
+        return cls(_skewness(total), math.sqrt((len(blocks) - 1) * float(np.var(without))))
+
+    @property
+    def deviations(self) -> float:
+        """Skewness in units of the standard deviation, 0 for a uniform image."""
+        return self.value / self.deviation if self.deviation else 0.0
+
+    def __str__(self) -> str:
+        """Format value and deviation."""
+        return f"{self.value:.2g} ± {self.deviation:.1g}"
+
+
+def _skewness(sums: DoubleArray) -> float:
+    """Skewness from the sums of the powers 0 to 3."""
+    mean, square, cube = (float(moment) for moment in sums[1:] / sums[0])
+    deviation = math.sqrt(max(square - mean**2, 1e-30))
+    return (cube - 3 * mean * square + 2 * mean**3) / deviation**3
 
 
 @dataclass(frozen=True)
@@ -66,6 +113,45 @@ class Agreement:
         return 1.0 / math.sqrt(max(self.points, 1))
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """How a phase agrees with the dark field and with atoms."""
+
+    agreement: Agreement
+    """Rank correlation with the dark field."""
+    skewness: float = 0.0
+    """Skewness of the phase in standard deviations; 0 while a scan is running."""
+    resolved: bool = False
+    """Whether the bright field resolves atoms: the gaps of a lattice that is not resolved may look like peaks."""
+
+    def speaks_against(self, as_fitted: bool) -> bool:
+        """Return whether the phase, as it is or turned, shows holes in place of atoms."""
+        return self.resolved and (self.skewness if as_fitted else -self.skewness) < -SKEWED
+
+
+def contrast_of(
+    store: Store, conditions: ImagingConditions, dark_field: DoubleArray, *, undersampled: bool, ended: bool
+) -> Contrast:
+    """Compare the phase under some conditions with the dark field (rows, cols) and, after the scan, with atoms."""
+    found = phase_correlation(store, conditions, dark_field, undersampled=undersampled)
+    if not ended:
+        return Contrast(found)
+    spectra = Spectra.of(store, conditions)
+    finer = _finer(conditions, MOST_SKEWED_POINTS)
+    phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=finer).image(spectra).astype(np.float64)
+    resolved = 0.5 / conditions.probe.semiangle_invA < RESOLVED_A
+    return Contrast(found, Skewness.of(_inner(phase, spectra.visited, finer)).deviations, resolved)
+
+
+def _inner(phase: DoubleArray, visited: BoolArray, finer: int) -> DoubleArray:
+    """Return the part of a phase (rows, cols) that lies in the visited rows and columns, without its edges."""
+    for axis in (0, 1):
+        seen = finer * np.flatnonzero(visited.any(axis=1 - axis))[[0, -1]] + [0, finer]
+        edge = round(EDGE * (seen[1] - seen[0]))
+        phase = phase.take(np.arange(seen[0] + edge, seen[1] - edge), axis)
+    return phase
+
+
 def phase_correlation(
     store: Store, conditions: ImagingConditions, dark_field: DoubleArray, *, undersampled: bool = False
 ) -> Agreement:
@@ -74,7 +160,7 @@ def phase_correlation(
     Without the blur the test fails out of focus: the dark field (rows, cols) is seen through the probe.
     ``undersampled``: the phase is made as fine as the bright field resolves, and compared at the points of the scan.
     """
-    finer = _finer(conditions) if undersampled else 1
+    finer = _finer(conditions, MOST_POINTS) if undersampled else 1
     spectra = Spectra.of(store, conditions)
     phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=finer).image(spectra)
     size = conditions.scan_grid(finer).size
@@ -85,11 +171,11 @@ def phase_correlation(
     return agreement(blurred, dark_field, spectra.visited)
 
 
-def _finer(conditions: ImagingConditions) -> int:
+def _finer(conditions: ImagingConditions, most_points: int) -> int:
     """Return the sampling factor relative to the scan that captures the bright field's resolution, if affordable."""
     wanted = math.ceil(4 * conditions.probe.semiangle_invA * max(conditions.step_A))
     rows, cols = conditions.padded
-    return max(1, min(wanted, math.isqrt(MOST_POINTS // (rows * cols))))
+    return max(1, min(wanted, math.isqrt(most_points // (rows * cols))))
 
 
 def agreement(phase: DoubleArray, dark_field: DoubleArray, visited: BoolArray) -> Agreement:

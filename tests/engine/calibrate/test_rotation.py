@@ -10,7 +10,7 @@ from ptylive.engine.calibrate import rotation
 from ptylive.engine.calibrate.aberrations import AberrationFit, Search
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.rotation import RotationFit, confirmed_by_curl, with_denser_positive
-from ptylive.engine.calibrate.sign import Agreement
+from ptylive.engine.calibrate.sign import LIKELIER, SKEWED, Agreement, Contrast
 from ptylive.schema import Origin
 
 FREQUENCIES = 24
@@ -90,22 +90,35 @@ LATTICE = 0.6
 
 
 @pytest.mark.parametrize(
-    ("sign", "curl", "turned", "origin"),
+    ("sign", "skewness", "curl", "turned", "origin"),
     [
-        (Agreement(0.5), None, False, Origin.ESTIMATED),
-        (Agreement(-0.5), None, True, Origin.ESTIMATED),
-        (Agreement(0.0), (10.0, 0.0), False, Origin.ESTIMATED),
-        (Agreement(0.0), (170.0, 0.0), True, Origin.ESTIMATED),
-        (Agreement(-0.5, LATTICE), (10.0, 0.0), False, Origin.ESTIMATED),  # as the centre of mass
-        (Agreement(-0.5, LATTICE), (10.0, LATTICE), True, Origin.UNDECIDED),  # that of a lattice, too
-        (Agreement(0.5, LATTICE), None, False, Origin.UNDECIDED),
-        (Agreement(-0.09, points=400), None, True, Origin.UNDECIDED),  # the likelier one
-        (Agreement(-0.04, points=400), None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
+        (Agreement(0.5), 0.0, None, False, Origin.ESTIMATED),
+        (Agreement(-0.5), 0.0, None, True, Origin.ESTIMATED),
+        (Agreement(0.0), 0.0, (10.0, 0.0), False, Origin.ESTIMATED),
+        (Agreement(0.0), 0.0, (170.0, 0.0), True, Origin.ESTIMATED),
+        (Agreement(-0.5, LATTICE), 0.0, (10.0, 0.0), False, Origin.ESTIMATED),  # as the centre of mass
+        (Agreement(-0.5, LATTICE), 0.0, (10.0, LATTICE), True, Origin.UNDECIDED),  # that of a lattice, too
+        (Agreement(0.5, LATTICE), 0.0, None, False, Origin.UNDECIDED),
+        (Agreement(0.5, LATTICE), -1.01 * LIKELIER, None, True, Origin.UNDECIDED),  # holes in place of atoms
+        (Agreement(-0.09, points=400), 0.99 * LIKELIER, None, True, Origin.UNDECIDED),  # the likelier one
+        (Agreement(-0.04, points=400), 0.0, None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
+        (Agreement(0.0), -1.01 * LIKELIER, None, True, Origin.UNDECIDED),
+        (Agreement(0.0), -0.99 * LIKELIER, None, False, Origin.UNDECIDED),
+        (Agreement(0.5), -1.01 * SKEWED, None, False, Origin.UNDECIDED),  # dark field and phase contradict each other
+        (Agreement(-0.5), 1.01 * SKEWED, None, True, Origin.UNDECIDED),
+        (Agreement(0.0), -1.01 * SKEWED, (10.0, 0.0), False, Origin.UNDECIDED),
+        (Agreement(0.5), -0.99 * SKEWED, None, False, Origin.ESTIMATED),
+        (Agreement(-0.5), -1.01 * SKEWED, None, True, Origin.ESTIMATED),
     ],
 )
-def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(sign, curl, turned, origin):
+def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(sign, skewness, curl, turned, origin):
     if curl is not None:
         curl_deg, opposite = curl
         curl = RotationFit(curl_deg, transposed=False, curl=0.05, curl_other=0.4, sign=Agreement(0.5, opposite))
-    fit = fit_of(BY_FEW_DEG)
-    assert with_denser_positive(fit, sign, curl) == (fit.turned() if turned else fit, origin)
+    fit, contrast = fit_of(BY_FEW_DEG), Contrast(sign, skewness, resolved=True)
+    assert with_denser_positive(fit, contrast, curl) == (fit.turned() if turned else fit, origin)
+
+
+def test_gaps_of_a_lattice_that_is_not_resolved_contradict_nothing():
+    fit, contrast = fit_of(BY_FEW_DEG), Contrast(Agreement(0.5), -9 * SKEWED, resolved=False)
+    assert with_denser_positive(fit, contrast, None) == (fit, Origin.ESTIMATED)

@@ -1,9 +1,24 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.sign import LEAST_POINTS, MOST_OPPOSITE, TRUSTED_SIGN, Agreement, agreement, ranked
+from ptylive.engine.calibrate import sign
+from ptylive.engine.calibrate.sign import (
+    LEAST_POINTS,
+    MOST_OPPOSITE,
+    SKEWED,
+    TRUSTED_SIGN,
+    Agreement,
+    Contrast,
+    Skewness,
+    agreement,
+    contrast_of,
+    ranked,
+)
+
+SIZE = 64
 
 
 def test_equal_values_share_the_mean_of_theirranked():
@@ -50,19 +65,76 @@ def test_a_correlation_leans_from_one_standard_deviation():
     assert not Agreement(0.04, points=400).leans
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_lattice_agrees_with_its_displaced_opposite_and_settles_nothing(sign):
+@pytest.mark.parametrize("turned", [1, -1])
+def test_a_lattice_agrees_with_its_displaced_opposite_and_settles_nothing(turned):
     row, col = np.mgrid[:32, :32]
     lattice = np.cos(2 * np.pi * row / 8) * np.cos(2 * np.pi * col / 8)
-    found = agreement(sign * lattice, lattice, np.ones(lattice.shape, dtype=bool))
+    found = agreement(turned * lattice, lattice, np.ones(lattice.shape, dtype=bool))
     assert found.is_beyond_chance
-    assert math.copysign(1, found.correlation) == sign
+    assert math.copysign(1, found.correlation) == turned
     assert found.opposite == pytest.approx(abs(found.correlation), rel=0.05)  # half a period aside
     assert not found.settles
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_an_irregular_specimen_has_no_opposite(atoms, sign):
-    found = agreement(sign * atoms, atoms, np.ones(atoms.shape, dtype=bool))
+@pytest.mark.parametrize("turned", [1, -1])
+def test_an_irregular_specimen_has_no_opposite(atoms, turned):
+    found = agreement(turned * atoms, atoms, np.ones(atoms.shape, dtype=bool))
     assert found.opposite < MOST_OPPOSITE * abs(found.correlation)
     assert found.settles
+
+
+def test_the_skewness_is_that_of_the_third_moment():
+    """An exponential distribution has 2; for n = 4096 the estimate scatters by a few tenths."""
+    values = np.random.default_rng(0).exponential(size=(SIZE, SIZE))
+    found = Skewness.of(values)
+    centred = values - values.mean()
+    assert found.value == pytest.approx((centred**3).mean() / (centred**2).mean() ** 1.5)
+    assert abs(found.value - 2) < 3 * found.deviation < 1.5
+
+
+def test_the_deviation_is_that_of_noise():
+    """The skewness of n normal values scatters by sqrt(6 / n): in units of it, the root mean square is 1 on average."""
+    found = [Skewness.of(np.random.default_rng(seed).normal(size=(SIZE, SIZE))) for seed in range(40)]
+    assert np.mean([one.deviation for one in found]) == pytest.approx(math.sqrt(6) / SIZE, rel=0.1)
+    in_units = np.array([one.value / one.deviation for one in found])
+    assert np.sqrt((in_units**2).mean()) == pytest.approx(1.0, abs=3 / math.sqrt(2 * 40))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The contrast of an image (rows, cols) sampled twice as finely as its scan; ``visited``: of the scan."""
+
+    def contrast(image, visited, semiangle_invA=1.0, *, ended=True):
+        conditions = SimpleNamespace(probe=SimpleNamespace(semiangle_invA=semiangle_invA), padded=visited.shape)
+        conditions.step_A = (0.4 / semiangle_invA, 0.4 / semiangle_invA)
+        monkeypatch.setattr(sign, "phase_correlation", lambda *_, undersampled: Agreement(0.3))
+        monkeypatch.setattr(sign, "mean_bins", lambda store: None)
+        monkeypatch.setattr(sign.Spectra, "of", lambda store, conditions: SimpleNamespace(visited=visited))
+        drawn = {2: SimpleNamespace(image=lambda spectra: image)}
+        monkeypatch.setattr(sign.OptimumBrightField, "build", lambda conditions, mean, upsample: drawn[upsample])
+        store = SimpleNamespace(visited=visited)
+        return contrast_of(store, conditions, np.zeros(visited.shape), undersampled=False, ended=ended)
+
+    return contrast
+
+
+def test_the_finer_phase_is_skewed_like_its_atoms(seen):
+    atoms, everywhere = np.random.default_rng(2).exponential(size=(SIZE, SIZE)), np.ones((SIZE // 2, SIZE // 2), bool)
+    found = seen(atoms, everywhere)
+    assert (found.agreement, found.resolved) == (Agreement(0.3), True)
+    assert found.skewness > SKEWED
+    assert not found.speaks_against(as_fitted=True)
+    assert found.speaks_against(as_fitted=False)
+    assert not seen(atoms, everywhere, 0.49).speaks_against(as_fitted=False), "not resolved: 1.02 Å"
+
+
+def test_neither_edges_nor_what_was_not_visited_are_skewed(seen):
+    image, visited = np.random.default_rng(3).normal(size=(SIZE, SIZE)), np.zeros((SIZE // 2, SIZE // 2), bool)
+    visited[4:-6] = True
+    inner = image[8 + 3 : -12 - 3, 4:-4]  # 6 % of 44 rows, and of 64 columns
+    assert seen(image, visited).skewness == Skewness.of(inner).deviations
+
+
+def test_a_running_scan_is_judged_by_its_dark_field_alone(seen):
+    atoms, everywhere = np.random.default_rng(2).exponential(size=(SIZE, SIZE)), np.ones((SIZE // 2, SIZE // 2), bool)
+    assert seen(atoms, everywhere, ended=False) == Contrast(Agreement(0.3))

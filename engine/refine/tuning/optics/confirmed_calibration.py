@@ -4,6 +4,9 @@ Under a wrong rotation or defocus an object can be refined too, and looks like o
 each other under the right calibration only: it predicts held-out patterns better than the same trial with the scan
 turned by 90° or with the detector's axes exchanged. Right calibrations do so by 3.6 to 60 standard deviations, wrong
 ones by chance. A probe in focus must not be better.
+
+The trials have one slice, also for a thick specimen: it is then in the middle of the slices, where thick specimens are
+in focus if refined in one slice. Focused at the entrance surface, it would predict worse than a probe in focus.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import FOUND, is_open
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
-from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
+from ptylive.engine.refine.tuning.optics.freed_optics import with_optics, with_optics_moved
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice, of_trials
 from ptylive.schema import Calibration, Origin
@@ -69,6 +72,7 @@ def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> st
     """What held-out patterns do not confirm, in words; None if they confirm it or cannot be used."""
     if dataset.masks is not None or dataset.scan_of is not None or len(dataset.patterns) < LEAST_PATTERNS:
         return None
+    found, dataset = dataset.calibration, _focused_on_the_middle(dataset, preset)
     trials = _Trials(dataset, preset, context)
     for rival in _rivals(dataset):
         gain = trials.gain_over(rival)
@@ -77,8 +81,15 @@ def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> st
         if gain.opposite.certain if rival.orientation is None else not gain.certain:
             verdict = "predicts held-out patterns " + ("better" if gain.opposite.certain else "just as well")
             why = f"{rival.words} {verdict} (gain {gain.opposite})"
-            return cannot_tell_words(_found_words(dataset.calibration), why, "rotation_deg and defocus_A")
+            return cannot_tell_words(_found_words(found), why, "rotation_deg and defocus_A")
     return None
+
+
+def _focused_on_the_middle(dataset: Dataset, preset: Preset) -> Dataset:
+    """The same with the defocus of the middle of several slices, where the one slice of a trial is in focus."""
+    if preset.object.slices == 1 or dataset.calibration.origin("C10") not in FOUND:
+        return dataset
+    return with_optics_moved(dataset, {"C10": sum(preset.object.slice_thickness_A) / 2})
 
 
 @dataclass(frozen=True)

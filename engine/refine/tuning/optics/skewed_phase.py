@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
 from ptylive.engine.backend.device import on_host
+from ptylive.engine.calibrate.sign import RESOLVED_A, Skewness
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
@@ -39,8 +40,6 @@ from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.model import DoubleArray
 
-RESOLVED_A = 1.0
-"""Half a wavelength over the semi-angle below which atoms are resolved: bonds are 1.4 Å and more."""
 SMOOTHED_A = 1.9
 """Standard deviation of the Gaussian that smooths unresolved lattices: 1 % is left of a lattice of 4 Å."""
 SWEEPS = 2
@@ -51,8 +50,6 @@ BEYOND_CHANCE = 3.0
 """The same for particles, and for atoms at random, if nothing else shows which half turn is right."""
 BY_CHANCE = 1.0
 """Standard deviations of a skewness below which an image neither decides nor contradicts anything."""
-BLOCKS = 4
-"""Number of blocks along either axis of the field, each left out once for the standard deviation."""
 EDGE = 0.05
 """Share of the positions on each side beyond which the phase is ignored."""
 SETTINGS = TRIAL_SETTINGS | {
@@ -65,40 +62,6 @@ SETTINGS = TRIAL_SETTINGS | {
     "phase_only_obj": True,
 }
 """Settings of the trial, overriding the preset: a bound would make either sign look like atoms."""
-
-
-@dataclass(frozen=True)
-class Skewness:
-    """Third central moment of a phase over the 3/2 power of the second."""
-
-    value: float
-    deviation: float
-    """Standard deviation by the jackknife over blocks of the field (Efron and Stein 1981)."""
-
-    @classmethod
-    def of(cls, phase: DoubleArray) -> Skewness:
-        """Compute the skewness of an image (rows, columns)."""
-        blocks = [part for rows in np.array_split(phase, BLOCKS) for part in np.array_split(rows, BLOCKS, axis=1)]
-        sums = np.array([[(block**power).sum() for power in range(4)] for block in blocks])
-        total = sums.sum(axis=0)
-        without = np.array([_skewness(total - block_sums) for block_sums in sums])
-        return cls(_skewness(total), math.sqrt((len(blocks) - 1) * float(np.var(without))))
-
-    @property
-    def deviations(self) -> float:
-        """Skewness in units of the standard deviation, 0 for a uniform image."""
-        return self.value / self.deviation if self.deviation else 0.0
-
-    def __str__(self) -> str:
-        """Format value and deviation."""
-        return f"{self.value:.2g} ± {self.deviation:.1g}"
-
-
-def _skewness(sums: DoubleArray) -> float:
-    """Skewness from the sums of the powers 0 to 3."""
-    mean, square, cube = (float(moment) for moment in sums[1:] / sums[0])
-    deviation = math.sqrt(max(square - mean**2, 1e-30))
-    return (cube - 3 * mean * square + 2 * mean**3) / deviation**3
 
 
 def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:

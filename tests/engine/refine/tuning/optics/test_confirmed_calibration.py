@@ -97,6 +97,26 @@ def test_in_focus_has_to_be_no_better(still, monkeypatch):
     assert "a probe in focus predicts held-out patterns better" in said_of(still)[0][0]
 
 
+def test_one_slice_stands_in_the_middle_of_several(still, monkeypatch):
+    """Half of the defocus of the entrance is half a depth of focus or less, so nothing is compared in focus."""
+    judged_by(monkeypatch, turned=1.0, focused=-0.55)
+    judged, seen_A = confirmed_calibration.held_out_loss, []
+
+    def loss(dataset, *rest, **more):
+        seen_A.append(dataset.calibration.get("C10"))
+        return judged(dataset, *rest, **more)
+
+    monkeypatch.setattr(confirmed_calibration, "held_out_loss", loss)
+    entrance_A = still.calibration.get("C10")
+    thick = PRESET.model_copy(update={"num_slices": 3, "total_thickness_A": abs(entrance_A)})
+    assert said_of(still, thick)[0] == ()
+    assert set(seen_A) == {entrance_A / 2}
+    assert still.calibration.get("C10") == entrance_A
+    seen_A.clear()
+    said_of(blind(still, C10=Quantity(entrance_A, Origin.GIVEN)), thick)
+    assert set(seen_A) == {entrance_A}, "what was stated is kept"
+
+
 def test_a_defocus_that_nothing_showed_is_said(still, monkeypatch):
     asked = judged_by(monkeypatch)
     said, _ = said_of(blind(still, C10=Quantity(0.0, Origin.DEFAULT)))

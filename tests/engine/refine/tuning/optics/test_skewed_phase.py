@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from quick_first import quick_first
 
+from ptylive.engine.calibrate.sign import Skewness
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.tuning.half_turn import half_turned
@@ -14,7 +15,6 @@ from ptylive.engine.refine.tuning.optics import skewed_phase
 from ptylive.engine.refine.tuning.optics.skewed_phase import (
     BEYOND_CHANCE,
     BEYOND_DOUBT,
-    Skewness,
     combined,
     with_atoms_as_peaks,
 )
@@ -37,23 +37,6 @@ def blind(dataset: Dataset, **entries: Quantity) -> Dataset:
 def still(drifted) -> Dataset:
     """Gaussian atoms under 60 Å of underfocus, at 80 kV and 25 mrad: resolved below 0.84 Å."""
     return blind(drifted((0.0, 0.0), 4))
-
-
-def test_the_skewness_is_that_of_the_third_moment():
-    """An exponential distribution has 2; for n = 4096 the estimate scatters by a few tenths."""
-    values = np.random.default_rng(0).exponential(size=(SIZE, SIZE))
-    found = Skewness.of(values)
-    centred = values - values.mean()
-    assert found.value == pytest.approx((centred**3).mean() / (centred**2).mean() ** 1.5)
-    assert abs(found.value - 2) < 3 * found.deviation < 1.5
-
-
-def test_the_deviation_is_that_of_noise():
-    """The skewness of n normal values scatters by sqrt(6 / n): in units of it, the root mean square is 1 on average."""
-    found = [Skewness.of(np.random.default_rng(seed).normal(size=(SIZE, SIZE))) for seed in range(40)]
-    assert np.mean([one.deviation for one in found]) == pytest.approx(math.sqrt(6) / SIZE, rel=0.1)
-    in_units = np.array([one.value / one.deviation for one in found])
-    assert np.sqrt((in_units**2).mean()) == pytest.approx(1.0, abs=3 / math.sqrt(2 * 40))
 
 
 def given_skewness(monkeypatch, *deviations: float) -> None:
