@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from ptylive.server.refinement.refine_job import PICTURES, RefineJob
 from ptylive.server.wire.publisher import Publisher
 
 CUT_OFF = "cut off with an earlier server: it can be resumed"
+MOST_ENDED = 16
 WAITS = "waiting for the end of the scan and its maps"
 
 
@@ -115,6 +117,8 @@ class Refinements:
         self.current = RunState()
         self.last_job: RefineJob | None = None
         self.last_uid = ""
+        self.ended: deque[dict[str, Any]] = deque(maxlen=MOST_ENDED)
+        """Summaries of the last runs that have ended: those in the queue begin at once after them."""
         """Uid of the scan of the last job."""
         self.last_epochs: int | None = None
         """How many epochs the last job has done; None: unknown."""
@@ -202,6 +206,10 @@ class Refinements:
             running.tell({"stop": True})
         self._publish(pictures=False)
 
+    def summary(self, compiling: str = "") -> dict[str, Any]:
+        """Return what `status` shows: the newest run, and those that have ended; see :meth:`RunState.summary`."""
+        return {**self.current.summary(compiling), "ended": list(self.ended)}
+
     def tell(self, uid: str, message: dict[str, Any]) -> None:
         """Send a message to the process, if it is still refining this scan."""
         running = self._running
@@ -254,6 +262,7 @@ class Refinements:
         with keeping(job, self._cannot_keep):
             self._keep(self._follow(running, job))
         self._publish(pictures=True)
+        self.ended.append(self.current.summary())
         self._on_ended(self.current)
 
     def _keep(self, kept: Kept) -> None:

@@ -284,7 +284,7 @@ class Session:
         status.update(
             results="" if scan is None or scan.results is None else str(scan.results),
             refinement={
-                **self.refine.refinements.current.summary(self.compilation.word),
+                **self.refine.refinements.summary(self.compilation.word),
                 "waiting": self.refine.waiting,
             },
             places=self.refine.places,

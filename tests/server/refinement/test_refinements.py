@@ -104,6 +104,7 @@ def test_status_says_where_a_refinement_runs_that_is_not_here(monkeypatch: pytes
     assert (refinements.current.state, refinements.current.epoch) == ("done", 3)
     assert refinements.current.summary()["place"] == place
     assert refinements.current.summary()["workers"] == 2
+    assert refinements.summary()["ended"] == [refinements.current.summary()]
 
 
 def test_the_deviation_is_told_with_the_pictures_at_the_end() -> None:
