@@ -129,5 +129,5 @@ def test_a_window_in_which_no_pattern_fits_anywhere_is_refused_at_once(simulated
     if not refused:
         scan_window.check_room(dataset, PatternSettings(window_px=window))
         return
-    with pytest.raises(MetadataError, match=r"6\.7 GB of patterns in a window_px of 4096 fit neither into memory nor on"):
+    with pytest.raises(MetadataError, match=r"6\.7 GB of patterns in a window_px of 4096 fit neither into memory nor"):
         refine(dataset, Preset.from_mapping({"window_px": window, "num_slices": 1}))
