@@ -13,12 +13,13 @@ from typing import Any
 from ptylive.schema import CommandError, ScanHeader
 from ptylive.server.refinement import warm_refinement
 from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProcess, Launch, RunningJob
-from ptylive.server.refinement.kept_jobs import Kept, keep, keeping
+from ptylive.server.refinement.kept_jobs import Kept, keep, keeping, left_checkpoint
 from ptylive.server.refinement.refine_job import PICTURES, RefineJob
 from ptylive.server.wire.publisher import Publisher
 
 CUT_OFF = "cut off with an earlier server: it can be resumed"
 MOST_ENDED = 16
+_REMEDY = ": resume continues from its last checkpoint"
 WAITS = "waiting for the end of the scan and its maps"
 
 
@@ -298,7 +299,7 @@ class Refinements:
                 self._publish(pictures=False)
             elif message["kind"] in ("ended", "failed"):
                 ended = message
-        ending = running.ending()
+        ending = running.ending() + (_REMEDY if left_checkpoint(self.last_job or job) else "")
         with self._lock:
             self._running = None
             self._conclude(ended, ending)
