@@ -355,8 +355,6 @@ class Session:
         When every receiver of maps is registered, only maps shown by a viewer are renewed at the screen's pace; the
         others are renewed rarely.
         """
-        if isinstance(maps, str):
-            raise CommandError("maps must be a list of names")
         self._subscriptions.shows(str(viewer), maps)
         wanted = self._subscriptions.wanted()
         return {"lease_s": LEASE_S, "maps": None if wanted is None else sorted(wanted)}
