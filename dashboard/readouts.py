@@ -352,7 +352,17 @@ def _sentence(view: FeedView, reply: str, reply_age_s: float) -> str:
     if words := [*filter(None, (shortfall(view.state),)), *remarks(view.state.message or "")]:
         return "\n".join(words)
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
-        return f"refinement: {refinement}"
+        return f"{_which(view.state)}: {refinement}"
     if view.log is not None and time.time() - view.log.time < LOG_SHOWN_S:
         return f"{clock(view.log.time)} {view.log.level}: {view.log.message}"
-    return refinement or ""
+    return f"{_which(view.state)}: {refinement}" if refinement and _of_another(view.state) else refinement or ""
+
+
+def _which(state: ServerState) -> str:
+    """How the last refinement is called at the bottom of the page: it may be that of another scan."""
+    name = f"refinement of another scan ({state.refinement.series})" if _of_another(state) else "refinement"
+    return f"{name} failed" if state.refinement.state == "failed" else name
+
+
+def _of_another(state: ServerState) -> bool:
+    return bool(state.refinement.uid and state.uid and state.refinement.uid != state.uid)

@@ -13,6 +13,7 @@ import logging
 import math
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from ptylive.schema.model import Array, IndexArray
 
 ALWAYS_IN_MEMORY_BYTES = 64 * 2**20
 SHARE_OF_FREE = 0.5
+LEFT_FREE_BYTES, LEFT_FREE_SHARE = 2 * 10**9, 0.1
+"""What a file leaves free on its disk, on which scans may be recorded at the same time: the smaller of both."""
 """Memory that one array may take, as a share of what is free when it is allocated."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -87,24 +90,47 @@ class Scratch:
         size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
         if fits(size):
             return np.zeros(shape, dtype=dtype)
-        folder = _default_folder() if self.folder is None else self.folder
+        folder = self._checked(size, what)
         log.warning("%.1f GB of %s do not fit into memory and go to a file in %s: slow", size / 1e9, what, folder)
         try:
             with tempfile.TemporaryFile(prefix="ptylive-", dir=folder) as file:
                 _reserve(file, size)
                 return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
         except OSError as error:
-            reason = f"{folder}: {error.strerror or error}"
-            raise MetadataError(
-                f"{size / 1e9:.1f} GB of {what} fit neither into memory nor on the disk ({reason})",
-                "make room, set TMPDIR to a folder with space, or crop or bin the patterns (ptylive convert)",
-            ) from None
+            raise _no_room(size, what, f"{folder}: {error.strerror or error}") from None
+
+    def check(self, size: int, what: str) -> None:
+        """Raise MetadataError if neither memory nor disk has room for an array of this size, without making it."""
+        if not fits(size):
+            self._checked(size, what)
+
+    def _checked(self, size: int, what: str) -> Path:
+        """Return the folder for a file of this size. Raises MetadataError if its disk has no room.
+
+        Reserving fills a disk that is too small before it fails, which takes minutes, while recordings find no room.
+        """
+        folder = _default_folder() if self.folder is None else self.folder
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            raise _no_room(size, what, f"{folder}: {error.strerror or error}") from None
+        if size > free - min(LEFT_FREE_BYTES, LEFT_FREE_SHARE * free):
+            raise _no_room(size, what, f"{folder}: {free / 1e9:.3g} GB free")
+        return folder
 
     def copy(self, array: Array, what: str) -> Array:
         """Return a copy, allocated by the same rule."""
         duplicate = self.zeros(array.shape, array.dtype.type, what)
         duplicate[...] = array
         return duplicate
+
+
+def _no_room(size: int, what: str, reason: str) -> MetadataError:
+    return MetadataError(
+        f"{size / 1e9:.1f} GB of {what} fit neither into memory nor on the disk ({reason})",
+        "make room, set TMPDIR to a folder with space, give a smaller window_px, or crop or bin the patterns "
+        "(ptylive convert)",
+    )
 
 
 def fits(nbytes: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -26,11 +27,18 @@ LEAST_AREA = 1e-6
 """Area of the cell of a scan relative to the square of its longest step: a smaller one is a line."""
 
 
+_TYPED_PAIR = re.compile(r"[(\[]?\s*([^\s,x×()\[\]]+)\s*[\s,x×]\s*([^\s,x×()\[\]]+)\s*[)\]]?", re.IGNORECASE)
+"""Two numbers as people type them: 48,48, 48x48, 48 × 48, 48 48, (48, 48)."""
+
+
 def two_whole_numbers(value: Any) -> tuple[int, int] | None:
-    """Rows and columns from a list, an array, or a text with a comma between them; None for other values."""
+    """Rows and columns from a list, an array, or a text as people type it; None for other values."""
     listed = value if isinstance(value, list | tuple) else np.ravel(value)
+    if isinstance(value, str):
+        pair = _TYPED_PAIR.fullmatch(value.strip())
+        listed = () if pair is None else pair.groups()
     try:
-        numbers = [float(number) for number in (value.split(",") if isinstance(value, str) else listed)]
+        numbers = [float(number) for number in listed]
     except (TypeError, ValueError):
         return None
     truths = any(isinstance(number, bool | np.bool_) for number in listed)
@@ -112,10 +120,10 @@ class Scan(Model):
             return {**data, "field_of_view_A": None, **steps}
         if not isinstance(data, Mapping) or data.get("step_A") is not None:
             return data
-        view, shape = data.get("field_of_view_A"), data.get("shape")
-        if view is None or shape is None or not float(view) > 0 or not int(np.ravel(shape)[-1]) > 0:
+        view, shape = data.get("field_of_view_A"), two_whole_numbers(data.get("shape"))
+        if view is None or shape is None or not float(view) > 0 or not shape[1] > 0:
             return data
-        return {**data, "step_A": float(view) / int(np.ravel(shape)[-1])}
+        return {**data, "step_A": float(view) / shape[1]}
 
     @model_validator(mode="after")
     def _check_possible(self) -> Self:

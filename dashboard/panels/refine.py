@@ -349,12 +349,12 @@ def refinement_texts(
     messages = [summary.message, None if refinement is None else refinement.message]
     if summary.state == "queued" and any((words or "").startswith("compiling") for words in messages):
         word = "compiling"
-    busy = {"refine_busy": _busy_words(summary, refinement, messages)}
+    busy = _busy_words(summary, refinement, messages)
     place = summary.place.removeprefix("on ").replace("tcp://", "") or (
         "this machine" if summary.state != "none" else UNKNOWN
     )
     if refinement is not None and refinement.uid and shown and refinement.uid != shown:
-        word = f"{word} on another scan"
+        word, busy = f"{word} on another scan", "" if summary.state == "failed" else busy
     if refinement is None or summary.state == "none":
         return {
             "refine_state": word,
@@ -366,7 +366,7 @@ def refinement_texts(
             "refine_left": UNKNOWN,
             "refine_pace": UNKNOWN,
             "refine_evaluations": UNKNOWN,
-            **busy,
+            "refine_busy": busy,
         }
     pace = refinement.seconds / refinement.epoch if refinement.seconds and refinement.epoch else None
     epoch = UNKNOWN if refinement.epoch is None else f"{refinement.epoch}"
@@ -382,12 +382,14 @@ def refinement_texts(
         "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s/epoch",
         "refine_evaluations": f"{number(refinement.evaluations, 3)} ×" if refinement.evaluations else UNKNOWN,
         "refine_left": seconds(refinement.seconds_left) if summary.state == "running" else UNKNOWN,
-        **busy,
+        "refine_busy": busy,
     }
 
 
 def _busy_words(summary: RefinementSummary, refinement: RefinementState | None, messages: list[str | None]) -> str:
-    """What a refinement does that has no picture yet: it waits, or makes its trials; empty if there is none."""
+    """What a refinement does that has no picture yet (it waits, or makes its trials), or why it failed without one."""
+    if summary.state == "failed":
+        return f"the refinement failed: {typeset(messages[1] or messages[0] or 'the log says why')}"
     if summary.state not in BUSY:
         return ""
     doing = (messages[1] or messages[0] or "").partition("; ")[0]

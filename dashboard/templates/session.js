@@ -29,13 +29,23 @@ window.ptylive = (() => {
     );
   }
 
+  function write(element, text) {
+    if (element.classList.contains("ends")) {
+      window.ptylive.with_ends(element, text);
+    } else if (element.classList.contains("remarks")) {
+      tell(element, text.split("\n"));
+      window.ptylive.sentence_told();
+    } else {
+      element.textContent = text;
+    }
+  }
+
   function render(content) {
     if (!asked) return;  // a change that arrives while the page is built: ready() renders it
     const {texts = {}, marks = {}, styles = {}, lists = {}, clips = {}} = JSON.parse(content);
     differing("texts", texts, (key, value) => {
       for (const element of fields.get(key) ?? []) {
-        if (element.dataset.text === key && element.classList.contains("remarks")) tell(element, value.split("\n"));
-        else if (element.dataset.text === key) element.textContent = value;
+        if (element.dataset.text === key) write(element, value);
         element.title = value;
       }
     });

@@ -220,7 +220,8 @@ class Preset(StrictModel):
         kind = cls.kind_for(values)
         for name in values:
             if name not in kind.settings():
-                hint = did_you_mean(name, kind.settings(), SETTINGS_LISTED)
+                meant = USUAL_WORDS.get(name.lower().removeprefix("n_").removeprefix("num_").removeprefix("max_"))
+                hint = f"did you mean {meant!r}?" if meant else did_you_mean(name, kind.settings(), SETTINGS_LISTED)
                 raise MetadataError(f"unknown refinement setting {name!r}", hint)
         return kind
 
@@ -243,6 +244,16 @@ class Preset(StrictModel):
 
 CORRECT = "correct the value or leave it out"
 SETTINGS_LISTED = "docs/settings.md lists the settings"
+USUAL_WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("epoch", "epochs", "iter", "iters", "iterations", "niter"), "epoch_max"),
+    **dict.fromkeys(("slice", "slices"), "num_slices"),
+    **dict.fromkeys(("thickness", "thickness_a"), "total_thickness_A"),
+    **dict.fromkeys(("mode", "modes"), "probe_modes"),
+    **dict.fromkeys(("positions", "refine_positions"), "update_probe_pos"),
+    **dict.fromkeys(("loss", "data_term"), "algorithm"),
+    **dict.fromkeys(("batch", "batchsize"), "batch_size"),
+}
+"""Settings by the words that the page, the command line and other programs have for them."""
 BESIDE_GROUPS = ("schedules", "stages")
 """Settings about settings, which belong to no group."""
 _OWN_ALGORITHMS: tuple[str, ...] = get_args(LossSettings.model_fields["algorithm"].annotation)

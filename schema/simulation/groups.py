@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ptylive.schema.detector import Descan, parse_transform
 from ptylive.schema.model import StrictModel
+from ptylive.schema.scan import two_whole_numbers
 
 SpecimenKind = Literal[
     "bilayer", "monolayer", "crystal", "atoms", "particles", "gaussians", "circles", "gradient", "vacuum"
@@ -35,6 +36,8 @@ MOST_POINTS = 9
 
 def _pair(value: Any, kind: type[int] | type[float]) -> Any:
     """Two numbers; one stands for both. Anything else is left to the field."""
+    if isinstance(value, str) and kind is int:
+        return two_whole_numbers(value) or value
     if isinstance(value, list | tuple | np.ndarray):
         numbers = list(np.asarray(value, dtype=object).ravel())
     else:

@@ -139,7 +139,7 @@ class RefineCommands:
             raise CommandError("scans can be refined together when all have ended", "leave out during_scan")
         with reserved(scan) as run:
             wanted = Wanted(checked, placement, history, other_scans)
-            return self._begin(scan, wanted, run, queue=queue, during_scan=during_scan)
+            return {**self._begin(scan, wanted, run, queue=queue, during_scan=during_scan), "uid": scan.uid}
 
     def _begin(self, scan: ScanSession, wanted: Wanted, run: str, *, queue: bool, during_scan: bool) -> dict[str, Any]:
         with self._lock:

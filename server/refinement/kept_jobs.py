@@ -57,14 +57,19 @@ def release_unused(job: RefineJob) -> None:
 
     Runs in the results file, or waiting next to it, keep their names automatically.
     """
-    from ptylive.engine.refine.run.checkpoint import exists
-
-    if job.checkpoint is not None and exists(job.checkpoint):
+    if left_checkpoint(job):
         return
     release_run(job.results, job.run)
     if job.checkpoint is not None:
         with suppress(OSError):
             path_of(job.checkpoint).unlink(missing_ok=True)
+
+
+def left_checkpoint(job: RefineJob) -> bool:
+    """Return whether a refinement wrote a checkpoint from which it can be resumed."""
+    from ptylive.engine.refine.run.checkpoint import exists
+
+    return job.checkpoint is not None and exists(job.checkpoint)
 
 
 @contextmanager

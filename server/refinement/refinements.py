@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 from ptylive.schema import CommandError, ScanHeader
 from ptylive.server.refinement import warm_refinement
 from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProcess, Launch, RunningJob
-from ptylive.server.refinement.kept_jobs import Kept, keep, keeping
+from ptylive.server.refinement.kept_jobs import Kept, keep, keeping, left_checkpoint
 from ptylive.server.refinement.refine_job import PICTURES, RefineJob
 from ptylive.server.wire.publisher import Publisher
 
 CUT_OFF = "cut off with an earlier server: it can be resumed"
+MOST_ENDED = 16
+_REMEDY = ": resume continues from its last checkpoint"
 WAITS = "waiting for the end of the scan and its maps"
 
 
@@ -115,6 +118,8 @@ class Refinements:
         self.current = RunState()
         self.last_job: RefineJob | None = None
         self.last_uid = ""
+        self.ended: deque[dict[str, Any]] = deque(maxlen=MOST_ENDED)
+        """Summaries of the last runs that have ended: those in the queue begin at once after them."""
         """Uid of the scan of the last job."""
         self.last_epochs: int | None = None
         """How many epochs the last job has done; None: unknown."""
@@ -202,6 +207,10 @@ class Refinements:
             running.tell({"stop": True})
         self._publish(pictures=False)
 
+    def summary(self, compiling: str = "") -> dict[str, Any]:
+        """Return what `status` shows: the newest run, and those that have ended; see :meth:`RunState.summary`."""
+        return {**self.current.summary(compiling), "ended": list(self.ended)}
+
     def tell(self, uid: str, message: dict[str, Any]) -> None:
         """Send a message to the process, if it is still refining this scan."""
         running = self._running
@@ -254,6 +263,7 @@ class Refinements:
         with keeping(job, self._cannot_keep):
             self._keep(self._follow(running, job))
         self._publish(pictures=True)
+        self.ended.append(self.current.summary())
         self._on_ended(self.current)
 
     def _keep(self, kept: Kept) -> None:
@@ -289,7 +299,7 @@ class Refinements:
                 self._publish(pictures=False)
             elif message["kind"] in ("ended", "failed"):
                 ended = message
-        ending = running.ending()
+        ending = running.ending() + (_REMEDY if left_checkpoint(self.last_job or job) else "")
         with self._lock:
             self._running = None
             self._conclude(ended, ending)

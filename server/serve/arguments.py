@@ -114,8 +114,8 @@ def _map(value: Any) -> Any:
 
 def _list_of(read_item: Callable[[Any], Any], *, or_one: bool = False) -> Callable[[Any], Any]:
     def fitting(value: Any) -> Any:
-        if or_one and isinstance(value, str):
-            return value
+        if or_one and isinstance(value, str):  # otherwise its letters would be taken for names
+            return [value]
         if not isinstance(value, list | tuple):
             return _REFUSED
         found = [read_item(inner) for inner in value]

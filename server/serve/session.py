@@ -284,7 +284,7 @@ class Session:
         status.update(
             results="" if scan is None or scan.results is None else str(scan.results),
             refinement={
-                **self.refine.refinements.current.summary(self.compilation.word),
+                **self.refine.refinements.summary(self.compilation.word),
                 "waiting": self.refine.waiting,
             },
             places=self.refine.places,
@@ -355,8 +355,6 @@ class Session:
         When every receiver of maps is registered, only maps shown by a viewer are renewed at the screen's pace; the
         others are renewed rarely.
         """
-        if isinstance(maps, str):
-            raise CommandError("maps must be a list of names")
         self._subscriptions.shows(str(viewer), maps)
         wanted = self._subscriptions.wanted()
         return {"lease_s": LEASE_S, "maps": None if wanted is None else sorted(wanted)}

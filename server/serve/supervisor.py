@@ -108,10 +108,11 @@ class Supervisor:
             images = read_detector_arrays(files)
         except InputFileError as error:
             raise InputFileError(str(error), _with_folder(error.hint, files.values())) from None
-        self._images = TemporaryDirectory(prefix="ptylive-images-")
+        if any(image.ndim for image in images.values()):
+            self._images = TemporaryDirectory(prefix="ptylive-images-")
         paths: dict[str, str] = {}
         for name, image in images.items():
-            if not image.ndim:  # a number
+            if not image.ndim or self._images is None:  # a number
                 paths[name] = str(float(image))
                 continue
             paths[name] = str(Path(self._images.name) / f"{name}.npy")

@@ -124,3 +124,74 @@ def test_a_click_shows_the_whole_of_what_a_refinement_said(
     assert whole is not None and box is not None
     assert whole["y"] <= box["y"] and box["y"] + box["height"] <= whole["y"] + whole["height"] <= height
     assert watched.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800), (1920, 1080)])
+def test_a_button_says_that_more_was_said_and_shows_it(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, width: int, height: int
+) -> None:
+    """Regression: of eight remarks two were shown, and nothing said that a click shows the others."""
+    watched.page.set_viewport_size({"width": width, "height": height})
+    remarks = [f"remark {number} of a refinement, which is longer than a few words" for number in range(8)]
+    server.publish("state", state_payload(state="complete", message="; ".join(remarks)))
+    page = watched.open(dashboard.url)
+    button = page.get_by_role("button", name="all 8 remarks")
+    button.click()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    whole, last = page.locator(".sentence").bounding_box(), page.get_by_text(remarks[-1]).bounding_box()
+    assert whole is not None and last is not None
+    assert whole["y"] <= last["y"] and last["y"] + last["height"] <= whole["y"] + whole["height"] <= height
+    button.click()
+    expect(button).to_have_attribute("aria-expanded", "false")
+    page.locator(".sentence").focus()
+    page.keyboard.press("Escape")
+    expect(button).to_have_attribute("aria-expanded", "false")
+    server.publish("state", state_payload(state="complete", message="a single short remark"))
+    expect(button).to_be_hidden()
+    expect(page.locator("[data-whole]")).to_be_hidden()
+    assert watched.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800), (1920, 1080)])
+def test_a_long_name_keeps_its_end_and_the_progress_its_width(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, width: int, height: int
+) -> None:
+    """Regression: the number at the end of a name was cut off, and the bar beside it was as narrow as a dot."""
+    watched.page.set_viewport_size({"width": width, "height": height})
+    name = "2026_grain-boundary_of_the_third_lamella_of_an_interface_annealed_at_900C_" * 2 + "run_0142"
+    server.publish("state", state_payload(state="scanning", series=name, recording=f"/scans/{name}.h5"))
+    page = watched.open(dashboard.url)
+    for of, end in ((".series", "run_0142"), ("[data-text=recording]", "run_0142.h5")):
+        place = page.locator(of)
+        expect(place).to_have_text(name if of == ".series" else f"{name}.h5")
+        tail = place.locator("span").last
+        expect(tail).to_contain_text(end)
+        box, inner = place.bounding_box(), tail.bounding_box()
+        assert box is not None and inner is not None and 0 < inner["x"] + inner["width"] <= box["x"] + box["width"] + 1
+        assert box["x"] + box["width"] <= width
+    progress = page.locator(".progress").bounding_box()
+    assert progress is not None and progress["width"] > 80
+    assert not page.evaluate("() => document.documentElement.scrollWidth > innerWidth")
+    header = page.locator("header").bounding_box()
+    help_button = page.get_by_role("button", name="help").bounding_box()
+    assert header is not None and help_button is not None
+    assert help_button["x"] + help_button["width"] <= header["x"] + header["width"], "nothing is pushed off the page"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800), (1920, 1080)])
+def test_a_failed_refinement_says_why_in_the_place_of_its_object(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, width: int, height: int
+) -> None:
+    """Regression: "no refinement yet", and "failed" as dim as "done"."""
+    watched.page.set_viewport_size({"width": width, "height": height})
+    failed = {"state": "failed", "run": "run1", "uid": "scan-1", "epoch": 0, "message": "no space: make room"}
+    server.publish("state", state_payload(state="complete", refinement=failed))
+    server.publish("refinement", {**failed, "epochs": 4, "losses": [], "phases": []})
+    page = watched.open(dashboard.url)
+    expect(page.locator(".sentence")).to_have_text("refinement failed: no space: make room")
+    colour = "e => getComputedStyle(e).color"
+    assert page.locator(".loss [data-text=refine_state]").evaluate(colour) == "rgb(240, 82, 79)"
+    page.get_by_role("button", name="Refine", exact=True).first.click()
+    expect(page.get_by_text("the refinement failed: no space: make room")).to_be_visible()
+    expect(page.get_by_text("no refinement yet")).to_be_hidden()
+    assert watched.complaints == []

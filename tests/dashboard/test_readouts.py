@@ -162,6 +162,21 @@ def test_what_a_scan_lacks_is_said() -> None:
     assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
 
 
+def test_a_refinement_of_another_scan_is_named_and_one_that_failed_says_so() -> None:
+    """Regression: the page of a new scan said "refinement: no space", which was about the scan before it."""
+    told = RefinementState(uid="scan-0", state="failed", message="no space")
+    for uid, said in (
+        ("scan-1", "refinement of another scan (0141) failed: no space"),
+        ("scan-0", "refinement failed: no space"),
+    ):
+        one = state(state="complete", uid=uid, refinement={"state": "failed", "uid": "scan-0", "series": "0141"})
+        assert readouts.sentence(FeedView(state=one, refinement=told), "") == said
+    ended = {"state": "done", "uid": "scan-0", "series": "0141"}
+    done = RefinementState(uid="scan-0", state="done", message="converged")
+    view = FeedView(state=state(state="complete", uid="scan-1", refinement=ended), refinement=done)
+    assert readouts.sentence(view, "") == "refinement of another scan (0141): converged"
+
+
 def test_remarks_stand_by_themselves() -> None:
     """The server puts semicolons between warnings for the user and what a refinement reports about itself."""
     view = FeedView(state=state(message="obf, wdd: needs energy_eV; all counts are 0"))

@@ -6,6 +6,7 @@ import mmap
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -90,6 +91,28 @@ def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, t
     assert "TMPDIR" in refused.value.hint
     with pytest.raises(MetadataError, match="No such file"):
         memory.Scratch(tmp_path / "gone").zeros((600,), np.uint8, "patterns")
+
+
+@pytest.mark.parametrize(("size", "fits"), [(60, True), (90, True), (91, False), (101, False), (10**6, False)])
+def test_a_disk_that_is_too_small_is_not_filled_first(little_memory, tmp_path, monkeypatch, size, fits):
+    """Regression: window_px = 4096 filled the disk with 40 GB, for two minutes, before it was refused."""
+    taken = []
+    monkeypatch.setattr(memory, "ALWAYS_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(memory, "SHARE_OF_FREE", 0.0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=100))
+    monkeypatch.setattr(os, "posix_fallocate", lambda number, *how: taken.append(how) or os.ftruncate(number, size))
+    if fits:
+        memory.Scratch(tmp_path).check(size, "patterns")
+        assert taken == []
+        memory.Scratch(tmp_path).zeros((size,), np.uint8, "patterns")
+        assert taken == [(0, size)]
+        return
+    with pytest.raises(MetadataError, match=f"neither into memory nor on the disk .{tmp_path}: 1e-07 GB free") as told:
+        memory.Scratch(tmp_path).zeros((size,), np.uint8, "patterns")
+    assert "a smaller window_px" in told.value.hint
+    with pytest.raises(MetadataError, match="neither into memory nor on the disk"):
+        memory.Scratch(tmp_path).check(size, "patterns")
+    assert taken == []
 
 
 def test_room_is_taken_when_the_array_is_made(little_memory, tmp_path, monkeypatch):

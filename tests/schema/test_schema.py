@@ -69,9 +69,25 @@ def test_positions_are_in_the_detector_frame():
     np.testing.assert_allclose(scan.positions_A(90.0), [[0, 0], [-2, 0], [0, 1], [-2, 1]], atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(4, 6), [4.0, 6], np.array([4, 6]), "4,6", " 4, 6 "])
-def test_a_scan_shape_is_two_whole_numbers_however_they_are_written(shape):
+TYPED_SHAPES = ("4,6", " 4, 6 ", "4x6", "4X6", "4 x 6", "4×6", "4 6", "(4, 6)", "[4,6]", "4.0x6")
+
+
+@pytest.mark.parametrize("shape", [(4, 6), [4.0, 6], np.array([4, 6]), *TYPED_SHAPES])
+def test_a_shape_is_two_whole_numbers_however_they_are_written(shape):
+    """Regression: 4x6 was refused."""
     assert build("scan", {"shape": shape}, "file.h5").shape == (4, 6)
+    assert build("detector", {"shape": shape}, "file.h5").shape == (4, 6)
+    assert build("scan", {"shape": shape, "field_of_view_A": 3.0}, "file.h5").step_A == (0.5, 0.5)
+
+
+NO_SHAPES = ("4", "x", "4x", "x6", "4x6x8", "4,6,8", "4xx6", "4-6", "4.5x6", "fourxsix", "nanx6", "")
+
+
+@pytest.mark.parametrize("shape", NO_SHAPES)
+def test_other_texts_are_no_shape(shape):
+    for section in ("scan", "detector"):
+        with pytest.raises(MetadataError, match="is not two whole numbers, ROWS,COLUMNS"):
+            build(section, {"shape": shape}, "file.h5")
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (-1, 5), (2**20, 2**20)])

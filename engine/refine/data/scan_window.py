@@ -15,6 +15,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import Scratch, fits
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
+from ptylive.schema.preset.patterns import PatternSettings
 
 KEPT_DTYPES = ("uint8", "uint16", "float32")
 """Types in which patterns are stored: counts in the first one that holds them all, non-integers in the last."""
@@ -159,3 +160,13 @@ class _Room:
 def _limit(dtype: np.dtype[Any]) -> float:
     """Largest count that a type can hold."""
     return float(np.iinfo(dtype).max) if dtype.kind == "u" else math.inf
+
+
+def check_room(dataset: Dataset, settings: PatternSettings) -> None:
+    """Raise MetadataError if the patterns in a window that was given fit nowhere, even with one byte per pixel.
+
+    Trials with some of the patterns precede a refinement; in such a window they alone take minutes.
+    """
+    size = settings.window_px
+    if not isinstance(size, str) and dataset.masks is None:
+        Scratch().check(len(dataset.patterns) * size**2, f"patterns in a window_px of {size}")

@@ -17,6 +17,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.shares import linear_algebra_on
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.scan_window import check_room
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
@@ -218,7 +219,8 @@ def _run_once(
     saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
     context = replace(context, tell=_trial_reporter(observers.on_progress))
     dataset, preset = _checked(way.dataset, way.preset)
-
+    if sharing is None:
+        check_room(dataset, preset.patterns)
     tuned = _settled(replace(way, dataset=dataset, preset=preset), context, warm, observers)
     context = _context_of(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm

@@ -25,6 +25,7 @@ ENDED = ("done", "stopped", "failed")
 EXAMPLES = """
 ptylive refine-now --wait
 ptylive refine-now --set num_slices=4 --set total_thickness_A=80
+ptylive refine-now --queue --wait --set num_slices=8      # after the refinement that is running
 """
 
 
@@ -35,6 +36,9 @@ def refine_now(
         typer.Option(
             "--during-scan", help="start with the rows that have arrived, and continue when the scan has ended"
         ),
+    ] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="if another refinement is running, queue this one behind it")
     ] = False,
     preset: Annotated[
         Path | None,
@@ -63,12 +67,11 @@ def refine_now(
         chosen["epoch_max"] = epochs
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("status")
-        outcome = client.call(
-            "refine", preset=chosen, values=values, during_scan=during_scan, place=place, timeout_s=10.0
-        )
+        requested = {"preset": chosen, "values": values, "during_scan": during_scan, "queue": queue, "place": place}
+        outcome = client.call("refine", **requested, timeout_s=10.0)
         if wait:
             with when_interrupted("the refinement continues in the server; ptylive status shows it"):
-                outcome = wait_for_refinement(client, quiet=as_json)
+                outcome = wait_for_refinement(client, quiet=as_json, of=outcome)
     answer(outcome, as_json=as_json)
     if problem := outcome.get("warning"):
         raise PtyliveError(problem)
@@ -77,20 +80,50 @@ def refine_now(
 
 
 def wait_for_refinement(
-    client: ControlClient, *, quiet: bool, check: Callable[[], None] = lambda: None
+    client: ControlClient,
+    *,
+    quiet: bool,
+    check: Callable[[], None] = lambda: None,
+    of: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Follow the running refinement to its end. Raises PtyliveError if it failed; ``check`` may raise too."""
+    """Follow a refinement to its end. Raises PtyliveError if it failed; ``check`` may raise too.
+
+    ``of``: reply to the command `refine`, whose refinement may be queued, and be followed by others; None: the one that
+    is running.
+    """
     with bar("refining", quiet=quiet) as shown:
         while True:
             status = patient_status(client, check)
-            run = status["refinement"]
+            run = followed(status["refinement"], of)
             shown.update(run["epoch"], run["epochs"] or None, refinement_words(run))
             if run["state"] in ENDED:
                 break
             time.sleep(POLL_S)
     if run["state"] == "failed":
         raise PtyliveError(f"refinement {run['run']} failed: {run['message']}")
-    return {**run, "epochs": run["epoch"], "results": status["results"]}
+    shown_now = run.get("uid", "") in ("", status.get("uid", ""))
+    return {**run, "epochs": run["epoch"], "results": status["results"] if shown_now else None}
+
+
+def followed(refinement: Mapping[str, Any], of: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the state of a refinement of which the server says ``refinement`` in its status. Raises PtyliveError."""
+    newest = {name: value for name, value in refinement.items() if name not in ("ended", "waiting")}
+    if of is None or "uid" not in of:  # servers of earlier versions do not say which scan it is
+        return newest
+
+    def is_it(other: Mapping[str, Any]) -> bool:
+        return (other.get("run"), other.get("uid")) == (of["run"], of["uid"])
+
+    if is_it(newest):
+        return newest
+    if found := next(filter(is_it, reversed(refinement.get("ended", ()))), None):
+        return dict(found)
+    queued = refinement.get("waiting", ())
+    place = next((place for place, each in enumerate(queued, start=1) if is_it(each)), None)
+    if place is None:
+        raise PtyliveError(f"refinement {of['run']} was withdrawn, or could not begin", "the server's log says why")
+    behind = f"behind {newest['run']}" + (f" and {place - 1} more" if place > 1 else "")
+    return {**newest, "run": of["run"], "state": "queued", "epoch": 0, "epochs": 0, "message": behind}
 
 
 def refinement_words(run: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ def status(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = Fals
 
 def shown(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is printed of a `status`; the refinement of another scan, such as the one before, says so."""
-    run = dict(state["refinement"])
+    run = {name: value for name, value in state["refinement"].items() if name != "ended"}
     if run.pop("uid", "") not in ("", state["uid"]):
         run["state"] = f"{run['state']} on another scan"
     return {name: state.get(name) for name in SHOWN} | {"refinement": run}

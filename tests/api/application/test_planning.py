@@ -113,7 +113,7 @@ def test_units_of_what_no_file_has():
     assert dose["dose_e_per_A2"].value == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize("shape", [64, np.int64(64), (64, 64), np.array([64, 64]), "64,64"])
+@pytest.mark.parametrize("shape", [64, np.int64(64), (64, 64), np.array([64, 64]), "64,64", "64x64"])
 def test_a_detector_is_told_by_two_whole_numbers_or_one(shape):
     told, square = (ptylive.plan(**OPTICS, detector_pixel_mrad=1.0, detector_shape=one) for one in (shape, [64, 64]))
     assert [figure.text for figure in told.figures] == [figure.text for figure in square.figures]

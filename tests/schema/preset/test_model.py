@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError
 from ptylive.schema.preset.describe import table
-from ptylive.schema.preset.model import BESIDE_GROUPS
+from ptylive.schema.preset.model import BESIDE_GROUPS, USUAL_WORDS
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.server.cli.values import parse_assignments
 
@@ -35,6 +35,10 @@ def test_single_distances_and_lists():
     ("values", "line"),
     [
         ({"num_slice": 3}, "unknown refinement setting 'num_slice': did you mean 'num_slices'?"),
+        ({"epochs": 3}, "unknown refinement setting 'epochs': did you mean 'epoch_max'?"),
+        ({"n_epochs": 3}, "unknown refinement setting 'n_epochs': did you mean 'epoch_max'?"),
+        ({"thickness": 3}, "unknown refinement setting 'thickness': did you mean 'total_thickness_A'?"),
+        ({"loss": "ml"}, "unknown refinement setting 'loss': did you mean 'algorithm'?"),
         ({"num_slices": 0}, "refinement setting num_slices: 0 is too small: it must be at least 1"),
         ({"num_slices": 3}, "refinement settings: num_slices = 3 needs total_thickness_A or slice_distances_A"),
         ({"update_obj": False, "update_probe": False}, "nothing would be refined"),
@@ -119,3 +123,8 @@ def test_one_word_number_or_row_is_a_list_of_it_as_people_type_it(setting, value
 def test_a_switch_is_no_list():
     with pytest.raises(MetadataError, match="slice_distances_A"):
         Preset.from_mapping({"num_slices": 3, "slice_distances_A": True})
+
+
+def test_usual_words_are_no_settings_and_mean_some():
+    assert set(USUAL_WORDS.values()) <= set(Preset.settings())
+    assert not set(USUAL_WORDS) & {name.lower() for name in Preset.settings()}

@@ -34,6 +34,9 @@ def test_one_number_stands_for_both_axes():
     assert found.scan.scan_shape == (12, 12)
     assert found.scan.scan_step_A == (1.0, 1.0)
     assert found.detector.detector_shape == (32, 48)
+    for typed in ("12x14", "12, 14", "12 × 14"):
+        found = SimulationSettings.of({"scan_shape": typed, "detector_shape": typed})
+        assert (found.scan.scan_shape, found.detector.detector_shape) == ((12, 14), (12, 14))
 
 
 @pytest.mark.parametrize(

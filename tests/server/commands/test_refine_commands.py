@@ -127,11 +127,11 @@ def test_without_optics_nothing_starts_and_what_is_missing_is_named(
 
 def test_the_line_moves_when_one_ends(commands: RefineCommands, scan: ScanSession) -> None:
     processes = commands.refinements
-    assert commands.command_refine() == {"run": "run1", "state": "running"}
+    assert commands.command_refine() == {"run": "run1", "state": "running", "uid": "a"}
     with pytest.raises(CommandError, match="stop it first"):
         commands.command_refine()
-    assert commands.command_refine(queue=True) == {"run": "run2", "state": "waiting"}
-    assert commands.command_refine(queue=True) == {"run": "run3", "state": "waiting"}
+    assert commands.command_refine(queue=True) == {"run": "run2", "state": "waiting", "uid": "a"}
+    assert commands.command_refine(queue=True) == {"run": "run3", "state": "waiting", "uid": "a"}
     assert commands.waiting == [{"run": name, "uid": "a", "series": "grain"} for name in ("run2", "run3")]
     assert commands.needs(scan.recording)
     assert not commands.needs(Path("other.h5"))
@@ -206,7 +206,7 @@ def test_a_recording_that_is_taken_back_meanwhile_is_one_line_and_frees_the_name
         commands.command_refine()
     monkeypatch.setattr(run_names, "reserve_run", reserve)
     scan.recording = recording
-    assert commands.command_refine() == {"run": "run1", "state": "running"}
+    assert commands.command_refine() == {"run": "run1", "state": "running", "uid": "a"}
 
 
 def test_one_that_is_overtaken_keeps_its_place(commands: RefineCommands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_the_name_of_one_that_waits_for_results_is_given_back_when_it_is_stopped
     commands: RefineCommands, scan: ScanSession, tmp_path: Path
 ) -> None:
     scan.finished.clear()
-    assert commands.command_refine() == {"run": "run1", "state": "queued"}
+    assert commands.command_refine() == {"run": "run1", "state": "queued", "uid": "a"}
     commands.command_refine_stop()
     assert reserved(tmp_path) == []
     commands.command_refine()

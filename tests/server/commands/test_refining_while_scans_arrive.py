@@ -124,7 +124,7 @@ def test_one_of_a_scan_that_goes_on_is_queued_until_it_has_results(
 ) -> None:
     """Regression: it was refused, so that somebody had to come back when the scan had ended."""
     commands.scan_begun(scans[1])
-    assert commands.command_refine({"sweeps": 7}, queue=True) == {"run": "run1", "state": "waiting"}
+    assert commands.command_refine({"sweeps": 7}, queue=True) == {"run": "run1", "state": "waiting", "uid": "gold"}
     assert commands.waiting == [{"run": "run1", "uid": "gold", "series": "gold"}]
     assert scans[0].recording is not None
     assert commands.needs(scans[0].recording)

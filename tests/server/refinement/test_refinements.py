@@ -104,6 +104,7 @@ def test_status_says_where_a_refinement_runs_that_is_not_here(monkeypatch: pytes
     assert (refinements.current.state, refinements.current.epoch) == ("done", 3)
     assert refinements.current.summary()["place"] == place
     assert refinements.current.summary()["workers"] == 2
+    assert refinements.summary()["ended"] == [refinements.current.summary()]
 
 
 def test_the_deviation_is_told_with_the_pictures_at_the_end() -> None:
@@ -175,3 +176,24 @@ def test_a_run_that_ends_with_the_server_did_not_fail(monkeypatch: pytest.Monkey
     refinements.start(RefineJob(Path("a.h5"), Path("a_results.h5"), "run1", Preset(), Calibration()), "a")
     refinements.close()
     assert (refinements.current.state, refinements.current.message) == ("stopped", "ended with the server")
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_run_whose_process_was_killed_says_that_it_can_be_resumed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: bool
+) -> None:
+    """Regression: "killed (signal 9)" and no remedy, while *resume* would have continued it."""
+    checkpoint = tmp_path / "a_run1.checkpoint"
+    if left:
+        monkeypatch.setattr("ptylive.engine.refine.run.checkpoint.exists", lambda path: path == checkpoint)
+    monkeypatch.setattr(Scripted, "script", [progress(3)])
+    ended = threading.Event()
+    publisher = SimpleNamespace(publish=lambda *_: None, log=lambda *_: None)
+    refinements = Refinements(publisher, lambda _run: ended.set(), Scripted)  # type: ignore[arg-type]
+    results = tmp_path / "a_results.h5"
+    refinements.start(
+        RefineJob(tmp_path / "a.h5", results, "run1", Preset(), Calibration(), checkpoint=checkpoint), "a"
+    )
+    assert ended.wait(30)
+    remedy = ": resume continues from its last checkpoint" if left else ""
+    assert (refinements.current.state, refinements.current.message) == ("failed", f"it was killed{remedy}")

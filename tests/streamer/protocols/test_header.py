@@ -145,7 +145,7 @@ def test_other_images_tell_of_no_dead_pixels(given):
         ({"optics": {"convergence_semiangle_mrad": 1e9}}, "impossible: it can be from 0.001 mrad to 1500 mrad"),
         ({"scan": {"step_A": "3 parsec"}}, "scan_step_A: 'parsec' is not a unit for a length: use m, mm"),
         ({"scan": {"step_A": [None, None]}}, "scan_step_A = nan Å is impossible"),
-        ({"scan": {"shape": "6x7"}}, "'6x7' is not two whole numbers, ROWS,COLUMNS: correct the value"),
+        ({"scan": {"shape": "6x7x8"}}, "'6x7x8' is not two whole numbers, ROWS,COLUMNS: correct the value"),
         ({"scan.shape": [0, 7]}, "impossible scan shape 0 x 7"),
         ({"optics": {"aberrations": "C10"}}, "aberrations 'C10' is not a map of coefficients"),
         ({"optics": 5}, "optics = 5 is not used: write optics as a map of values"),

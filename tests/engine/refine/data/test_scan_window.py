@@ -1,6 +1,7 @@
 """Patterns in the window: where each pixel is placed, what is masked, and that nothing is resampled."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ from ptylive.engine import memory
 from ptylive.engine.memory import Scratch
 from ptylive.engine.refine.data import scan_window
 from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.run.run import refine
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.patterns import PatternSettings
 
 
 def test_pixels_land_at_their_frequency(simulated):
@@ -113,3 +118,16 @@ def test_negative_counts_become_zero(simulated):
     window = ScanWindow.of(dataset, 24)
     assert window.patterns.dtype == np.float32
     assert window.patterns.min() == 0
+
+
+@pytest.mark.parametrize(("window", "refused"), [(4096, True), (1024, False), ("auto", False)])
+def test_a_window_in_which_no_pattern_fits_anywhere_is_refused_at_once(simulated, monkeypatch, window, refused):
+    """Regression: trials of some patterns ran for minutes before window_px = 4096 was refused."""
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2e9)
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**9))
+    dataset = replace(simulated.dataset, patterns=np.broadcast_to(np.uint8(1), (400, 24, 24)))
+    if not refused:
+        scan_window.check_room(dataset, PatternSettings(window_px=window))
+        return
+    with pytest.raises(MetadataError, match=r"6\.7 GB of patterns in a window_px of 4096 fit neither into memory nor"):
+        refine(dataset, Preset.from_mapping({"window_px": window, "num_slices": 1}))
