@@ -129,7 +129,7 @@ def with_denser_positive(
     fit: AberrationFit, contrast: Contrast, curl: RotationFit | None
 ) -> tuple[AberrationFit, Origin]:
     """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision."""
-    if contrast.agreement.settles:
+    if contrast.settles:
         as_fitted = contrast.agreement.correlation > 0
     elif curl is not None and curl.angle_trusted and curl.sign_trusted:
         as_fitted = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0

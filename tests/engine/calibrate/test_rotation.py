@@ -100,6 +100,10 @@ LATTICE = 0.6
         (Agreement(-0.5, LATTICE), 0.0, (10.0, LATTICE), True, Origin.UNDECIDED),  # that of a lattice, too
         (Agreement(0.5, LATTICE), 0.0, None, False, Origin.UNDECIDED),
         (Agreement(0.5, LATTICE), -1.01 * LIKELIER, None, True, Origin.UNDECIDED),  # holes in place of atoms
+        (Agreement(0.5, LATTICE), 1.01 * SKEWED, None, False, Origin.ESTIMATED),  # both agree
+        (Agreement(-0.5, LATTICE), -1.01 * SKEWED, None, True, Origin.ESTIMATED),
+        (Agreement(0.5, LATTICE), 0.99 * SKEWED, None, False, Origin.UNDECIDED),
+        (Agreement(0.09, LATTICE, 400), 1.01 * SKEWED, None, False, Origin.UNDECIDED),  # chance
         (Agreement(-0.09, points=400), 0.99 * LIKELIER, None, True, Origin.UNDECIDED),  # the likelier one
         (Agreement(-0.04, points=400), 0.0, None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
         (Agreement(0.0), -1.01 * LIKELIER, None, True, Origin.UNDECIDED),

@@ -136,14 +136,16 @@ def continued_without_drift(
     if gained is None:
         return first.result, measured
     evidence = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
-    if not evidence.is_enough:
+    sure = evidence.is_enough
+    if not evidence.is_worth_trying(first.result.loss_over_noise):
         return _first_with_reason(
             first, drift, f"{drift.reason}, and lattice and refined object do not show it either ({evidence})"
         )
     found = drift.reason.split(": ", 1)[0]
-    corrected = replace(
-        drift, applied=True, reason=f"{found}: corrected, lattice and refined object show it ({evidence})"
-    )
+    shown = f"lattice and refined object show it ({evidence})"
+    if not sure:
+        shown = f"the object refined without it shows it, as lattice and refined object had suggested ({evidence})"
+    corrected = replace(drift, applied=True, reason=f"{found}: corrected, {shown}")
     problem = _continued(first.problem, measured, corrected, preset)
     start = SweepState(scan.on(problem, scan.drifting(corrected)), sweep=problem.strategy.sweeps, striped=True)
     del scan
@@ -160,9 +162,8 @@ def continued_without_drift(
             why = "the run was stopped before the object refined without it was tested"
             if missed is not None:
                 why = f"the object refined without it prefers it back, by {missed:.1f} standard deviations"
-            return _first_with_reason(
-                first, drift, f"{found}: not corrected, lattice and refined object show it ({evidence}), but {why}"
-            )
+            shown = f"lattice and refined object {'show' if sure else 'suggest'} it ({evidence})"
+            return _first_with_reason(first, drift, f"{found}: not corrected, {shown}, but {why}")
     end.forget()
     if second is None or epochs is None:
         last.release()

@@ -28,9 +28,13 @@ FREEDOM = 4
 """Degrees of freedom of the refined object's gain."""
 ENOUGH = 10.0
 """Evidence that both together have to exceed: by these laws one of a hundred scans without drift does."""
-MISSED = -3.0
-"""Standard deviations of both slopes together below which a drift is rejected: -8 to -21 for drifts that are not there
-or a sixth as large, -0.2 to 4.3 for those that are (docs/automatic/drift.md)."""
+POSSIBLE = 5.0
+"""Evidence from which a drift is tried nevertheless if one slice explains the patterns: its model does not err."""
+EXPLAINED = 1.1
+"""Ratio of the loss to that of counting noise up to which a run explains its patterns."""
+MISSED = -1.0
+"""Standard deviations of both slopes together below which a drift is rejected: -8 to -21, with few electrons -1.3 and
+-1.5, for drifts that are not there or a sixth as large, -0.2 to 4.3 for those that are (docs/automatic/drift.md)."""
 
 
 def missed_by(before: StrainScore, after: StrainScore) -> float | None:
@@ -65,6 +69,11 @@ class DriftEvidence:
     def is_enough(self) -> bool:
         """Whether the drift is removed."""
         return self.total > ENOUGH
+
+    def is_worth_trying(self, loss_over_noise: float | None) -> bool:
+        """Whether a run that left so much is continued without the drift, at least to see what that object says."""
+        explains = loss_over_noise is not None and loss_over_noise < EXPLAINED and not self.several
+        return self.is_enough or (self.total > POSSIBLE and explains)
 
     def __str__(self) -> str:
         """Describe the evidence in words."""

@@ -68,11 +68,28 @@ def test_as_few_scans_without_drift_are_given_one_as_is_said():
         (StrainScore(737, 388, 0), StrainScore(-4220, 244, 0), 7.6),  # 0.4 of the 1.7 Å of platinum are real
         (StrainScore(187, 85, 0), StrainScore(-73, 67, 0), None),  # platinum: all of it is real
         (StrainScore(61, 24, 0), StrainScore(-58, 25, 0), None),  # graphene: half of it is real
-        (StrainScore(100, 10, 0), StrainScore(-145, 10, 0), 3.2),
-        (StrainScore(100, 10, 0), StrainScore(-140, 10, 0), None),
-        (StrainScore(100, 10, 0), StrainScore(-145, 10, 400), None),  # a uniform stretch makes it uncertain
+        (StrainScore(100, 10, 0), StrainScore(-116, 10, 0), 1.1),
+        (StrainScore(100, 10, 0), StrainScore(-112, 10, 0), None),
+        (StrainScore(100, 10, 0), StrainScore(-116, 10, 400), None),  # a uniform stretch makes it uncertain
         (StrainScore(0, 0, 0), StrainScore(0, 0, 0), None),
     ],
 )
 def test_a_drift_is_missed_where_both_slopes_say_that_most_of_it_is_not_there(before, after, missed):
     assert missed_by(before, after) == (None if missed is None else pytest.approx(missed, abs=0.05))
+
+
+@pytest.mark.parametrize(
+    ("lattice", "gained", "several", "loss_over_noise", "tried"),
+    [
+        (3.8, 2.5, False, 3.0, True),  # enough, whatever is left
+        (3.1, 1.8, False, 1.0, True),  # graphene that drifts
+        (3.1, 1.8, False, 1.2, False),  # a model that errs
+        (3.1, 1.8, False, None, False),
+        (3.1, 1.8, True, 1.0, False),
+        (1.2, 1.5, False, 1.0, False),
+    ],
+)
+def test_a_possible_drift_is_tried_where_one_slice_explains_the_patterns(
+    lattice, gained, several, loss_over_noise, tried
+):
+    assert DriftEvidence(lattice, gained, several=several).is_worth_trying(loss_over_noise) == tried
