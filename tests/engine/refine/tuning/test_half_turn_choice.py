@@ -71,6 +71,16 @@ def test_a_gain_is_worth_it_beyond_doubt_and_above_half_a_per_cent():
     assert not is_worth(Gain(0.004, 0.001))
 
 
+@pytest.mark.parametrize(("origin", "turned"), [(Origin.ESTIMATED, False), (Origin.UNDECIDED, True)])
+def test_a_half_turn_that_the_maps_settled_needs_more(tuned, origin, turned):
+    """Gold of 49 Å had been turned by a gain of 3.7 %, and was refined upside down (-0.895)."""
+    rotation = replace(tuned.dataset.calibration.entries["rotation_deg"], origin=origin)
+    calibration = tuned.dataset.calibration.having(rotation_deg=rotation)
+    tuned = replace(tuned, dataset=replace(tuned.dataset, calibration=calibration))
+    better = HeldOutLoss((1.926, 2.022))  # by 3.7 %
+    assert with_half_turn(tuned, [WORSE, better], lambda sweeps: [WORSE, better])[1] is turned
+
+
 def test_longer_trials_end_half_way_where_they_prefer_what_there_is(tuned):
     asked = []
     with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: asked.append(sweeps) or [BETTER, WORSE])
