@@ -26,8 +26,8 @@ from ptylive.schema.advice.half_turn import half_turn_words
 WORTH = 0.005
 """Share by which patterns must be predicted better: the sheets of a single layer of MoS2 gain 0.001."""
 WORTH_OVER_MAPS = 0.05
-"""The same share for a half turn that the maps settled, which they do rightly in 57 of 60 scans (docs/theory/
-calibration.md): 49 Å of gold preferred the wrong one by 0.037."""
+"""The same share for a half turn that the maps settled, rightly in 84 of 87 scans (docs/theory/calibration.md): 49 Å of
+gold preferred the wrong one by 0.037."""
 SETTLED_SWEEPS = 8
 """Number of sweeps in trials that choose a half turn."""
 
