@@ -29,9 +29,9 @@ from ptylive.schema.model import Array, IndexArray
 
 ALWAYS_IN_MEMORY_BYTES = 64 * 2**20
 SHARE_OF_FREE = 0.5
+"""Memory that one array may take, as a share of what is free when it is allocated."""
 LEFT_FREE_BYTES, LEFT_FREE_SHARE = 2 * 10**9, 0.1
 """What a file leaves free on its disk, on which scans may be recorded at the same time: the smaller of both."""
-"""Memory that one array may take, as a share of what is free when it is allocated."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _GLIBC_MOST = (64 * 2**20, 32 * 2**20)

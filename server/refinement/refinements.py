@@ -19,6 +19,7 @@ from ptylive.server.wire.publisher import Publisher
 
 CUT_OFF = "cut off with an earlier server: it can be resumed"
 MOST_ENDED = 16
+"""Number of runs that have ended of which `status` still says how."""
 _REMEDY = ": resume continues from its last checkpoint"
 WAITS = "waiting for the end of the scan and its maps"
 
@@ -118,9 +119,9 @@ class Refinements:
         self.current = RunState()
         self.last_job: RefineJob | None = None
         self.last_uid = ""
+        """Uid of the scan of the last job."""
         self.ended: deque[dict[str, Any]] = deque(maxlen=MOST_ENDED)
         """Summaries of the last runs that have ended: those in the queue begin at once after them."""
-        """Uid of the scan of the last job."""
         self.last_epochs: int | None = None
         """How many epochs the last job has done; None: unknown."""
         self._compiling: dict[tuple[int, int] | None, subprocess.Popen[bytes]] = {}
