@@ -156,7 +156,7 @@ def continued_without_drift(
     if second is not None:
         scan = StrainedScan(second.problem, second.vector, preset, context, lattice)
         back = _scored(scan, measured, context, "the drift's strain on the object refined without it")
-        missed = None if back is None else missed_by(gained, back)
+        missed = None if back is None else missed_by(gained, back, sure=sure)
         if back is None or missed is not None:
             undo(observers, first.log, len(first.log.losses))
             why = "the run was stopped before the object refined without it was tested"

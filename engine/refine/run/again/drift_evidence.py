@@ -32,19 +32,22 @@ POSSIBLE = 5.0
 """Evidence from which a drift is tried nevertheless if one slice explains the patterns: its model does not err."""
 EXPLAINED = 1.1
 """Ratio of the loss to that of counting noise up to which a run explains its patterns."""
-MISSED = -1.0
-"""Standard deviations of both slopes together below which a drift is rejected: -8 to -21, with few electrons -1.3 and
--1.5, for drifts that are not there or a sixth as large, -0.2 to 4.3 for those that are (docs/automatic/drift.md)."""
+MISSED = -3.0
+"""Standard deviations of both slopes together below which a drift is rejected: -8 to -21 for drifts that are not there
+or a sixth as large, -0.2 to 4.3 for most of those that are, -2.5 for one (docs/automatic/drift.md)."""
+UNCONFIRMED = -1.0
+"""The same limit for a drift that is only possible: -0.8 to 1.0 for those that are there, -1.3 to -6.8 for others."""
 
 
-def missed_by(before: StrainScore, after: StrainScore) -> float | None:
+def missed_by(before: StrainScore, after: StrainScore, *, sure: bool = True) -> float | None:
     """Standard deviations by which an object refined without the drift wants it back; None if it does not.
 
-    ``before``: gain from the drift when refined on the nominal positions; ``after``: when refined without it.
+    ``before``: gain from the drift when refined on the nominal positions; ``after``: when refined without it; ``sure``:
+    whether the evidence for the drift was enough, and not only possible.
     """
     unsure = math.hypot(before.unsure, after.unsure)
     combined = (before.gain + after.gain) / unsure if unsure > 0 else 0.0
-    return -combined if combined < MISSED else None
+    return -combined if combined < (MISSED if sure else UNCONFIRMED) else None
 
 
 @dataclass(frozen=True)

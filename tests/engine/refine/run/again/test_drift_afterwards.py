@@ -146,7 +146,7 @@ def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, gains, 
 
 
 def test_a_drift_of_which_more_than_half_is_there_stays_taken_out(moving, gains):
-    gains(7.0, then=-8.0)  # -0.7 deviations together
+    gains(7.0, then=-11.0)  # -2.8 deviations together
     assert refined(moving).drift.applied
 
 

@@ -68,9 +68,9 @@ def test_as_few_scans_without_drift_are_given_one_as_is_said():
         (StrainScore(737, 388, 0), StrainScore(-4220, 244, 0), 7.6),  # 0.4 of the 1.7 Å of platinum are real
         (StrainScore(187, 85, 0), StrainScore(-73, 67, 0), None),  # platinum: all of it is real
         (StrainScore(61, 24, 0), StrainScore(-58, 25, 0), None),  # graphene: half of it is real
-        (StrainScore(100, 10, 0), StrainScore(-116, 10, 0), 1.1),
-        (StrainScore(100, 10, 0), StrainScore(-112, 10, 0), None),
-        (StrainScore(100, 10, 0), StrainScore(-116, 10, 400), None),  # a uniform stretch makes it uncertain
+        (StrainScore(100, 10, 0), StrainScore(-145, 10, 0), 3.2),
+        (StrainScore(100, 10, 0), StrainScore(-140, 10, 0), None),
+        (StrainScore(100, 10, 0), StrainScore(-145, 10, 400), None),  # a uniform stretch makes it uncertain
         (StrainScore(0, 0, 0), StrainScore(0, 0, 0), None),
     ],
 )
@@ -93,3 +93,10 @@ def test_a_possible_drift_is_tried_where_one_slice_explains_the_patterns(
     lattice, gained, several, loss_over_noise, tried
 ):
     assert DriftEvidence(lattice, gained, several=several).is_worth_trying(loss_over_noise) == tried
+
+
+def test_a_drift_that_is_only_possible_is_missed_sooner():
+    before, after = StrainScore(100, 10, 0), StrainScore(-116, 10, 0)  # -1.1 deviations together
+    assert missed_by(before, after) is None
+    assert missed_by(before, after, sure=False) == pytest.approx(1.1, abs=0.05)
+    assert missed_by(before, StrainScore(-112, 10, 0), sure=False) is None
