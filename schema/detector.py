@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray, Model
 from ptylive.schema.pattern.distortion import distortion_of, numbers_of
-from ptylive.schema.scan import two_whole_numbers
+from ptylive.schema.scan import plain_shape
 
 ALLOWED_DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4", ">u2", ">u4", "<f8")
 TRANSFORM_WORDS = ("none", "transpose", "flip_rows", "flip_cols")
@@ -58,12 +58,7 @@ class Detector(Model):
     @field_validator("shape", mode="before")
     @classmethod
     def _plain_shape(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        found = two_whole_numbers(value)
-        if found is None:
-            raise ValueError(f"{brief(value)} is not two whole numbers, ROWS,COLUMNS")
-        return found
+        return plain_shape(value)
 
     @field_validator("beam_center_px", mode="before")
     @classmethod

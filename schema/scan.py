@@ -47,6 +47,16 @@ def two_whole_numbers(value: Any) -> tuple[int, int] | None:
     return int(numbers[0]), int(numbers[1])
 
 
+def plain_shape(value: Any) -> tuple[int, int] | None:
+    """Rows and columns, however they are written; None for None. Raises ValueError for anything else."""
+    if value is None:
+        return None
+    found = two_whole_numbers(value)
+    if found is None:
+        raise ValueError(f"{brief(value)} is not two whole numbers, ROWS,COLUMNS")
+    return found
+
+
 class Scan(Model):
     """Geometry and order of a scan; ``shape`` counts the points of a row without flyback frames."""
 
@@ -98,13 +108,7 @@ class Scan(Model):
     @field_validator("shape", mode="before")
     @classmethod
     def _plain_shape(cls, value: Any) -> Any:
-        """Two integers, however they are written."""
-        if value is None:
-            return None
-        found = two_whole_numbers(value)
-        if found is None:
-            raise ValueError(f"{brief(value)} is not two whole numbers, ROWS,COLUMNS")
-        return found
+        return plain_shape(value)
 
     @model_validator(mode="before")
     @classmethod
