@@ -139,4 +139,5 @@ def ring_members(ring, use):
 def test_denser_matter_is_bright(engine):
     """The data alone settle the sign of the phase, clearly."""
     dark = engine.store.per_frame(engine.store.regions)[:, REGIONS.index("dark")].reshape(engine.store.shape)
-    assert phase_correlation(engine.store, engine._conditions(), dark) > 0.1
+    found = phase_correlation(engine.store, engine._conditions(), dark)
+    assert found.correlation > 0.1 and found.settles
