@@ -38,9 +38,9 @@ class FromColumns(Alternative):
 
     name = "a start from columns"
 
-    @property
-    def less(self) -> float:
+    def less(self, standing: Standing) -> float:
         """Ratio of losses below which it is adopted."""
+        del standing
         return LESS
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:

@@ -1,8 +1,11 @@
-"""The other half turn, tested when a finished refinement leaves far more than counting noise.
+"""The other half turn, tested when a finished refinement leaves more than counting noise.
 
 Trials of a few sweeps through a thick crystal may prefer the wrong half turn: a crystal of several depths of focus
 converges slowly, and upside down, in fewer slices, it seems better sooner. Silicon [110] of 230 Å left 13 times the
 counting noise under the wrong half turn and 3 to 5 times under the right one, whose trials had been 8 % worse.
+
+A half turn that the maps left undecided is tested even if little is left: the phase of one slice, by which it was then
+chosen, may show heavy columns as holes, and trials through depth may be misled as well.
 """
 
 from __future__ import annotations
@@ -13,15 +16,27 @@ from pathlib import Path
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Alternative, Standing, Way, may_run_again
+from ptylive.engine.refine.run.again.second_run import (
+    Alternative,
+    Standing,
+    Way,
+    may_run_again,
+    residual_is_above,
+    residual_is_large,
+)
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied
+from ptylive.schema import Origin
 from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.preset import Preset
 
 FAR_LESS = 0.8
 """Ratio of losses below which the other half turn leaves far less: for right ones the other leaves more."""
+SOME = 1.1
+"""Ratio of the loss to that of counting noise above which a half turn that the maps left undecided is tested."""
+LESS = 0.97
+"""Ratio of losses below which it is given up (docs/automatic/depth.md)."""
 
 
 class OtherHalfTurn(Alternative):
@@ -29,14 +44,18 @@ class OtherHalfTurn(Alternative):
 
     name = "the other half turn"
 
-    @property
-    def less(self) -> float:
+    def less(self, standing: Standing) -> float:
         """Ratio of losses below which it is adopted."""
-        return FAR_LESS
+        return LESS if _was_undecided(standing) else FAR_LESS
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
         """Whether nobody stated the half turn."""
         return may_run_again(preset) and is_open(dataset, preset)
+
+    def is_called_for(self, standing: Standing) -> bool:
+        """Whether far more than noise is left, or anything at all under a half turn that the maps did not determine."""
+        left = residual_is_above(SOME, standing.ended)
+        return residual_is_large(standing.ended) or (left and _was_undecided(standing))
 
     def checkpoint(self, path: Path) -> Path:
         """The checkpoint under the other half turn."""
@@ -64,6 +83,11 @@ class OtherHalfTurn(Alternative):
             )
 
         return turned
+
+
+def _was_undecided(standing: Standing) -> bool:
+    """Whether the maps left the half turn undecided."""
+    return standing.way.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
 
 
 def _words(turned: Dataset, first: Standing, *, turns_back: bool) -> str:

@@ -137,8 +137,7 @@ class Alternative(Protocol):
         """What is different, in words."""
         ...
 
-    @property
-    def less(self) -> float:
+    def less(self, standing: Standing) -> float:
         """Ratio of losses, of it over the first run, below which it is adopted."""
         ...
 
@@ -168,8 +167,13 @@ def may_run_again(preset: Preset) -> bool:
 
 def residual_is_large(ended: Ended) -> bool:
     """Whether a finished refinement of several slices leaves more than the usual faults of a model."""
+    return residual_is_above(MUCH, ended)
+
+
+def residual_is_above(limit: float, ended: Ended) -> bool:
+    """Whether a finished refinement of several slices leaves more than ``limit`` times the loss of counting noise."""
     result, ratio = ended.result, ended.result.loss_over_noise
-    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > MUCH
+    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > limit
 
 
 def refined_in_turn(
@@ -221,16 +225,16 @@ def _way(
     patterns = selected(first.way.dataset, first.way.preset.patterns)
     middle = central_part(patterns, MIDDLE)
     part, complete = first.found(middle, drift_removed=True), len(middle.patterns) == len(patterns.patterns)
-    way_of = alternative.of(first, part, context)
+    way_of, required = alternative.of(first, part, context), alternative.less(first)
     if way_of is None:
-        return None, alternative.less, None
-    less, ratio = alternative.less, None
+        return None, required, None
+    less, ratio = required, None
     if not complete or first.observers.history is not None:  # the snapshots of the first run would be lost
         decided = Way(part, first.ended.preset, decided=True, columns=first.way.columns)
         present = first.ended.result if complete else runs.of_middle(decided)
         given = middle if alternative.as_given else part
         less, ratio = 1.0, alternative.ratio(runs.of_middle(way_of(given)), present)
-        if ratio is None or ratio >= alternative.less:
+        if ratio is None or ratio >= required:
             return None, less, ratio
     way = way_of(first.way.dataset if alternative.as_given else first.found(first.way.dataset))
     sequence = first.way.preset.patterns.sequence

@@ -59,9 +59,9 @@ class ThroughDepth(Alternative):
         depths = "the given thickness" if self._depths is None else f"a thickness of {self._depths:g} depths of focus"
         return f"{depths}{turned}"
 
-    @property
-    def less(self) -> float:
+    def less(self, standing: Standing) -> float:
         """Ratio of likelihoods below which it is adopted."""
+        del standing
         return LESS
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:

@@ -12,7 +12,7 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import other_half_turn, second_run
-from ptylive.engine.refine.run.again.other_half_turn import FAR_LESS, OtherHalfTurn
+from ptylive.engine.refine.run.again.other_half_turn import FAR_LESS, LESS, SOME, OtherHalfTurn
 from ptylive.engine.refine.tuning.parameter_search import present_value
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.half_turn import heard_half_turn
@@ -75,6 +75,31 @@ def test_a_refinement_of_several_slices_that_ends_by_itself_may_be_asked(scene, 
 def test_nobody_asks_where_the_half_turn_was_stated(scene):
     given = scene.dataset.calibration.having(rotation_deg=Quantity(25.0, Origin.GIVEN))
     assert not OtherHalfTurn().is_tested(replace(scene.dataset, calibration=given), THICK)
+
+
+@pytest.fixture
+def undecided(scene) -> Scene:
+    """A scan whose maps left the half turn undecided, and whose first run leaves little."""
+    rotation = Quantity(25.0, Origin.UNDECIDED)
+    scene.dataset = replace(scene.dataset, calibration=scene.dataset.calibration.having(rotation_deg=rotation))
+    scene.first = replace(scene.first, result=replace(scene.first.result, noise=LARGE / (1.05 * SOME)))
+    return scene
+
+
+def test_one_that_the_maps_left_undecided_is_asked_where_little_is_left(undecided):
+    second = came(0.98 * LESS * LARGE)
+    assert undecided.standing([OtherHalfTurn()], second).ended is second
+    assert undecided.standing([OtherHalfTurn()], came(1.02 * LESS * LARGE)).ended is undecided.first
+
+
+def test_one_that_the_maps_determined_is_not_asked_where_little_is_left(undecided):
+    undecided.dataset = replace(undecided.dataset, calibration=undecided.dataset.calibration.having(**FOUND))
+    assert undecided.standing([OtherHalfTurn()], came(0.1 * LARGE)).ended is undecided.first
+
+
+def test_nobody_asks_where_nothing_but_noise_is_left(undecided):
+    undecided.first = replace(undecided.first, result=replace(undecided.first.result, noise=LARGE / (0.95 * SOME)))
+    assert undecided.standing([OtherHalfTurn()], came(0.1 * LARGE)).ended is undecided.first
 
 
 @pytest.mark.parametrize(

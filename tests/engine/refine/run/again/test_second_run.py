@@ -29,13 +29,15 @@ from ptylive.schema.errors import RefinementError, StoppedError
 class Shifted(Alternative):
     """An alternative: the same refinement with positions moved by 1 Å; ``none``: there is no such way."""
 
-    less: float = 0.9
     none: bool = False
     name: str = "a shift"
     middles: list[Any] = field(default_factory=list)
 
     def is_tested(self, dataset: Any, preset: Any) -> bool:
         return True
+
+    def less(self, standing: Standing) -> float:
+        return 0.9
 
     def checkpoint(self, path: Path) -> Path:
         return path.with_name(path.name + ".shifted")
