@@ -141,12 +141,12 @@ def contrast_of(
     store: Store, conditions: ImagingConditions, dark_field: DoubleArray, *, undersampled: bool, ended: bool
 ) -> Contrast:
     """Compare the phase under some conditions with the dark field (rows, cols) and, after the scan, with atoms."""
-    found = phase_correlation(store, conditions, dark_field, undersampled=undersampled)
+    spectra, mean = Spectra.of(store, conditions), mean_bins(store)
+    found = _phase_correlation(spectra, mean, dark_field, undersampled=undersampled)
     if not ended:
         return Contrast(found)
-    spectra = Spectra.of(store, conditions)
     finer = _finer(conditions, MOST_SKEWED_POINTS)
-    phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=finer).image(spectra).astype(np.float64)
+    phase = OptimumBrightField.build(conditions, mean, upsample=finer).image(spectra).astype(np.float64)
     resolved = 0.5 / conditions.probe.semiangle_invA < RESOLVED_A
     return Contrast(found, Skewness.of(_inner(phase, spectra.visited, finer)).deviations, resolved)
 
@@ -160,17 +160,18 @@ def _inner(phase: DoubleArray, visited: BoolArray, finer: int) -> DoubleArray:
     return phase
 
 
-def phase_correlation(
-    store: Store, conditions: ImagingConditions, dark_field: DoubleArray, *, undersampled: bool = False
+def _phase_correlation(
+    spectra: Spectra, mean: DoubleArray, dark_field: DoubleArray, *, undersampled: bool
 ) -> Agreement:
-    """Return the correlation of the phase under some conditions, blurred by their probe, with the dark field.
+    """Return the correlation of the phase, blurred by the probe, with the dark field.
 
-    Without the blur the test fails out of focus: the dark field (rows, cols) is seen through the probe.
-    ``undersampled``: the phase is made as fine as the bright field resolves, and compared at the points of the scan.
+    Without the blur the test fails out of focus: the dark field (rows, cols) is seen through the probe. ``mean`` (N,):
+    mean coefficients of patterns of unit sum. ``undersampled``: the phase is made as fine as the bright field
+    resolves, and compared at the points of the scan.
     """
+    conditions = spectra.conditions
     finer = _finer(conditions, MOST_POINTS) if undersampled else 1
-    spectra = Spectra.of(store, conditions)
-    phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=finer).image(spectra)
+    phase = OptimumBrightField.build(conditions, mean, upsample=finer).image(spectra)
     size = conditions.scan_grid(finer).size
     blur = conditions.probe_transfer(conditions.frequencies(finer)).reshape(size)
     visited = spectra.visited.repeat(finer, axis=0).repeat(finer, axis=1)

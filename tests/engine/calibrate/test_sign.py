@@ -107,7 +107,7 @@ def seen(monkeypatch):
     def contrast(image, visited, semiangle_invA=1.0, *, ended=True):
         conditions = SimpleNamespace(probe=SimpleNamespace(semiangle_invA=semiangle_invA), padded=visited.shape)
         conditions.step_A = (0.4 / semiangle_invA, 0.4 / semiangle_invA)
-        monkeypatch.setattr(sign, "phase_correlation", lambda *_, undersampled: Agreement(0.3))
+        monkeypatch.setattr(sign, "_phase_correlation", lambda *_, undersampled: Agreement(0.3))
         monkeypatch.setattr(sign, "mean_bins", lambda store: None)
         monkeypatch.setattr(sign.Spectra, "of", lambda store, conditions: SimpleNamespace(visited=visited))
         drawn = {2: SimpleNamespace(image=lambda spectra: image)}

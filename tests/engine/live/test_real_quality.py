@@ -10,7 +10,7 @@ import pytest
 from quick_first import quick_first
 from shared_data import shared_data
 
-from ptylive.engine.calibrate.sign import phase_correlation
+from ptylive.engine.calibrate.sign import contrast_of
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.filters import Filter
@@ -139,5 +139,5 @@ def ring_members(ring, use):
 def test_denser_matter_is_bright(engine):
     """The data alone settle the sign of the phase, clearly."""
     dark = engine.store.per_frame(engine.store.regions)[:, REGIONS.index("dark")].reshape(engine.store.shape)
-    found = phase_correlation(engine.store, engine._conditions(), dark)
+    found = contrast_of(engine.store, engine._conditions(), dark, undersampled=False, ended=False).agreement
     assert found.correlation > 0.1 and found.settles

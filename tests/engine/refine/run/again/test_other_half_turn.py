@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from second_run_scene import LARGE, THICK, THICKNESS_A, Scene, came
+from second_run_scene import LARGE, NOISE, THICK, THICKNESS_A, Scene, came
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.curve import Curve, Scanned
@@ -90,6 +90,11 @@ def test_one_that_the_maps_left_undecided_is_asked_where_little_is_left(undecide
     second = came(0.98 * LESS * LARGE)
     assert undecided.standing([OtherHalfTurn()], second).ended is second
     assert undecided.standing([OtherHalfTurn()], came(1.02 * LESS * LARGE)).ended is undecided.first
+
+
+def test_where_far_more_is_left_it_has_to_leave_far_less(undecided):
+    undecided.first = replace(undecided.first, result=replace(undecided.first.result, noise=NOISE))
+    assert undecided.standing([OtherHalfTurn()], came(0.98 * LESS * LARGE)).ended is undecided.first
 
 
 def test_one_that_the_maps_determined_is_not_asked_where_little_is_left(undecided):
