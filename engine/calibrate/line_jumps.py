@@ -19,7 +19,7 @@ from scipy import linalg
 
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
-LEAST_LINES, LEAST_COLUMNS = 24, 8
+LEAST_LINES, LEAST_COLUMNS = 16, 8
 MOST_LINES = 2048
 """Two numbers per line are sent to all clients and stored as an attribute, which HDF5 limits to 64 kB."""
 LEAST_JUMP_PX, LEAST_SHARE = 0.15, 0.01
@@ -31,7 +31,7 @@ USUAL_SHARE = 0.25
 """Least median of squared steps over their mean: it is 0.35 for normally distributed steps."""
 WHITE = 1.15
 """Largest distance of the cumulative spectrum of white noise from a straight line (Bartlett's test), times the root of
-the number of frequencies, in 99 of 100 draws of 24 to 1000 lines, of both axes together."""
+the number of frequencies, in 98 of 100 draws of 16 to 1000 lines, of both axes together."""
 MOST_MISSING = 0.5
 """Largest ratio of what the centre of mass lacked of a slow drift to the drift."""
 SMOOTHINGS = np.geomspace(0.01, 1000.0, 26)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.calibrate.line_jumps import (
-    LEAST_LINES,
     LineJumps,
     least_jump_px,
     line_drift,
@@ -25,6 +24,8 @@ from ptylive.engine.calibrate.line_jumps import (
 from ptylive.schema import ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
+LEAST_LINES = 24
+"""Number of lines below which neither steps nor the two directions of a snake are looked for."""
 AROUND = 6
 """Number of lines on each side of a step on which it is measured, together with a slope."""
 LEAST_STEP_PX, LEAST_SHARE = 0.3, 0.03
