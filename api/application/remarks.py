@@ -156,7 +156,7 @@ def _correlation_of_detail(first: Array, second: Array) -> float:
         details.append(detail[margin:-margin, margin:-margin].ravel())
     if not details[0].size or not all(detail.std() > 0 for detail in details):
         return 0.0
-    return float(np.corrcoef(*details)[0, 1])
+    return float(np.corrcoef(details[0], details[1])[0, 1])
 
 
 def _disc_remarks(calibration: Calibration) -> list[str]:
