@@ -18,6 +18,7 @@ from ptylive.application.remarks import (
     LOOKED_AT_BYTES,
     assumed_center_remarks,
     axes_remarks,
+    contradicting_maps_remarks,
     flash_remarks,
     frame_remarks,
     given_orientation_remarks,
@@ -180,6 +181,7 @@ def reconstruct_source(
         measured = None if engine.store is None else measured_rotation(calibration, engine.store)
         thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in rendering.maps)
         notes += given_orientation_remarks(calibration, measured, thick=thick)
+        notes += contradicting_maps_remarks(rendering.maps)
     return Reconstruction(engine, rendering, count, (*source.doubts, *notes))
 
 

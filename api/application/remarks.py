@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -10,7 +11,7 @@ from scipy import ndimage
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.independent import MeasuredRotation
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
-from ptylive.schema import Calibration, Origin, ScanHeader
+from ptylive.schema import Calibration, LiveMap, Origin, ScanHeader
 from ptylive.schema.advice.orientation import rivals_words
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
@@ -37,6 +38,8 @@ FLASH, FAR = 10.0, 6.0
 """Ratio of a flash to the 99th percentile of counts, and distance of lost frames from the others, in deviations."""
 PILED, LEAST_FULL_PX = 30, 10
 """Least number of values that are the largest one, and of pixels that hold it, where a detector is saturated."""
+CONTRADICTED, SLOW_SHARE = -0.5, 1 / 6
+"""Correlation below which two maps contradict each other, and blur of what changes slowly, in shorter sides."""
 LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 256, 4, 2**26
 """Most and fewest patterns in which saturation and flashes are looked for, and their size."""
 OFTEN, HEADROOM = 90.0, 1.5
@@ -125,6 +128,35 @@ def given_orientation_remarks(
             "leave it out, and it is found"
         )
     return problems
+
+
+def contradicting_maps_remarks(maps: Sequence[LiveMap]) -> list[str]:
+    """A remark if two maps of the phase show the opposite of each other, apart from slow changes: one is inverted."""
+    by_name = {live_map.name: live_map for live_map in maps}
+    if not {"idpc", "wdd_phase"} <= by_name.keys() or any(by_name[name].doubt for name in ("idpc", "wdd_phase")):
+        return []
+    correlation = _correlation_of_detail(by_name["idpc"].data, by_name["wdd_phase"].data)
+    if correlation > CONTRADICTED:
+        return []
+    return [
+        f"idpc and wdd_phase show the opposite of each other (correlation {correlation:.2f}): one of them is inverted; "
+        "if the rotation is right, it is idpc, by multiple scattering; if it is half a turn off, it is wdd_phase"
+    ]
+
+
+def _correlation_of_detail(first: Array, second: Array) -> float:
+    """Correlation of two maps of one field, sampled alike, of periods up to about the shorter side of the field."""
+    size = np.minimum(first.shape, second.shape)
+    details = []
+    for data in (first, second):
+        step = np.asarray(data.shape) // size
+        sampled = np.asarray(data[:: step[0], :: step[1]], dtype=float)[: size[0], : size[1]]
+        detail = sampled - ndimage.gaussian_filter(sampled, SLOW_SHARE * size.min())
+        margin = max(2, int(size.min()) // 16)
+        details.append(detail[margin:-margin, margin:-margin].ravel())
+    if not details[0].size or not all(detail.std() > 0 for detail in details):
+        return 0.0
+    return float(np.corrcoef(details[0], details[1])[0, 1])
 
 
 def _disc_remarks(calibration: Calibration) -> list[str]:

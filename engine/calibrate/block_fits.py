@@ -190,7 +190,7 @@ def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None
     uncertainty = math.sqrt(float(best[1].mean()) * _unknowns(blocks, terms) / len(blocks.u))
     coefficients = np.zeros((2, 5))
     coefficients[:, terms] = fit[1 : 1 + len(terms)].T
-    descan = Descan.of(coefficients.ravel().tolist())
+    descan = Descan.of(np.round(coefficients, 4).ravel().tolist())
     extent_px = float(np.linalg.norm(np.ptp(descan.at(blocks.u, blocks.v), axis=0)))
     least_px = least_extent_px(disc_radius_px)
     is_clear = extent_px > CLEAR_SHARE * least_px and extent_px > CLEAR * uncertainty

@@ -27,7 +27,7 @@ from ptylive.engine.calibrate.block_fits import (
 )
 from ptylive.engine.calibrate.disc import Disc, DiscEdge, edge_of
 from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
-from ptylive.engine.calibrate.line_steps import StepLimits, line_offsets
+from ptylive.engine.calibrate.line_steps import StepLimits, line_displacements
 from ptylive.engine.descan import moved
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
@@ -99,7 +99,7 @@ def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
     weight = np.maximum(np.bincount(half, store.moments[visited, 0], count), 1e-12)
     place = np.stack([np.bincount(half, store.moments[visited, k], count) / weight for k in (1, 2)], axis=1)
     points, limits = np.bincount(half, minlength=count), StepLimits.of(store.header, disc_radius_px)
-    return line_offsets(place, points, store.shape, disc_radius_px, limits)
+    return line_displacements(place, points, store.shape, disc_radius_px, limits)
 
 
 def _visited(store: Store) -> IndexArray:
@@ -112,7 +112,7 @@ def _joined(smooth: tuple[Descan, float] | None, jumps: LineJumps | None) -> Des
     if jumps is None:
         return None if smooth is None else replace(smooth[0], uncertainty_px=smooth[1])
     coefficients = np.zeros((2, 5))
-    coefficients[:, [0, 3]] = jumps.slow[1:].T  # of u and of u^2
+    coefficients[:, [0, 3]] = np.round(jumps.slow[1:].T, 4)  # of u and of u^2
     offsets = np.round(jumps.offset_px, 4)
     descan, uncertainty = Descan.of([*coefficients.ravel().tolist(), *offsets.ravel().tolist()]), jumps.uncertainty_px
     if smooth is not None:
@@ -202,8 +202,9 @@ def sharpened(descan: Descan, means: MeansAtRest, scan_shape: tuple[int, int], d
     jumps = None
     if lines is not None:
         half, halves = halves_of(seen, scan_shape), 2 * scan_shape[0]
-        place = _means(displacement, half, halves) + places(lines.counts, lines.disc, half, halves)
-        jumps = line_offsets(place, lines.points, scan_shape, disc.radius_px, lines.limits)
+        missing = places(lines.counts, lines.disc, half, halves)
+        place = _means(displacement, half, halves) + missing
+        jumps = line_displacements(place, lines.points, scan_shape, disc.radius_px, lines.limits, missing)
         removed = displacement - descan.smooth.at_points(seen, scan_shape)
         if jumps is not None:
             removed = removed - jumps.place_px[seen // scan_shape[1]]

@@ -9,14 +9,23 @@ that is moved by magnetic domains and wedges, whose fields act equally on the wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.calibrate.line_jumps import LEAST_LINES, LineJumps, line_jumps, lines_seen, slow_course
+from ptylive.engine.calibrate.line_jumps import (
+    LineJumps,
+    least_jump_px,
+    line_drift,
+    line_jumps,
+    lines_seen,
+    slow_course,
+)
 from ptylive.schema import ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
+LEAST_LINES = 24
+"""Number of lines below which neither steps nor the two directions of a snake are looked for."""
 AROUND = 6
 """Number of lines on each side of a step on which it is measured, together with a slope."""
 LEAST_STEP_PX, LEAST_SHARE = 0.3, 0.03
@@ -47,13 +56,35 @@ class StepLimits:
     """Whether the beam scans in both directions."""
     least_px: float = LEAST_STEP_PX
     """Smallest step that displaces the pattern from some line on."""
+    deflected_px: float = math.inf
+    """Displacement that may be due to the specimen."""
 
     @classmethod
     def of(cls, header: ScanHeader, disc_radius_px: float) -> StepLimits:
-        """Return the limits for a scan; without a semi-angle only the two directions of a snake are examined."""
+        """Return the limits for a scan; without a semi-angle neither steps nor a drift are found."""
         semiangle_mrad = header.optics.convergence_semiangle_mrad
         deflected_px = LEAST_MRAD / semiangle_mrad * disc_radius_px if semiangle_mrad else math.inf
-        return cls(header.scan.pattern == "snake", max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px, deflected_px))
+        least_px = max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px, deflected_px)
+        return cls(header.scan.pattern == "snake", least_px, deflected_px)
+
+
+def line_displacements(
+    place_px: DoubleArray,
+    points: IndexArray,
+    scan_shape: tuple[int, int],
+    disc_radius_px: float,
+    limits: StepLimits,
+    missing_px: DoubleArray | None = None,
+) -> LineJumps | None:
+    """Return all displacements of lines: steps, snake offsets and jumps, and a slow drift of what they leave.
+
+    missing_px: see :func:`line_drift`.
+    """
+    offsets = line_offsets(place_px, points, scan_shape, disc_radius_px, limits)
+    removed = 0.0 if offsets is None else np.repeat(offsets.offset_px, 2, axis=0)
+    least_px = max(limits.deflected_px, least_jump_px(disc_radius_px))
+    drift = line_drift(place_px - removed, points, scan_shape, least_px, missing_px)
+    return offsets if drift is None else drift.after(offsets)
 
 
 def line_offsets(
@@ -72,12 +103,9 @@ def line_offsets(
     if steps is None:
         return line_jumps(place_px, points, scan_shape, disc_radius_px)
     offset, uncertainty_px = steps
+    found = LineJumps(offset, slow_course(halves.without(offset).place, visited), uncertainty_px)
     jumps = line_jumps(place_px - np.repeat(offset, 2, axis=0), points, scan_shape, disc_radius_px)
-    if jumps is None:
-        return LineJumps(offset, slow_course(halves.without(offset).place, visited), uncertainty_px)
-    return replace(
-        jumps, offset_px=jumps.offset_px + offset, uncertainty_px=math.hypot(jumps.uncertainty_px, uncertainty_px)
-    )
+    return found if jumps is None else jumps.after(found)
 
 
 @dataclass(frozen=True)

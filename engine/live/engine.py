@@ -384,17 +384,17 @@ def reconstruct(
 ) -> tuple[LiveEngine, Rendering]:
     """Run the live engine on a file: mean pattern, calibration, coefficients, maps.
 
-    Reads the frames twice, three times with a given descan, and several times more if one is found. Unlike the live
-    engine, raises MetadataError if this scan does not allow a setting of one of the ``needed`` methods (None: all).
+    Reads the frames several times. Raises MetadataError for an impossible setting of a ``needed`` method (None: any).
     """
     engine, workspace = LiveEngine(header, methods=methods, device=device, settings=settings), Workspace(device=device)
     store = reading.first_read(header, frames, engine.bad_pixels, workspace)
     if store is None:
         return engine, Rendering()
-    engine.store = store = reading.brought_to_rest(store, frames, workspace)
-    engine.header = store.header
-    rendering = engine.conclude(
-        Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern).calibration
-    )
+    store = reading.brought_to_rest(store, frames, workspace)
+    plan = Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern)
+    if not plan.reduction.same_as(store.reduction):
+        store = reading.reduced_again(store, plan.reduction, frames, workspace)
+    engine.store, engine.header = store, store.header
+    rendering = engine.conclude(plan.calibration)
     engine.filters.check(needed)
     return engine, rendering

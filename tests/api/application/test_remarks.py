@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ptylive.application.remarks import (
     assumed_center_remarks,
     axes_remarks,
+    contradicting_maps_remarks,
     flash_remarks,
     frame_remarks,
     given_orientation_remarks,
@@ -16,7 +18,7 @@ from ptylive.application.remarks import (
     remarks,
     saturation_remarks,
 )
-from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
+from ptylive.schema import Calibration, Detector, LiveMap, Optics, Origin, Quantity, Scan, ScanHeader
 
 
 def header(energy_eV=80e3):
@@ -298,3 +300,20 @@ def test_bright_patterns_hot_pixels_and_few_electrons_are_no_flashes():
     counts[:, 5, 5] = 65535
     assert flash_remarks(counts, None) == []
     assert flash_remarks(rng.poisson(0.001, (64, 16, 16)) * 100, None) == []
+
+
+def seen_as(name, data, **doubts):
+    return LiveMap(name, data.astype(np.float32), "rad", (0.5, 0.5), 1, name, **doubts)
+
+
+def test_maps_that_show_the_opposite_of_each_other_are_named():
+    """Apart from a slow slope, which integration puts into iDPC, and whatever the sampling of either map."""
+    detail = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(64, 64)), 2.0)
+    slope = np.linspace(0, 2, 32)[:, None]
+    idpc, alike, faint = detail[::2, ::2], seen_as("wdd_phase", detail), seen_as("wdd_phase", -detail, faint=True)
+    inverted = seen_as("wdd_phase", -detail)
+    found = contradicting_maps_remarks([seen_as("idpc", idpc - slope), inverted])
+    assert len(found) == 1
+    assert "idpc and wdd_phase show the opposite" in found[0]
+    for maps in ([alike], [faint], [], [seen_as("wdd_phase", 0 * detail)]):
+        assert contradicting_maps_remarks([seen_as("idpc", idpc - slope), *maps]) == []

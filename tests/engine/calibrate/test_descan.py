@@ -193,6 +193,22 @@ def test_lines_that_move_the_centre_of_mass_alone_do_not_jump():
     assert not sharpened(descan, means, shape, disc).lines
 
 
+def test_a_drift_that_the_edge_shows_less_of_is_specimen():
+    """Lattices along the lines move the centre of mass by far more than the edge of the disc."""
+    shape, disc = (24, 20), Disc((20.0, 22.0), 11.0)
+    point = np.arange(shape[0] * shape[1])
+    block, count = blocks_of(point, shape)
+    seen = np.sin(np.linspace(0.0, 9.0, 24))[:, None] * [0.8, 0.3]
+    descan = Descan.of([0.0] * 10 + seen.ravel().tolist())
+    for share, found in ((0.9, True), (0.5, False)):
+        wrong = Descan.of([0.0] * 10 + ((share - 1) * seen).ravel().tolist())
+        left = [wrong.at_points(point[block == number], shape).mean(axis=0) for number in range(count)]
+        patterns = np.stack([disc_pattern(20 + r, 22 + c) for r, c in left])
+        edges = edges_of_lines((share - 1) * seen, shape, disc)
+        edges = replace(edges, limits=replace(edges.limits, deflected_px=0.1))
+        assert bool(sharpened(descan, MeansAtRest(patterns, point, edges), shape, disc).lines) is found
+
+
 def test_a_specimen_that_moves_the_centre_of_mass_alone_is_no_descan():
     shape = (16, 20)
     point = np.arange(shape[0] * shape[1])

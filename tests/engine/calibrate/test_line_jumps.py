@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.line_jumps import LEAST_JUMP_PX, halves_of, line_jumps, may_jump
+from ptylive.engine.calibrate.line_jumps import LEAST_JUMP_PX, halves_of, line_drift, line_jumps, may_jump
 
 ROWS, SHAPE = 40, (40, 32)
 EVERY = np.full(2 * ROWS, 16)
@@ -28,7 +28,7 @@ def test_what_both_halves_show_is_found_as_well_as_it_says():
 
 
 def test_jumps_are_believed_in_98_of_100_scans_of_any_size():
-    for rows in (24, 40, 200):
+    for rows in (16, 24, 40, 200):
         rng = np.random.default_rng(rows)
         scans = [halves(rng, rng.uniform(-0.8, 0.8, (rows, 2)), 0.05) for _ in range(200)]
         every = np.full(2 * rows, 16)
@@ -111,7 +111,67 @@ def test_halves_of_lines_are_told_apart(columns):
 
 
 def test_small_scans_and_huge_ones_are_not_looked_at():
-    assert may_jump((24, 8))
-    assert not may_jump((23, 8))
-    assert not may_jump((24, 7))
+    assert may_jump((16, 8))
+    assert not may_jump((15, 8))
+    assert not may_jump((16, 7))
     assert not may_jump((5000, 64))
+
+
+def walk(rng, span_px, rows=ROWS):
+    """A random walk from line to line that extends over ``span_px``."""
+    steps = np.cumsum(rng.normal(0, 1, (rows, 2)), axis=0)
+    return span_px * steps / np.linalg.norm(np.ptp(steps, axis=0))
+
+
+def error_px(found, line):
+    error = found.place_px - line
+    return np.sqrt(((error - error.mean(axis=0)) ** 2).sum(axis=1).mean())
+
+
+def test_a_drift_is_found_better_than_its_lines_are_measured_and_as_well_as_it_says():
+    errors, ratios = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        line = walk(rng, 3.0)
+        place = halves(rng, line, 0.2)
+        assert line_jumps(place, EVERY, SHAPE, RADIUS) is None
+        found = line_drift(place, EVERY, SHAPE, LEAST_JUMP_PX)
+        errors.append(error_px(found, line))
+        ratios.append(errors[-1] / found.uncertainty_px)
+    assert np.mean(errors) < 0.18  # a line is measured to 0.2, both axes together
+    assert np.mean(ratios) == pytest.approx(1.1, abs=0.1)
+
+
+def test_lines_of_a_drift_that_were_not_visited_are_bridged():
+    rng = np.random.default_rng(1)
+    line, points = 2 * np.sin(np.linspace(0, 7, ROWS))[:, None] * [1.0, -0.5], EVERY.copy()
+    place = halves(rng, line, 0.02)
+    place[40:44], points[40:44] = 50.0, 0
+    found = line_drift(place, points, SHAPE, LEAST_JUMP_PX)
+    assert np.abs(found.place_px - line - (found.place_px - line).mean(axis=0)).max() < 0.2
+    points[2 * 17 :] = 0
+    assert line_drift(place, points, SHAPE, LEAST_JUMP_PX) is None
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1, 1.0, 10.0])
+def test_noise_alone_does_not_drift(noise):
+    rng = np.random.default_rng(7)
+    parabola = np.outer(np.linspace(-1, 1, ROWS) ** 2, [3.0, 1.0])
+    scans = [halves(rng, parabola, noise) for _ in range(300)]
+    assert not any(line_drift(scan, EVERY, SHAPE, LEAST_JUMP_PX) for scan in scans)
+
+
+def test_little_drift_is_left_alone():
+    rng = np.random.default_rng(2)
+    line = np.outer(np.sin(np.linspace(0, 12, ROWS)), [1.0, 0.0])
+    place = halves(rng, line, 0.01)
+    assert line_drift(place, EVERY, SHAPE, 0.6) is not None  # 0.7 px, root mean square
+    assert line_drift(place, EVERY, SHAPE, 0.8) is None
+
+
+def test_a_drift_that_the_centre_of_mass_saw_otherwise_is_specimen():
+    rng = np.random.default_rng(3)
+    line = walk(rng, 4.0)
+    place = halves(rng, line, 0.02)
+    assert line_drift(place, EVERY, SHAPE, LEAST_JUMP_PX, 0.4 * halves(rng, line, 0.02)) is not None
+    assert line_drift(place, EVERY, SHAPE, LEAST_JUMP_PX, 0.6 * halves(rng, line, 0.02)) is None

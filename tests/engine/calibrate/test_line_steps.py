@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.calibrate.line_jumps import line_jumps
-from ptylive.engine.calibrate.line_steps import LEAST_STEP_PX, StepLimits, line_offsets
+from ptylive.engine.calibrate.line_steps import LEAST_STEP_PX, StepLimits, line_displacements, line_offsets
 from ptylive.schema import ScanHeader
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan
@@ -138,3 +138,14 @@ def test_what_lies_aslant_is_specimen():
     wide = np.outer(np.clip((R - 18) / 3, 0, 1), [3.0, 0.0])
     for place in (np.stack([left, right], axis=1).reshape(-1, 2), np.repeat(wide, 2, axis=0)):
         assert offsets(place + rng.normal(0, 0.02, place.shape)) is None
+
+
+def test_a_drift_beside_a_step_is_found_but_not_one_that_a_field_may_cause():
+    rng = np.random.default_rng(10)
+    drift = 0.8 * np.sin(np.linspace(0, 9, ROWS))[:, None] * [1.0, -0.5]
+    line = drift + step_at(20, [6.0, 0.0])
+    limits = StepLimits(least_px=LEAST_STEP_PX, deflected_px=0.1)
+    assert worst(line_offsets(halves(rng, line, 0.02), EVERY, SHAPE, RADIUS, limits), line) > 0.3
+    assert worst(line_displacements(halves(rng, line, 0.02), EVERY, SHAPE, RADIUS, limits), line) < 0.2
+    for at_most in (StepLimits(deflected_px=1.0), StepLimits()):
+        assert line_displacements(halves(rng, drift, 0.02), EVERY, SHAPE, RADIUS, at_most) is None
