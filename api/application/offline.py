@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from ptylive.application.remarks import (
     contradicting_maps_remarks,
     flash_remarks,
     frame_remarks,
+    given_defocus_remarks,
     given_orientation_remarks,
     orientation_remarks,
     remarks,
@@ -30,9 +31,10 @@ from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
-from ptylive.engine.calibrate.independent import measured_rotation
+from ptylive.engine.calibrate.independent import contradicts_defocus, measured_rotation
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.imaging.virtual_detectors import SEES_NOTHING, DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine, reconstruct
@@ -177,12 +179,18 @@ def reconstruct_source(
         f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
     ]
     if any(live_map.units != COUNTS for live_map in rendering.maps):
-        notes += orientation_remarks(calibration)
-        measured = None if engine.store is None else measured_rotation(calibration, engine.store)
-        thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in rendering.maps)
-        notes += given_orientation_remarks(calibration, measured, thick=thick)
-        notes += contradicting_maps_remarks(rendering.maps)
+        notes += _phase_remarks(calibration, engine.store, rendering.maps)
     return Reconstruction(engine, rendering, count, (*source.doubts, *notes))
+
+
+def _phase_remarks(calibration: Calibration, store: Store | None, maps: Sequence[LiveMap]) -> list[str]:
+    """Remarks on the calibration of maps of the phase, one sentence each."""
+    notes = orientation_remarks(calibration)
+    thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in maps)
+    if store is not None:
+        notes += given_orientation_remarks(calibration, measured_rotation(calibration, store), thick=thick)
+        notes += given_defocus_remarks(calibration, contradicted=contradicts_defocus(calibration, store, maps))
+    return notes + contradicting_maps_remarks(maps)
 
 
 def _some_patterns(source: FileSource) -> Array:

@@ -130,6 +130,17 @@ def given_orientation_remarks(
     return problems
 
 
+def given_defocus_remarks(calibration: Calibration, *, contradicted: bool) -> list[str]:
+    """A remark if the dark field shows the opposite of the phase, whose sign a given defocus determines."""
+    if not contradicted:
+        return []
+    defocus_A = -float(calibration.require("C10", "a remark on it"))
+    return [
+        f"defocus_A {defocus_A:.4g} was given, but the dark field shows the other sign: atoms then appear dark instead "
+        "of bright; it is positive for underfocus, and C10 for overfocus; leave it out, and it is found"
+    ]
+
+
 def contradicting_maps_remarks(maps: Sequence[LiveMap]) -> list[str]:
     """A remark if two maps of the phase show the opposite of each other, apart from slow changes: one is inverted."""
     by_name = {live_map.name: live_map for live_map in maps}

@@ -8,22 +8,24 @@ turn reverses the phase, which the dark field detects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, highest_frequency, spread_deg
-from ptylive.engine.calibrate.scan import LEAST_POINTS, calibrate_scan
-from ptylive.engine.calibrate.sign import agreement
+from ptylive.engine.calibrate.scan import LEAST_POINTS, MOST_OF_IT, calibrate_scan
+from ptylive.engine.calibrate.sign import agreement, contrast_of
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps.com import along_scan_axes, center_of_mass
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
-from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema import Calibration, LiveMap, MetadataError, Origin, Quantity
 from ptylive.schema.detector import parse_transform
+from ptylive.schema.maps import TOO_THICK
 from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 
 MOST_SPREAD_DEG = 10.0
@@ -79,6 +81,27 @@ def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotatio
 
     fit = fitted(visited, None)
     return MeasuredRotation(fit, spread_deg(lambda half: fitted(half, fit.transposed), visited))
+
+
+def contradicts_defocus(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> bool:
+    """Return whether the dark field shows the opposite of the phase, whose sign a given defocus determines.
+
+    False if nothing shows it: for part of a scan, a small one, or one without a step; for a specimen that is too thick
+    for one of its ``maps``, whose dark field may be dark at the columns; or if phase imaging lacks something.
+    """
+    visited, step_A = store.visited, store.header.scan.step_A
+    if calibration.origin("C10") is not Origin.GIVEN or not calibration.get("C10"):
+        return False
+    if visited.sum() < LEAST_POINTS or visited.mean() < MOST_OF_IT or min(visited.shape) <= 2 or step_A is None:
+        return False
+    if any(live_map.caveat.startswith(TOO_THICK) for live_map in maps):
+        return False
+    try:
+        shapes = (store.header.detector_shape, store.header.scan.require_shape())
+        conditions = ImagingConditions.of(calibration, store.reduction.basis, *shapes, step_A)
+    except MetadataError:
+        return False
+    return contrast_of(store, conditions, _dark_field(store), undersampled=True, ended=True).is_inverted
 
 
 def orientations(calibration: Calibration, store: Store) -> list[Candidate]:

@@ -132,6 +132,12 @@ class Contrast:
             self.agreement.is_beyond_chance and self.speaks_against(self.agreement.correlation < 0)
         )
 
+    @property
+    def is_inverted(self) -> bool:
+        """Whether the dark field is bright where the phase is low, and atoms do not say otherwise."""
+        inverted = self.agreement.settles and self.agreement.correlation < 0
+        return inverted and not self.speaks_against(as_fitted=False)
+
     def speaks_against(self, as_fitted: bool) -> bool:
         """Return whether the phase, as it is or turned, shows holes in place of atoms."""
         return self.resolved and (self.skewness if as_fitted else -self.skewness) < -SKEWED

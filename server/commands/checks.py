@@ -68,6 +68,8 @@ class Checked:
     """Rotation measured from the scan."""
     settled: tuple[str, float] | None = None
     """A stored run of this scan that settles the half turn, and the rotation with which it ended."""
+    inverted: bool = False
+    """Whether the dark field shows the opposite of the phase, whose sign a given defocus determines."""
     in_memory: bool = True
     """Whether the scan's frames are in memory, so that its rotation can be measured."""
 
@@ -113,6 +115,8 @@ class Checked:
             return Check(
                 "defocus", "warn", f"{size_A:.3g} Å under or over: the sign changes with half a turn of the scan"
             )
+        if self.inverted:
+            return Check("defocus", "bad", f"{origin}, but the dark field shows the other sign", ("C10",))
         return Check("defocus", "ok", str(origin))
 
     def rotation(self) -> Check:

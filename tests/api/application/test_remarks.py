@@ -13,6 +13,7 @@ from ptylive.application.remarks import (
     contradicting_maps_remarks,
     flash_remarks,
     frame_remarks,
+    given_defocus_remarks,
     given_orientation_remarks,
     orientation_remarks,
     remarks,
@@ -246,6 +247,14 @@ def test_a_given_orientation_that_the_data_contradict_is_told(rotation_deg, seen
     found = given_orientation_remarks(oriented(rotation_deg), seen)
     assert [said in one for one in found] == ([] if said is None else [True])
     assert given_orientation_remarks(oriented(rotation_deg, Origin.ESTIMATED), seen) == []
+
+
+def test_a_given_defocus_that_the_dark_field_contradicts_is_told():
+    """C10 is the negative of the defocus that was given."""
+    given = Calibration().having(C10=Quantity(71.4, Origin.GIVEN))
+    (told,) = given_defocus_remarks(given, contradicted=True)
+    assert told.startswith("defocus_A -71.4 was given, but the dark field shows the other sign")
+    assert given_defocus_remarks(given, contradicted=False) == []
 
 
 def test_what_the_dark_field_says_of_a_thick_crystal_is_not_told():

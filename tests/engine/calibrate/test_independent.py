@@ -1,19 +1,24 @@
 """What the data reveal on their own, whatever values were given."""
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
+from ptylive.engine.calibrate import independent
 from ptylive.engine.calibrate.independent import (
+    contradicts_defocus,
     independent_defocus,
     orientations,
     with_transposition,
 )
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.detector import undo_transform
+from ptylive.schema.maps import TOO_THICK
 
 
 def reconstructed(scan: WeakPhaseScan, patterns: np.ndarray, maps: Iterable[str] = ("bf",)) -> LiveEngine:
@@ -78,3 +83,39 @@ def test_a_defocus_that_was_given_is_measured_all_the_same(claimed: float) -> No
 def test_transposing_twice_changes_nothing() -> None:
     for words in ("none", "transpose", "flip_rows", "transpose+flip_cols"):
         assert with_transposition(with_transposition(words)) == words
+
+
+@pytest.fixture(scope="module")
+def overfocused() -> LiveEngine:
+    """Atoms at random, seen 120 Å out of focus, with a dark field of their own."""
+    scan = WeakPhaseScan.make({"C10": 120.0}, n=32, strength=0.3)
+    return reconstructed(scan, scan.patterns)
+
+
+def lit(engine: LiveEngine, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The engine's store, with a dark field that is bright at its atoms."""
+    assert engine.store is not None
+    phase = WeakPhaseScan.make({"C10": 120.0}, n=32, strength=0.3).phase
+    monkeypatch.setattr(independent, "_dark_field", lambda _: phase)
+    return engine.store
+
+
+def test_a_given_defocus_of_the_other_sign_is_contradicted(overfocused, monkeypatch) -> None:
+    """Regression: with the wrong sign of the defocus every map had dark atoms, without a word."""
+    store = lit(overfocused, monkeypatch)
+    right, wrong = (wrong_about(overfocused, C10=sign * 120.0, rotation_deg=turn) for sign, turn in ((1, 0), (-1, 180)))
+    assert not contradicts_defocus(right, store, ())
+    assert contradicts_defocus(wrong, store, ())
+    found = wrong.having(C10=Quantity(-120.0, Origin.ESTIMATED))
+    assert not contradicts_defocus(found, store, ()), "nobody stated it"
+    assert not contradicts_defocus(wrong.having(C10=Quantity(0.0, Origin.GIVEN)), store, ())
+
+
+def test_a_thick_specimen_or_an_incomplete_one_contradicts_nothing(overfocused, monkeypatch) -> None:
+    store, wrong = lit(overfocused, monkeypatch), wrong_about(overfocused, C10=-120.0, rotation_deg=180.0)
+    thick = SimpleNamespace(caveat=f"{TOO_THICK}: ...")
+    assert not contradicts_defocus(wrong, store, (thick,))  # type: ignore[arg-type]
+    without = Calibration({name: one for name, one in wrong.entries.items() if name != "convergence_semiangle_mrad"})
+    assert not contradicts_defocus(without, store, ())
+    monkeypatch.setattr(independent, "MOST_OF_IT", 1.1)
+    assert not contradicts_defocus(wrong, store, ())

@@ -138,3 +138,18 @@ def test_neither_edges_nor_what_was_not_visited_are_skewed(seen):
 def test_a_running_scan_is_judged_by_its_dark_field_alone(seen):
     atoms, everywhere = np.random.default_rng(2).exponential(size=(SIZE, SIZE)), np.ones((SIZE // 2, SIZE // 2), bool)
     assert seen(atoms, everywhere, ended=False) == Contrast(Agreement(0.3))
+
+
+@pytest.mark.parametrize(
+    ("correlation", "skewness", "resolved", "inverted"),
+    [(-0.5, -20.0, True, True), (-0.5, 20.0, True, False), (-0.5, 20.0, False, True), (0.5, -20.0, True, False)],
+)
+def test_a_phase_is_inverted_if_the_dark_field_says_so_and_atoms_do_not_disagree(
+    correlation, skewness, resolved, inverted
+):
+    """Regression: ice and SrTiO3 with their true defocus correlated with the opposite, and showed atoms as peaks."""
+    assert Contrast(Agreement(correlation), skewness, resolved).is_inverted is inverted
+
+
+def test_what_the_dark_field_does_not_settle_is_not_inverted():
+    assert not Contrast(Agreement(-0.5, opposite=0.4), -20.0, True).is_inverted

@@ -181,6 +181,14 @@ def test_a_defocus_known_but_for_the_half_turn_is_not_called_zero(engine: LiveEn
     assert (check.state, check.text[:22]) == ("warn", "60 Å under or over: th")
 
 
+def test_a_defocus_that_the_dark_field_contradicts_may_be_estimated(engine: LiveEngine) -> None:
+    given = in_doubt(engine, C10=Quantity(60.0, Origin.GIVEN))
+    assert given.defocus().state == "ok"
+    check = replace(given, inverted=True).defocus()
+    assert (check.state, check.use) == ("bad", ("C10",))
+    assert check.text == "given, but the dark field shows the other sign"
+
+
 @pytest.mark.parametrize(
     ("rotation_deg", "transform", "state", "says"),
     [
