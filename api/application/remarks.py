@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -27,6 +28,12 @@ LEAST_AROUND, OFF_CENTER = 0.6, 0.5
 """Ratio of the counts around a given centre to those of the brightest pixels, and distance in disc radii from the disc,
 by which a given centre is contradicted.
 """
+AROUND_EDGE, EDGE_BLUR, FAINT = 0.25, 0.07, 0.01
+"""Share of the expected radius of a disc around which its edge is looked for, and within which it is; counts below the
+largest ones by this factor are not told apart.
+"""
+LEAST_FALL, CLEARLY = 0.25, 1.2
+"""Least natural logarithm of the ratio of counts two pixels apart at an edge, and its ratio to those elsewhere."""
 LEAST_ACROSS = 16
 """Least number of rows and columns of a scan in which a disc is searched for."""
 LEAST_BESIDE = 16
@@ -60,7 +67,7 @@ def remarks(
     if masked:
         verb = "count is not a number" if masked == 1 else "counts are not numbers"
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
-    of_the_disc = _disc_remarks(calibration)
+    of_the_disc = _disc_remarks(calibration, mean_pattern if header.basis.is_raw else None)
     out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:
         bad = header.arrays.get("bad_pixel_mask")
@@ -127,17 +134,48 @@ def given_orientation_remarks(
     return problems
 
 
-def _disc_remarks(calibration: Calibration) -> list[str]:
+def _disc_remarks(calibration: Calibration, mean_pattern: DoubleArray | None) -> list[str]:
     """A remark if the measured disc, in pixels of the given size, does not match the semi-angle."""
     given, measured = calibration.get("convergence_semiangle_mrad"), disc_mrad(calibration)
     if given is None or measured is None or abs(measured / float(given) - 1) < DISC_TOLERANCE:
         return []
     radius, pixel = float(calibration.get("disc_radius_px")), float(calibration.get("detector_pixel_invA"))
+    found = f"a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å)"
+    expected = radius * float(given) / measured
+    if mean_pattern is not None and _has_edge(mean_pattern, calibration.get("beam_center_px"), expected, radius):
+        return [
+            f"the disc seems to have {found}, but the sharpest edge is at convergence_semiangle_mrad, "
+            f"{float(given):.4g}: that is probably right; in a thick crystal diffracted discs overlap and make the "
+            "disc look larger or smaller"
+        ]
     return [
-        f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), but "
+        f"the disc has {found}, but "
         f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
         "semi-angle? binned pixels? another energy or camera length?"
     ]
+
+
+def _has_edge(mean_pattern: DoubleArray, center_px: Any, expected_px: float, measured_px: float) -> bool:
+    """Whether the counts around the centre fall most sharply at the expected radius of the disc, from the measured one
+    on if that is smaller, and from a little below the expected one otherwise.
+    """
+    if center_px is None:
+        return False
+    counts = np.nan_to_num(mean_pattern)
+    rows, columns = np.indices(counts.shape) - np.asarray(center_px, dtype=float)[:, None, None]
+    ring = np.rint(np.hypot(rows, columns)).astype(int).ravel()
+    profile = np.bincount(ring, counts.ravel()) / np.maximum(np.bincount(ring), 1)
+    logs = np.log(np.maximum(profile, FAINT * profile.max()))
+    falls = np.zeros(len(logs))
+    falls[1:-1] = logs[:-2] - logs[2:]
+    first = max(1, int(min((1 - AROUND_EDGE) * expected_px, measured_px - 1)))
+    beyond = math.ceil((1 + AROUND_EDGE) * expected_px) + 1
+    if beyond > min(counts.shape) // 2:
+        return False
+    sharpest = first + int(np.argmax(falls[first:beyond]))
+    others = [falls[at] for at in range(first, beyond) if abs(at - sharpest) > 2]
+    is_edge = falls[sharpest] > max(LEAST_FALL, CLEARLY * max(others, default=0.0))
+    return bool(is_edge and abs(sharpest - expected_px) < max(1.5, EDGE_BLUR * expected_px))
 
 
 def assumed_center_remarks(calibration: Calibration) -> list[str]:

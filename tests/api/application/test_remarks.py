@@ -70,6 +70,29 @@ def test_a_disc_that_is_not_the_semiangle_is_told_with_both(semiangle_mrad):
     assert f"convergence_semiangle_mrad is {semiangle_mrad:g}" in said
 
 
+def overlapping_discs(radius_px=10.0):
+    """Discs on a square lattice that overlap, as of a thick crystal: fainter outwards, the central one brightest."""
+    rows, columns = np.indices((64, 64)) - 31.5
+    total = np.zeros((64, 64))
+    for order in np.ndindex(7, 7):
+        h, k = np.array(order) - 3
+        strength = 30.0 if (h, k) == (0, 0) else 20.0 * np.exp(-0.5 * (h**2 + k**2))
+        total += strength * (np.hypot(rows - 7 * h, columns - 7 * k) < radius_px)
+    return total
+
+
+@pytest.mark.parametrize(("semiangle_mrad", "is_right"), [(16.7, True), (26.0, False), (10.0, False)])
+def test_a_disc_with_diffracted_ones_over_it_does_not_contradict_a_semiangle_that_has_an_edge(semiangle_mrad, is_right):
+    """Regression: for gold of 20 nm the disc is found too large, and a right semi-angle was called wrong."""
+    pixel = {"energy_eV": 80e3, "detector_pixel_invA": 0.04, "beam_center_px": (31.5, 31.5), "disc_radius_px": 12.0}
+    told = {"convergence_semiangle_mrad": semiangle_mrad, **pixel}
+    calibration = Calibration().having(**{name: Quantity(value, Origin.ESTIMATED) for name, value in told.items()})
+    (said,) = remarks(header(), header(), calibration, overlapping_discs())
+    assert said.startswith("the disc seems to have a radius of 20 mrad (12 px") == is_right
+    assert ("that is probably right; in a thick crystal" in said) == is_right
+    assert ("phases are wrong if either is" in said) != is_right
+
+
 @pytest.mark.parametrize("semiangle_mrad", [12.0, 13.4, 15.0])
 def test_a_nominal_semiangle_near_the_disc_is_not_asked_about(semiangle_mrad):
     assert remarks(header(), header(), with_disc(convergence_semiangle_mrad=semiangle_mrad)) == []
