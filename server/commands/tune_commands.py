@@ -169,7 +169,8 @@ class TuneCommands:
             raise CommandError("this scan has not ended yet", "wait for its end")
         if scan.recording is None or not scan.recording.exists():
             raise CommandError(
-                "tuning needs the recording, but this scan was not recorded", "start without --no-record"
+                "tuning needs the recording, but this scan was not recorded",
+                "switch recording on, and send the scan again",
             )
         return scan, scan.recording
 
