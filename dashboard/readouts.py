@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, ServerState
+from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, LogLine, ServerState
 from ptylive.dashboard.words import (
     AS_RECORDED,
     LABELS,
@@ -345,7 +345,7 @@ def sentence(view: FeedView, reply: str, reply_age_s: float = 0.0) -> str:
 
 def _sentence(view: FeedView, reply: str, reply_age_s: float) -> str:
     refinement = "\n".join(remarks(view.refinement.message or "")) if view.refinement else None
-    if reply and view.log is not None and view.log.level != "info" and time.time() - view.log.time < reply_age_s:
+    if reply and view.log is not None and view.log.level != "info" and _age_s(view.log) < reply_age_s:
         return view.log.message
     if reply:
         return reply
@@ -353,9 +353,13 @@ def _sentence(view: FeedView, reply: str, reply_age_s: float) -> str:
         return "\n".join(words)
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
         return f"{_which(view.state)}: {refinement}"
-    if view.log is not None and time.time() - view.log.time < LOG_SHOWN_S:
+    if view.log is not None and _age_s(view.log) < LOG_SHOWN_S:
         return f"{clock(view.log.time)} {view.log.level}: {view.log.message}"
     return f"{_which(view.state)}: {refinement}" if refinement and _of_another(view.state) else refinement or ""
+
+
+def _age_s(line: LogLine) -> float:
+    return time.monotonic() - line.arrived
 
 
 def _which(state: ServerState) -> str:

@@ -171,7 +171,8 @@ class Acquisition:
         self._known.take_in([earlier for earlier in found if earlier is not last], self._open, self._waiting)
         header = None if last is None else self._known.name_of(last, self._open, self._waiting)
         if last is not None and header is not None:
-            self._announcer.log("info", f"resuming the scan of {last.path.name}")
+            safe = f"{np.count_nonzero(last.received)} of {header.frames} frames are safe"
+            self._announcer.log("info", f"resuming the scan of {last.path.name}: {safe}")
             sent_as = self._known.names.learn(last.header.uid)
             self._resume(ScanRecord.new(header, resumed=True, sent_as=sent_as), last.path, last.keep_bytes)
 

@@ -12,18 +12,20 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
-from ptylive.application.remarks import (
+from ptylive.application.remarks.of_orientation import (
+    contradicting_maps_remarks,
+    given_defocus_remarks,
+    given_orientation_remarks,
+    orientation_remarks,
+)
+from ptylive.application.remarks.of_scan import (
     LEAST_LOOKED_AT,
     LOOKED_AT,
     LOOKED_AT_BYTES,
     assumed_center_remarks,
     axes_remarks,
-    contradicting_maps_remarks,
     flash_remarks,
     frame_remarks,
-    given_defocus_remarks,
-    given_orientation_remarks,
-    orientation_remarks,
     remarks,
     saturation_remarks,
 )

@@ -7,6 +7,7 @@ pictures are prepared only while some page wants them. Nothing queues up here, s
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import uuid
@@ -100,6 +101,8 @@ class Feed:
         self._name = f"dashboard-{uuid.uuid4().hex}"
         self._reported: list[str] | None = None
         self._report_due = 0.0
+        self._heard_at = -math.inf
+        """When the server was last heard, by a clock that nobody sets."""
 
     def start(self) -> None:
         """Begin listening."""
@@ -160,6 +163,10 @@ class Feed:
         if not self._listening:
             self._listening = True
             self._snapshot_due = 0.0
+        self._show_contact()
+
+    def _show_contact(self) -> None:
+        self._heard_at = time.monotonic()
         self._show(connected=True, last_contact=time.time())
 
     def _take_state(self, payload: Mapping[str, Any]) -> None:
@@ -221,8 +228,7 @@ class Feed:
 
         ``linked``: whether its events are connected; a killed server takes the connection with it.
         """
-        silent_for = time.time() - (self._view.last_contact or 0.0)
-        if silent_for > GONE_AFTER_S or (self._listening and not linked):
+        if time.monotonic() - self._heard_at > GONE_AFTER_S or (self._listening and not linked):
             self._listening = False
             if self._view.connected:
                 self._show(connected=False)
@@ -235,7 +241,8 @@ class Feed:
             self._snapshot_due = time.monotonic() + RETRY_S
             return
         self._snapshot_due = None
-        self._show(connected=True, last_contact=time.time(), kinds=MapKinds.from_plain(reply.get("map_kinds")))
+        self._show_contact()
+        self._show(kinds=MapKinds.from_plain(reply.get("map_kinds")))
         self._take_state(reply.get("state") or {})
         for payload in reply.get("maps") or []:
             self._take_map(payload)

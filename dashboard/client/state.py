@@ -199,6 +199,8 @@ class RefinementState(Message):
 class LogLine(Message):
     """A line of the server's log."""
 
+    arrived: float = Field(default_factory=time.monotonic)
+    """By a clock that nobody sets; that of the server may differ, and both may be corrected."""
     time: float = Field(default_factory=time.time)
     level: str = "info"
     message: str = ""

@@ -13,6 +13,8 @@ from ptylive.dashboard.panels.picture import BARE
 from ptylive.dashboard.theme import COMPARED_COLOUR, PHASE_COLOURS, Theme
 
 MOST_POINTS = 2000
+NARROW, DECADES = 4.0, 30.0
+"""Ratios of the ends of an axis up to which its ticks are equal steps, and beyond which they are decades."""
 
 
 class LossCurve:
@@ -98,15 +100,23 @@ class LossCurve:
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """About ``most`` round numbers at most between two positive ones: steps of 1-2-5, or decades over a wide range.
+    """Round numbers between two positive ones, none closer than a ``most``-th of the axis to the next: steps of 1-2-5
+    in a narrow range, 1-2-5 of each decade in a wider one, or decades.
 
     Bokeh's own logarithmic ticks leave a range within one decade with a single label or none.
     """
-    if high / low > 30:
-        first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
-        stride = max(1, -(-(last - first + 1) // most))
-        return [10.0**power for power in range(first, last + 1, stride)]
-    rough = (high - low) / most
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
+    apart = (high / low) ** (1 / most)
+    if high / low > DECADES:
+        stride = max(1, -(-(last - math.ceil(math.log10(low)) + 1) // most))
+        return [10.0**power for power in range(math.ceil(math.log10(low)), last + 1, stride)]
+    if high / low > NARROW:
+        ticks: list[float] = []
+        for each in (digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5)):
+            if low <= each <= high and (not ticks or each >= apart * ticks[-1]):
+                ticks.append(each)
+        return ticks
+    rough = high - high / apart  # ticks are densest at the upper end
     decade = 10.0 ** math.floor(math.log10(rough))
     step = next(s * decade for s in (1, 2, 5, 10) if s * decade >= rough)
     return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -14,7 +14,7 @@ from ptylive.schema import CommandError
 from ptylive.schema.errors import brief
 from ptylive.server.commands.placement import Placement
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.refinement.kept_jobs import Kept, find
+from ptylive.server.refinement.kept_jobs import Kept, find, left_checkpoint
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.waiting_results import JOB, cut_off, cut_off_runs
@@ -38,22 +38,19 @@ class ResumeCommands:
         self._placement, self._command_line = placement, command_line
 
     def command_refine_resume(self, epochs: int = 0, place: str = "", run: str = "") -> dict[str, Any]:
-        """Resume a refinement from its checkpoint, on the same trajectory; ``epochs``: how many more.
+        """Resume a refinement from its checkpoint, on the same trajectory; ``epochs``: how many more. One that was cut
+        off with its server before its first checkpoint begins again, with the settings it had.
 
         ``run``: a run of the scan that is shown; default the last refinement. ``place``: run it at this place instead
         of the previous one.
         """
         kept, uid = self._wanted(run)
         job = kept.job
-        from ptylive.engine.refine.run.checkpoint import exists
-
-        if job.checkpoint is None or not exists(job.checkpoint):
-            raise CommandError(f"{job.run} left no checkpoint to continue from", "start it again with refine")
         if place:
             job = replace(job, place=self._placement.checked(place, together=bool(job.beside)))
         if epochs:
             job = replace(job, preset=_with_more(job.preset, epochs, kept.epochs))
-        self._refinements.start(replace(job, resume=True), uid, kept.epochs)
+        self._refinements.start(job, uid, kept.epochs)
         return {"run": job.run}
 
     def shown(self, scan: ScanSession | None) -> None:
@@ -71,7 +68,9 @@ class ResumeCommands:
         last, uid, scan = self._refinements.last_job, self._refinements.last_uid, self._current()
         offered = self._refinements.current
         if last is not None and (not run or (scan is not None and (last.run, uid) == (run, scan.uid))):
-            return Kept(last, self._refinements.last_epochs), uid
+            if not left_checkpoint(last):
+                raise CommandError(f"{last.run} left no checkpoint to continue from", "start it again with refine")
+            return Kept(replace(last, resume=True), self._refinements.last_epochs), uid
         if scan is not None and not run and offered.uid == scan.uid:
             run = offered.run
         if scan is not None and (kept := self._kept(scan, run)) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,8 @@ class TuneCommands:
             raise CommandError("this scan has not ended yet", "wait for its end")
         if scan.recording is None or not scan.recording.exists():
             raise CommandError(
-                "tuning needs the recording, but this scan was not recorded", "start without --no-record"
+                "tuning needs the recording, but this scan was not recorded",
+                "switch recording on, and send the scan again",
             )
         return scan, scan.recording
 
@@ -203,11 +205,22 @@ def _folder(recording: Path, request: Mapping[str, Any]) -> Path:
         raise CommandError(f"{recording.stem} has {MOST_FOLDERS} tunings already", "remove some of their folders")
     try:
         folder.mkdir()
-        with replacing(folder / ASKED_FILE) as temporary:
-            temporary.write_text(json.dumps(plain), encoding="utf-8")
+        _write_request(folder, json.dumps(plain))
     except OSError as error:
-        raise CommandError(f"{folder} could not be written: {error.strerror or error}", "make room") from None
+        problem = f"{folder} could not be written: {error.strerror or error}"
+        raise CommandError(problem, "make room, or check the permissions of the folder") from None
     return folder
+
+
+def _write_request(folder: Path, text: str) -> None:
+    """Write a request into its new folder, or remove the folder. Raises OSError."""
+    try:
+        with replacing(folder / ASKED_FILE) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def _stored_outcome(recording: Path) -> dict[str, Any]:

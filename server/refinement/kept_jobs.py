@@ -1,6 +1,7 @@
 """The job of a refinement, kept next to its checkpoint, so that a server started later can continue it.
 
-A checkpoint holds the state of a run; its settings, calibration and start are in the job. While a refinement is under
+A checkpoint holds the state of a run; its settings, calibration and start are in the job. A run that was cut off before
+its first checkpoint is begun again with them. While a refinement is under
 way its job is locked, so that no other server continues it too.
 """
 
@@ -18,7 +19,7 @@ from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.filelock import FileBusyError, locked
 from ptylive.schema.files.small_files import read_bytes
 from ptylive.server.refinement.refine_job import MAX_JOB_BYTES, RefineJob
-from ptylive.server.session.waiting_results import JOB, by_hand
+from ptylive.server.session.waiting_results import JOB, by_hand, cut_off_runs
 from ptylive.server.wire.messages import pack, unpack
 from ptylive.streamer.vetting.vouched import known_as
 
@@ -107,14 +108,16 @@ def is_kept(recording: Path | None, run: str) -> bool:
 
 
 def find(recording: Path, run: str = "") -> Kept | None:
-    """Return the job of a run of a recording, or of its run that was begun last; None without a job or its checkpoint.
+    """Return the job of a run of a recording, or of its run that was begun last; None where nothing is left to resume.
 
-    Its paths are those of the recording now. Raises CommandError for a file that cannot be read, and for a refinement
-    that another server is running.
+    A job without a checkpoint counts if its run was cut off; ``resume`` says whether there is one. Its paths are those
+    of the recording now. Raises CommandError for a file that cannot be read, and for a refinement that another server
+    is running.
     """
     from ptylive.engine.refine.run.checkpoint import exists
 
-    found = [path for path in _of(recording) if exists(path.with_suffix(".checkpoint"))]
+    cut_off = {f"{name}_{each}" for name, each in cut_off_runs(recording.parent, recording.stem)}
+    found = [path for path in _of(recording) if path.stem in cut_off or exists(path.with_suffix(".checkpoint"))]
     if run:
         found = [path for path in found if path.stem == f"{recording.stem}_{run}"]
     if not found:
@@ -135,7 +138,7 @@ def find(recording: Path, run: str = "") -> Kept | None:
     )
     checkpoint = path.with_suffix(".checkpoint")
     job = replace(job, recording=recording, results=folder / job.results.name, checkpoint=checkpoint)
-    return replace(kept, job=replace(job, known=known_as(recording), beside=beside))
+    return replace(kept, job=replace(job, known=known_as(recording), beside=beside, resume=exists(checkpoint)))
 
 
 def _of(recording: Path) -> list[Path]:

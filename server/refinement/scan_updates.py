@@ -28,7 +28,8 @@ def check_followable(scan: ScanSession) -> None:
         raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
     if scan.recording is None:
         raise CommandError(
-            "rows are read from the recording, but this scan is not recorded", "start without --no-record"
+            "rows are read from the recording, but this scan is not recorded",
+            "switch recording on, and send the scan again",
         )
     if not scan.header.basis.is_raw:
         raise CommandError("only frames can be refined while they arrive", "refine when the scan has ended")

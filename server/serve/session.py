@@ -329,7 +329,8 @@ class Session:
         """Return the message shown when there is no other: what went wrong earlier."""
         failures = self._recording_status.failures
         if failures:
-            return f"{len(failures)} recordings failed, the last one: {failures[-1]}"
+            told = "a recording failed" if len(failures) == 1 else f"{len(failures)} recordings failed, the last one"
+            return f"{told}: {failures[-1]}"
         return "; ".join(filter(None, (self.notice, *registry.found().problems)))
 
     def command_snapshot(self, uid: str = "") -> dict[str, Any]:

@@ -211,13 +211,16 @@ class Finisher:
         try:
             save_results(scan, self._command_line)
         except PtyliveError as error:
-            self._tell_of_problem(scan, error.line())
+            scan.unsaved = error.line()
+            self._tell_of_problem(scan, scan.unsaved)
             self._unsaved = [*(each for each in self._unsaved if each is not scan), scan][-MOST_UNSAVED:]
 
     def _save_again(self) -> None:
         for scan in self._unsaved.copy():
-            with suppress(PtyliveError):
+            try:
                 save_results(scan, self._command_line, RETRY_PATIENCE_S)
+            except PtyliveError as error:
+                scan.unsaved = error.line()
             if not scan.unsaved:
                 self._unsaved.remove(scan)
                 self._publisher.log("info", f"{scan.header.series}: its results have been written after all")
@@ -380,11 +383,7 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
         path = results_path(scan.recording)
         scan_description = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
         settings = {**describe_run(command_line, scan.backend), **scan_description, **described}
-        try:
-            write_maps(path, maps, coverage, calibration, settings, patience_s)
-        except PtyliveError as error:
-            scan.unsaved = error.line()
-            raise
+        write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results, scan.unsaved = path, ""
         return path
 

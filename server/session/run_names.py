@@ -37,7 +37,8 @@ def recording_of(scan: ScanSession) -> Path:
     """Return the path of a scan's recording. Raises CommandError if there is none, which a full disk may cause."""
     if (recording := scan.recording) is None:
         raise CommandError(
-            "refinement needs the recording, but this scan was not recorded", "start without --no-record"
+            "refinement needs the recording, but this scan was not recorded",
+            "switch recording on, and send the scan again",
         )
     return Path(recording)
 

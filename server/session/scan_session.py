@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.application.remarks import remarks
+from ptylive.application.remarks.of_scan import remarks
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing

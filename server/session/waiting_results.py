@@ -1,5 +1,5 @@
 """Refinements left next to their results files: finished ones, merged when a server starts and before a file is read,
-and those that were cut off, whose checkpoints are named.
+and those that were cut off, whose checkpoints or jobs are named.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError
 
 PATIENCE_S = 3.0
-JOB = ".job"
-"""Ending of the job of a refinement, kept next to its checkpoint."""
+CHECKPOINT, JOB = ".checkpoint", ".job"
+"""Endings of the checkpoint of a refinement, and of its job, which is kept next to it."""
 _RESERVATION = re.compile(rf"\.(.+)_results\.h5\.(run\d+)\.{RESERVED}")
 
 
@@ -42,7 +42,7 @@ def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
 
 
 def cut_off_runs(folder: Path, recording: str = "") -> list[tuple[str, str]]:
-    """Return name of the scan and run of each refinement that has a checkpoint and no result.
+    """Return name of the scan and run of each refinement that has a checkpoint or a kept job, and no result.
 
     ``recording``: only those of this recording, its name without ending. A running refinement counts, too.
     """
@@ -50,20 +50,23 @@ def cut_off_runs(folder: Path, recording: str = "") -> list[tuple[str, str]]:
     reservations = sorted(folder.glob(f".{names}_results.h5.*.{RESERVED}"))
     named = (_RESERVATION.fullmatch(reservation.name) for reservation in reservations)
     found = [(str(each[1]), str(each[2])) for each in named if each is not None]
-    return [(name, run) for name, run in found if (folder / f"{name}_{run}.checkpoint").is_file()]
+    return [(name, run) for name, run in found if any(_left(folder, name, run, what) for what in (CHECKPOINT, JOB))]
 
 
 def cut_off(folder: Path, recording: str = "") -> list[str]:
-    """Return a line for each refinement that has a checkpoint and no result: how to continue it."""
-    return [
-        f"refinement {run} of {name} was cut off: to continue it, {_remedy(folder, name, run)}"
-        for name, run in cut_off_runs(folder, recording)
-    ]
+    """Return a line for each refinement that was cut off: how to continue it, or to begin it again."""
+    return [_told(folder, name, run) for name, run in cut_off_runs(folder, recording)]
 
 
-def _remedy(folder: Path, name: str, run: str) -> str:
-    is_kept = (folder / f"{name}_{run}{JOB}").is_file()
-    return f"open the scan and resume it (refine_resume, run {run})" if is_kept else by_hand(name, run)
+def _told(folder: Path, name: str, run: str) -> str:
+    told, resume = f"refinement {run} of {name} was cut off", f"open the scan and resume it (refine_resume, run {run})"
+    if not _left(folder, name, run, CHECKPOINT):
+        return f"{told} before its first checkpoint: to begin it again with its settings, {resume}"
+    return f"{told}: to continue it, {resume if _left(folder, name, run, JOB) else by_hand(name, run)}"
+
+
+def _left(folder: Path, name: str, run: str, what: str) -> bool:
+    return (folder / f"{name}_{run}{what}").is_file()
 
 
 def by_hand(name: str, run: str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError, PtyliveError, ScanHeader
 from ptylive.schema.model import Array, BoolArray
-from ptylive.streamer.recording.journal_file import series_in_name
+from ptylive.streamer.recording.journal_file import NAME_BEGINS, series_in_name
 from ptylive.streamer.vetting.tasks import describe_recording
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire.armmap import arm_from_map
@@ -100,7 +100,7 @@ class Catalogue:
         """
         if self._thread is None or self._filled.is_set() or time.monotonic() - self._yielded_at > SILENT_S:
             return False
-        name = series_in_name(series)
+        name = series_in_name(series)[:NAME_BEGINS]  # earlier versions left out the end of a long one
         with self._lock:
             self._wanted.add(name)
             return self._unread is None or any(name in unread for unread in self._unread)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 SUFFIX = ".journal"
 _MAX_IOV = 512
-_NAME_LENGTH = 60
+NAME_BEGINS, _NAME_ENDS = 38, 20
+"""Of a long series, as many characters of its beginning and its end are in the names of its files."""
 
 
 class JournalFile:
@@ -81,5 +82,8 @@ def new_journal(folder: Path, series: str) -> Path:
 
 
 def series_in_name(series: str) -> str:
-    """Return a series as the names of its files contain it."""
-    return re.sub(r"[^0-9A-Za-z.-]+", "_", series).strip("_.-")[:_NAME_LENGTH] or "scan"
+    """Return a series as the names of its files contain it: a long one without its middle, since runs are numbered at
+    the end.
+    """
+    name = re.sub(r"[^0-9A-Za-z.-]+", "_", series).strip("_.-") or "scan"
+    return name if len(name) <= NAME_BEGINS + _NAME_ENDS else f"{name[:NAME_BEGINS]}--{name[-_NAME_ENDS:]}"

@@ -40,6 +40,8 @@ OPEN_PATIENCE_S = STALLED_S
 """How long the beginning of a scan waits for its journal; not at all while a folder is known to hang."""
 MOST_JOURNALS = 16
 """Journals that are open at the same time, most of them of closed scans that wait for the disk."""
+NOTHING_WRITTEN = "this scan is not recorded: send it again when the folder can be written"
+PARTLY_WRITTEN = "what was written so far is recorded when there is room again"
 _POLL_S = 0.01
 
 
@@ -60,6 +62,8 @@ class Recordings:
         self._converter = Converter(self._converted, frames_are_read)
         self._converting: set[str] = set()
         self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
+        self._cut_short: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
+        """Ended scans whose journals could not be written to their ends."""
         self._backlog = Backlog()
         self._journals: list[Journal] = []
         """Journals that are not closed yet."""
@@ -140,7 +144,7 @@ class Recordings:
         try:
             journal = Journal(place, scan.progress.header, keep_bytes=keep_bytes, backlog=self._backlog)
         except (OSError, RuntimeError) as error:
-            self._fail(scan, f"{self.folder}: {line_of(error)}")
+            self._fail(scan, f"{self.folder}: {line_of(error)}; {NOTHING_WRITTEN}")
             return
         self._journals.append(journal)
         scan.journal, scan.safe, scan.recording_state = journal, journal.safe, "waiting"
@@ -164,7 +168,7 @@ class Recordings:
         if journal is None or scan.recording_state not in ("waiting", "writing"):
             return
         if journal.error is not None:
-            self._fail(scan, f"{journal.path or self.folder}: {journal.error.strerror or journal.error}")
+            self._fail_to_write(scan, journal.error)
         elif journal.stalled or not journal.opened.is_set():
             if not scan.recording_error:
                 scan.recording_state, scan.recording_error = "waiting", f"{self.folder} does not respond"
@@ -192,7 +196,7 @@ class Recordings:
                 for start, stop in runs_of(fresh):
                     scan.journal.append(message.run(start, stop))
         except OSError as error:
-            self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
+            self._fail_to_write(scan, error)
 
     def write_block(self, scan: ScanRecord, block: FrameBlock) -> FrameBlock:
         """Append the patterns of a block, as received, one record per run of numbers; return the block to hand on.
@@ -206,7 +210,7 @@ class Recordings:
             for start, stop in block.runs():
                 scan.journal.append_packed(*block.message(start, stop))
         except OSError as error:
-            self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
+            self._fail_to_write(scan, error)
         return block
 
     def note_senders(self, scan: ScanRecord) -> None:
@@ -246,6 +250,7 @@ class Recordings:
                 journal.append(EndMessage(scan.uid, scan.progress.highest + 1, status, scan.progress.senders))
             self._convert(scan, Closing(scan.uid, journal, "convert"))
             return
+        self._cut_short[scan.uid] = scan
         with contextlib.suppress(RuntimeError):  # no thread to close it in: it closes when this process ends
             self._converter.add(Closing(scan.uid, journal, "keep" if scan.progress.placed else "remove"))
         if not scan.progress.placed:
@@ -317,7 +322,9 @@ class Recordings:
         """Process the result of a conversion (called in the converter's thread)."""
         if event.state == "complete":
             vouch(Path(event.path))
-        scan = self._scans.get(event.uid)
+        scan, partly = self._scans.get(event.uid), self._cut_short.get(event.uid)
+        if partly is not None and event.state == "complete":
+            partly.recording_state, partly.recording_error = event.state, ""
         if scan is not None:
             scan.recording_error = event.message if event.state == "failed" else ""
             scan.recording_state = event.state
@@ -328,6 +335,11 @@ class Recordings:
         self._announcer.emit(event)
         if event.warning:
             self._announcer.log("warning", event.warning)
+
+    def _fail_to_write(self, scan: ScanRecord, error: OSError) -> None:
+        path = None if scan.journal is None else scan.journal.path
+        remedy = NOTHING_WRITTEN if path is None else PARTLY_WRITTEN
+        self._fail(scan, f"{path or self.folder}: {error.strerror or error}; {remedy}")
 
     def _fail(self, scan: ScanRecord, problem: str) -> None:
         if scan.journal is None or scan.journal.path is None:

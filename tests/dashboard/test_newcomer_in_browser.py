@@ -195,3 +195,26 @@ def test_a_failed_refinement_says_why_in_the_place_of_its_object(
     expect(page.get_by_text("the refinement failed: no space: make room")).to_be_visible()
     expect(page.get_by_text("no refinement yet")).to_be_hidden()
     assert watched.complaints == []
+
+
+ROOM = """() => [...document.querySelectorAll(".needs:not([hidden])")].flatMap(place => {
+  const words = document.createRange();
+  words.selectNodeContents(place.querySelector("p"));
+  const [inner, outer] = [words.getBoundingClientRect(), place.parentElement.getBoundingClientRect()];
+  return [inner.left - outer.left, outer.right - inner.right];
+})"""
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1920])
+def test_what_a_map_needs_stands_in_the_middle_of_its_panel(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched, width: int
+) -> None:
+    """Regression: at 1280 pixels the sentence ended beyond the edge."""
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    server.publish("state", state_payload(state="complete", calibration={}, message="obf, tcbf, idpc: needs energy_eV"))
+    page = watched.open(dashboard.url)
+    eventually(lambda: len(page.evaluate(ROOM)) >= 6)
+    for left, right in zip(*[iter(page.evaluate(ROOM))] * 2, strict=True):
+        assert min(left, right) > 8
+        assert abs(left - right) < 4
+    assert watched.complaints == []

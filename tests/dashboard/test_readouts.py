@@ -148,7 +148,16 @@ def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
     assert "disk nearly full" in readouts.sentence(FeedView(log=log), "")
     assert readouts.sentence(FeedView(log=log), "opening a.mib", reply_age_s=60.0) == log.message
     assert readouts.sentence(FeedView(log=log), "opening a.mib", reply_age_s=0.0) == "opening a.mib"
-    old = log.model_copy(update={"time": time.time() - 1e4})
+    old = log.model_copy(update={"arrived": time.monotonic() - 1e4})
+    assert readouts.sentence(FeedView(log=old), "") == ""
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_line_of_the_log_is_shown_for_a_while_whatever_the_clocks_say(hours: int) -> None:
+    """Regression: after a clock was set back, or with a server whose clock is ahead, it stayed for hours."""
+    line = LogLine(level="warning", message="disk nearly full", time=time.time() + 3600 * hours)
+    assert "disk nearly full" in readouts.sentence(FeedView(log=line), "")
+    old = line.model_copy(update={"arrived": time.monotonic() - 1e4})
     assert readouts.sentence(FeedView(log=old), "") == ""
 
 

@@ -67,7 +67,7 @@ def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None
     press = page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan")
     expect(press).to_be_enabled()
     press.click()
-    expect(page.locator("h2 [data-text=refine_state]").first).to_have_text("done", timeout=120_000)
+    expect(page.locator("h2 [data-text=refine_state]").first).to_have_text("done", timeout=400_000)
     eventually(lambda: page.evaluate(OBJECT) > 1000)
     expect(page.locator("#runs")).to_contain_text("run1")
     with h5py.File(status["results"]) as results:
@@ -91,10 +91,10 @@ def test_a_refinement_that_was_too_short_goes_on_by_a_click(running: Server, wat
         set_field(page, label, value)
     page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan").click()
     state = page.locator("h2 [data-text=refine_state]").first
-    expect(state).to_have_text("not converged", timeout=120_000)
+    expect(state).to_have_text("not converged", timeout=400_000)
     page.locator("[data-of=refine], h2").get_by_role("button", name="+20 epochs").first.click()
-    expect(page.locator("dd[data-text=refine_epoch]")).to_have_text("24 of 24", timeout=120_000)
-    expect(state).to_have_text(re.compile("^(done|not converged)$"), timeout=120_000)  # the result is stored
+    expect(page.locator("dd[data-text=refine_epoch]")).to_have_text("24 of 24", timeout=400_000)
+    expect(state).to_have_text(re.compile("^(done|not converged)$"), timeout=400_000)  # the result is stored
     with h5py.File(status["results"]) as results:
         (run,) = results["refinements"]
         assert len(results[f"refinements/{run}/loss"]) == 24

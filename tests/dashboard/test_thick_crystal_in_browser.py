@@ -102,7 +102,8 @@ def test_one_click_shows_every_column_of_a_thick_crystal(tmp_path: Path, watched
         said = page.locator(".findings [data-text=depth_found]")
         expect(said).to_contain_text(" Å: ", timeout=240_000)
         told = one.status()["refinement"]
-        thinnest, thickest = (float(v) for v in said.inner_text().split("thickness ")[1].split(" Å:")[0].split(" to "))
+        ends = said.inner_text().split("thickness ")[1].split("\N{NO-BREAK SPACE}Å:")[0]
+        thinnest, thickest = (float(end) for end in ends.split(" to "))
         assert thinnest < CRYSTAL["thickness_A"] < thickest
         assert "slices of" in said.inner_text()
         assert told["epoch"] is None or told["epoch"] < 20, "before the run has ended"

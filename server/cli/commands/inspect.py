@@ -57,7 +57,7 @@ def inspect(
     """Show how a file is understood and what is missing."""
     from ptylive.application.offline import without
     from ptylive.application.planning import questioned
-    from ptylive.application.remarks import asked_about, remarks
+    from ptylive.application.remarks.of_scan import asked_about, remarks
     from ptylive.schema.metadata import to_attributes
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_server import FakeServer, map_payload, state_payload
 
-from ptylive.dashboard.client.feed import Feed, FeedView
+from ptylive.dashboard.client.feed import GONE_AFTER_S, Feed, FeedView
 from ptylive.server.wire.messages import array_to_plain
 
 
@@ -154,6 +155,25 @@ def test_silence_is_noticed_and_the_picture_stays(server: FakeServer, feed: Feed
         view = until(feed, lambda v: v.connected and v.pictures["bf"].data[0, 0] == 5.0)
     finally:
         again.close()
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_is_set_neither_hides_a_silence_nor_makes_one(
+    server: FakeServer, feed: Feed, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Regression: set forward, the server was called lost; set back, its silence went unnoticed for hours."""
+    until(feed, lambda v: v.connected)
+    feed.stop()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600 * hours)
+    asked: list[str] = []
+    client = SimpleNamespace(call=lambda command: asked.append(command) or {})
+    feed._snapshot_due = None
+    feed._keep_contact(client, linked=True)
+    assert feed.view().connected and not asked
+    feed._heard_at -= GONE_AFTER_S
+    feed._keep_contact(client, linked=True)
+    assert not feed._listening and asked == ["snapshot"]
 
 
 def test_events_lost_at_the_end_of_a_scan_are_fetched(server: FakeServer, feed: Feed) -> None:

@@ -1,7 +1,9 @@
 """Points of the loss curve."""
 
 import math
+from itertools import pairwise
 
+import pytest
 from bokeh.models import ColumnDataSource
 
 from ptylive.dashboard.client.state import RefinementState
@@ -52,3 +54,14 @@ def test_ticks_are_round_and_few_in_narrow_and_wide_ranges() -> None:
     assert log_ticks(0.9, 1.2e4, 8) == [1.0, 10.0, 100.0, 1000.0, 10000.0]
     assert log_ticks(0.9, 1.2e8, 3) == [1.0, 1e3, 1e6]
     assert log_ticks(1e-6, 1.02e-6, 3)
+
+
+@pytest.mark.parametrize("most", [3, 8])
+@pytest.mark.parametrize("ratio", [1.02, 1.5, 2.3, 3.9, 4.1, 9.0, 15.0, 29.0, 100.0, 1e7])
+@pytest.mark.parametrize("low", [0.3, 1.0, 37.0, 9e4])
+def test_labels_do_not_overlap(low: float, ratio: float, most: int) -> None:
+    """Regression: equal steps over more than a factor of four crowd at the upper end of a logarithmic axis."""
+    ticks = log_ticks(low, low * ratio, most)
+    assert all(low * 0.999 <= tick <= low * ratio * 1.001 for tick in ticks)
+    assert all(b / a >= ratio ** (1 / most) * (1 - 1e-9) for a, b in pairwise(ticks))
+    assert len(ticks) >= (2 if most == 8 else 1)

@@ -156,6 +156,17 @@ def test_a_run_that_was_cut_off_is_offered_with_its_scan(commands, tmp_path, sca
     assert commands.command_refine_resume() == {"run": "run1"}
 
 
+def test_a_run_that_was_cut_off_before_its_first_checkpoint_begins_again_with_its_settings(commands, tmp_path, scan):
+    before = kept(tmp_path, reserve_run(scan.results))
+    before.checkpoint.unlink()
+    commands.shown(scan)
+    assert (commands._refinements.current.state, commands._refinements.current.run) == ("stopped", "run1")
+    assert commands.command_refine_resume() == {"run": "run1"}
+    (job,) = commands._refinements.started
+    assert not job.resume, "there is no checkpoint to read"
+    assert (job.preset, job.values, job.checkpoint) == (before.preset, before.values, before.checkpoint)
+
+
 def test_one_that_ended_is_not_taken_for_cut_off(commands, tmp_path, scan):
     kept(tmp_path, "run1", epochs=4)
     commands.shown(scan)

@@ -1,6 +1,8 @@
 """Trials for the scan being shown: the request, where they are kept, and what a viewer is told."""
 
+import errno
 import json
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +73,20 @@ def test_the_same_is_gone_on_from_and_something_else_has_a_folder_of_its_own(com
         folders.append(Path(commands.command_tune(over, trials=trials)["folder"]).name)
         ended(commands)
     assert folders == ["a_tuning", "a_tuning", "a_tuning2", "a_tuning"]
+
+
+def test_without_room_no_folder_is_left(commands, scan, monkeypatch):
+    """Regression: the next call began in a second folder, next to an empty first one."""
+
+    def full(_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tune_commands, "replacing", full)
+    with pytest.raises(CommandError, match=r"a_tuning could not be written: No space left on device.*\s*make room, or"):
+        commands.command_tune(["defocus"])
+    monkeypatch.undo()
+    assert [path.name for path in scan.recording.parent.iterdir()] == ["a.h5"]
+    assert tune_commands._folder(scan.recording, {"over": ["defocus"]}).name == "a_tuning"
 
 
 def test_a_folder_of_somebody_elses_tuning_is_left_alone(commands, scan):

@@ -254,6 +254,17 @@ def test_results_that_could_not_be_written_are_written_once_there_is_room(scan, 
     assert scan.results.is_file()
 
 
+def test_a_refused_request_to_save_is_no_lasting_problem(scan, finishing, monkeypatch):
+    """Regression: `status` said until the next save that the results could not be written, although they were there."""
+    finishing.finish()
+    make_room = refusing(monkeypatch, "grain_results.h5 could not be written: Read-only file system")
+    with pytest.raises(ResultsFileError, match="Read-only"):
+        finisher_module.save_results(scan, "ptylive serve")
+    assert not scan.message
+    assert scan.results.is_file()
+    make_room()
+
+
 def test_what_could_not_be_made_is_forgotten_once_it_is_made(scan, finishing):
     """Regression: a user who corrected the value that was at fault went on reading of it."""
     scan.engine.error = InputFileError("grain.h5 has no such frames", "give scan_shape")

@@ -111,6 +111,21 @@ def test_a_refinement_that_was_cut_off_is_told_of_with_its_checkpoint(results):
     assert cut_off(results.parent) == []
 
 
+def test_one_that_was_cut_off_before_its_first_checkpoint_is_told_of_too(tmp_path):
+    """Regression: after kill -9 during the trials nothing said that there had been a refinement."""
+    run, said = reserve_run(tmp_path / "scan_results.h5"), []
+    job = tmp_path / f"scan_{run}.job"
+    job.write_bytes(b"settings")
+    look_after(tmp_path, lambda level, line: said.append((level, line)))
+    words = (
+        f"refinement {run} of scan was cut off before its first checkpoint: to begin it again with its settings, "
+        f"open the scan and resume it (refine_resume, run {run})"
+    )
+    assert said == [("warning", words)]
+    job.unlink()
+    assert cut_off(tmp_path) == []
+
+
 def test_a_name_with_brackets_is_taken_as_it_is(tmp_path):
     run = reserve_run(tmp_path / "scan[1]_results.h5")
     (tmp_path / f"scan[1]_{run}.checkpoint").write_bytes(b"state")

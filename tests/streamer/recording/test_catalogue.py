@@ -137,6 +137,19 @@ def test_files_that_name_the_series_of_a_waiting_scan_are_read_first(tmp_path, c
     assert not catalogue.is_undecided("a b")
 
 
+def test_a_long_series_may_be_in_a_file_that_an_earlier_version_named(tmp_path, catalogue, monkeypatch):
+    (tmp_path / f"1_{'x' * 60}.h5").touch()
+    may_read = threading.Event()
+    monkeypatch.setattr(catalogue, "_read", lambda _name, stamp: may_read.wait(PATIENCE_S) and module._Entry(stamp))
+    assert not catalogue.refresh(0.0)
+    while catalogue._unread is None:
+        time.sleep(0.005)
+    assert catalogue.is_undecided("x" * 80 + " run 12")
+    assert not catalogue.is_undecided("y" * 80)
+    may_read.set()
+    assert catalogue.refresh(PATIENCE_S)
+
+
 def test_once_closed_nothing_is_read(tmp_path):
     closed = Catalogue(tmp_path, lambda _text: None)
     closed.close()

@@ -87,7 +87,14 @@ def test_two_scans_of_a_second_get_two_names_and_never_that_of_a_recording(tmp_p
 
 @pytest.mark.parametrize(
     ("series", "name"),
-    [("../../etc/passwd", "etc_passwd"), ("", "scan"), ("...", "scan"), ("a/b c\n", "a_b_c"), ("x" * 500, "x" * 60)],
+    [
+        ("../../etc/passwd", "etc_passwd"),
+        ("", "scan"),
+        ("...", "scan"),
+        ("a/b c\n", "a_b_c"),
+        ("x" * 58, "x" * 58),
+        ("x" * 500 + " of grain 3, run 12", "x" * 38 + "--xx_of_grain_3_run_12"),  # the number is not lost
+    ],
 )
 def test_what_a_sender_calls_its_series_leads_nowhere_else(tmp_path, monkeypatch, series, name):
     monkeypatch.setattr(time, "strftime", lambda _format: "now")

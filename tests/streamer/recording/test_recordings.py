@@ -1,5 +1,6 @@
 """A recording folder that hangs, like a stale network mount, costs recordings and nothing else."""
 
+import errno
 import os
 import threading
 import time
@@ -27,7 +28,7 @@ from two_senders import ONE
 from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer, LogEvent, RecordingEvent
 from ptylive.streamer.patience import Patience
-from ptylive.streamer.recording import earlier_runs, in_time, journal, recordings, recovery
+from ptylive.streamer.recording import converter, earlier_runs, in_time, journal, recordings, recovery
 from ptylive.streamer.recording.backlog import Backlog
 from ptylive.streamer.recording.converter import Job
 from ptylive.streamer.recording.journal_file import JournalFile
@@ -101,6 +102,34 @@ def test_a_folder_that_answers_late_gets_the_whole_scan(tmp_path: Path, mount: M
         run.wait(lambda: "complete" in states(run))  # reported after that of the scan
         assert states(run) == ["waiting", "converting", "complete"]
         assert digests_of_file(Path(run.receiver.status().recording)) == WANTED
+
+
+def test_a_scan_that_is_recorded_after_all_has_not_failed_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: `status` and the metrics said until the next scan that the recording had failed."""
+    monkeypatch.setattr(converter, "RETRY_S", 0.05)
+    full, writing = threading.Event(), os.writev
+
+    def write(*arguments: Any) -> Any:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return writing(*arguments)
+
+    monkeypatch.setattr(os, "writev", write)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, ArmMessage(HEADER), *MESSAGES[:4])
+        run.wait(lambda: run.receiver.safe_ranges(HEADER.uid) == [(0, 16)])
+        full.set()
+        send(socket, *MESSAGES[4:])
+        run.wait_for_ends()
+        run.wait(lambda: "failed" in states(run))
+        (told,) = [event.message for event in run.recordings() if event.state == "failed"]
+        assert told.endswith("No space left on device; what was written so far is recorded when there is room again")
+        run.wait(lambda: states(run)[-1] == "complete")
+        status = run.receiver.status()
+        assert (status.recording_state, status.recording_error) == ("complete", "")
+        assert digests_of_file(Path(status.recording)).items() <= WANTED.items()
 
 
 def test_one_that_hangs_during_a_scan_is_told_of_and_catches_up(tmp_path: Path, mount: Mount) -> None:

@@ -15,6 +15,7 @@ import pytest
 from stream_tools import connected, digest, digests_of_file, make_frames, make_header, messages_of, running, send
 
 from ptylive.schema import ScanHeader
+from ptylive.streamer.events import LogEvent
 from ptylive.streamer.recording import recovery
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.journal_file import JournalFile
@@ -113,6 +114,8 @@ def test_the_next_start_resumes_and_a_resend_completes_the_scan(tmp_path: Path) 
     with running(tmp_path) as run:
         run.wait(lambda: run.receiver.safe_ranges(header.uid) == [(0, 20)] and bool(run.arms()))
         assert run.arms()[0].resumed
+        told = [event.text for event in run.events if isinstance(event, LogEvent)]
+        assert "resuming the scan of a.journal: 20 of 42 frames are safe" in told
         with connected(run.address) as socket:
             send(socket, PingMessage(header.uid, header), *messages)
             run.wait_for_state("complete")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from ptylive.engine.calibrate.disc import find_disc
-from ptylive.engine.calibrate.independent import MeasuredRotation
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
-from ptylive.schema import Calibration, LiveMap, Origin, ScanHeader
-from ptylive.schema.advice.orientation import rivals_words
+from ptylive.schema import Calibration, Origin, ScanHeader
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
@@ -22,12 +20,16 @@ LEAST_OFFSET_SHARE = 0.1
 """Least share of all counts in a uniform offset over the detector for which a question is asked."""
 EVEN = 1.3
 """Largest ratio of median and 5th percentile of the detector's rim for a uniform rim: scattering falls outwards."""
-BAD_ANGLE_DEG, SPREADS = 15.0, 3.0
-"""A given rotation is contradicted from this angle on, or from this many spreads between halves of the scan on."""
 LEAST_AROUND, OFF_CENTER = 0.6, 0.5
 """Ratio of the counts around a given centre to those of the brightest pixels, and distance in disc radii from the disc,
 by which a given centre is contradicted.
 """
+AROUND_EDGE, EDGE_BLUR, FAINT = 0.25, 0.07, 0.01
+"""Share of the expected radius of a disc around which its edge is looked for, and within which it is; counts below the
+largest ones by this factor are not told apart.
+"""
+LEAST_FALL, CLEARLY = 0.25, 1.2
+"""Least natural logarithm of the ratio of counts two pixels apart at an edge, and its ratio to those elsewhere."""
 LEAST_ACROSS = 16
 """Least number of rows and columns of a scan in which a disc is searched for."""
 LEAST_BESIDE = 16
@@ -38,8 +40,6 @@ FLASH, FAR = 10.0, 6.0
 """Ratio of a flash to the 99th percentile of counts, and distance of lost frames from the others, in deviations."""
 PILED, LEAST_FULL_PX = 30, 10
 """Least number of values that are the largest one, and of pixels that hold it, where a detector is saturated."""
-CONTRADICTED, SLOW_SHARE = -0.5, 1 / 6
-"""Correlation below which two maps contradict each other, and blur of what changes slowly, in shorter sides."""
 LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 256, 4, 2**26
 """Most and fewest patterns in which saturation and flashes are looked for, and their size."""
 OFTEN, HEADROOM = 90.0, 1.5
@@ -63,7 +63,7 @@ def remarks(
     if masked:
         verb = "count is not a number" if masked == 1 else "counts are not numbers"
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
-    of_the_disc = _disc_remarks(calibration)
+    of_the_disc = _disc_remarks(calibration, mean_pattern if header.basis.is_raw else None)
     out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:
         bad = header.arrays.get("bad_pixel_mask")
@@ -81,106 +81,48 @@ def asked_about(given: ScanHeader, header: ScanHeader) -> list[str]:
     return [f"is this right? {text}" for text in questions(given) if text in open_questions]
 
 
-def orientation_remarks(calibration: Calibration) -> list[str]:
-    """What the data left undecided about the orientation, one sentence each: phases may be wrong accordingly."""
-    problems = []
-    if calibration.origin("rotation_deg") in (Origin.UNDECIDED, Origin.DEFAULT):  # the latter: too few points
-        value = calibration.rotation_deg
-        problems.append(
-            f"rotation_deg is undecided, {value:.4g} is used: phases may be smeared or have the wrong sign; "
-            "give rotation_deg, or the sign of the defocus, if you know it"
-        )
-    if calibration.origin("detector_transform") is Origin.UNDECIDED:
-        problems.append(
-            f"detector_transform is undecided, {calibration.transform} is used: if patterns are mirrored "
-            "with respect to the scan, phases are wrong; give detector_transform if you know it"
-        )
-    return [*problems, *filter(None, (rivals_words(calibration.rivals),))]
-
-
-def given_orientation_remarks(
-    calibration: Calibration, measured: MeasuredRotation | None, *, thick: bool = False
-) -> list[str]:
-    """Contradictions between the centre of mass and a given orientation; none if the centre of mass is inconclusive.
-
-    ``thick``: multiple scattering was found. The dark field of such crystals is as often dark at the columns as bright,
-    and says nothing about the half turn.
-    """
-    given = Origin.GIVEN in (calibration.origin("rotation_deg"), calibration.origin("detector_transform"))
-    if not given or measured is None or not measured.trusted:
-        return []
-    fit, problems = measured.fit, []
-    used = f"rotation_deg {calibration.rotation_deg:.4g} with detector_transform {calibration.transform}"
-    distance = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180)
-    axis_distance = min(distance, 180 - distance)
-    if fit.transposed:
-        problems.append(
-            f"{used} was given, but the data show a further transposition of the detector: phases are wrong"
-        )
-    elif axis_distance >= max(BAD_ANGLE_DEG, SPREADS * (measured.spread_deg or 0.0)):
-        problems.append(
-            f"{used} was given, but the data show {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has "
-            "the opposite sign; leave it out, and it is found"
-        )
-    elif distance > 90 and fit.sign_trusted and not thick:
-        problems.append(
-            f"{used} was given, but the dark field shows another 180°: atoms then appear dark instead of bright; "
-            "leave it out, and it is found"
-        )
-    return problems
-
-
-def given_defocus_remarks(calibration: Calibration, *, contradicted: bool) -> list[str]:
-    """A remark if the dark field shows the opposite of the phase, whose sign a given defocus determines."""
-    if not contradicted:
-        return []
-    defocus_A = -float(calibration.require("C10", "a remark on it"))
-    return [
-        f"defocus_A {defocus_A:.4g} was given, but the dark field shows the other sign: atoms then appear dark instead "
-        "of bright; it is positive for underfocus, and C10 for overfocus; leave it out, and it is found"
-    ]
-
-
-def contradicting_maps_remarks(maps: Sequence[LiveMap]) -> list[str]:
-    """A remark if two maps of the phase show the opposite of each other, apart from slow changes: one is inverted."""
-    by_name = {live_map.name: live_map for live_map in maps}
-    if not {"idpc", "wdd_phase"} <= by_name.keys() or any(by_name[name].doubt for name in ("idpc", "wdd_phase")):
-        return []
-    correlation = _correlation_of_detail(by_name["idpc"].data, by_name["wdd_phase"].data)
-    if correlation > CONTRADICTED:
-        return []
-    return [
-        f"idpc and wdd_phase show the opposite of each other (correlation {correlation:.2f}): one of them is inverted; "
-        "if the rotation is right, it is idpc, by multiple scattering; if it is half a turn off, it is wdd_phase"
-    ]
-
-
-def _correlation_of_detail(first: Array, second: Array) -> float:
-    """Correlation of two maps of one field, sampled alike, of periods up to about the shorter side of the field."""
-    size = np.minimum(first.shape, second.shape)
-    details = []
-    for data in (first, second):
-        step = np.asarray(data.shape) // size
-        sampled = np.asarray(data[:: step[0], :: step[1]], dtype=float)[: size[0], : size[1]]
-        detail = sampled - ndimage.gaussian_filter(sampled, SLOW_SHARE * size.min())
-        margin = max(2, int(size.min()) // 16)
-        details.append(detail[margin:-margin, margin:-margin].ravel())
-    if not details[0].size or not all(detail.std() > 0 for detail in details):
-        return 0.0
-    return float(np.corrcoef(details[0], details[1])[0, 1])
-
-
-def _disc_remarks(calibration: Calibration) -> list[str]:
+def _disc_remarks(calibration: Calibration, mean_pattern: DoubleArray | None) -> list[str]:
     """A remark if the measured disc, in pixels of the given size, does not match the semi-angle."""
     given, measured = calibration.get("convergence_semiangle_mrad"), disc_mrad(calibration)
     if given is None or measured is None or abs(measured / float(given) - 1) < DISC_TOLERANCE:
         return []
     radius, pixel = float(calibration.get("disc_radius_px")), float(calibration.get("detector_pixel_invA"))
+    found = f"a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å)"
+    expected = radius * float(given) / measured
+    if mean_pattern is not None and _has_edge(mean_pattern, calibration.get("beam_center_px"), expected, radius):
+        return [
+            f"the disc seems to have {found}, but the sharpest edge is at convergence_semiangle_mrad, "
+            f"{float(given):.4g}: that is probably right; in a thick crystal diffracted discs overlap and make the "
+            "disc look larger or smaller"
+        ]
     return [
-        f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), but "
+        f"the disc has {found}, but "
         f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
         "semi-angle? binned pixels? another energy or camera length?"
     ]
+
+
+def _has_edge(mean_pattern: DoubleArray, center_px: Any, expected_px: float, measured_px: float) -> bool:
+    """Whether the counts around the centre fall most sharply at the expected radius of the disc, from the measured one
+    on if that is smaller, and from a little below the expected one otherwise.
+    """
+    if center_px is None:
+        return False
+    counts = np.nan_to_num(mean_pattern)
+    rows, columns = np.indices(counts.shape) - np.asarray(center_px, dtype=float)[:, None, None]
+    ring = np.rint(np.hypot(rows, columns)).astype(int).ravel()
+    profile = np.bincount(ring, counts.ravel()) / np.maximum(np.bincount(ring), 1)
+    logs = np.log(np.maximum(profile, FAINT * profile.max()))
+    falls = np.zeros(len(logs))
+    falls[1:-1] = logs[:-2] - logs[2:]
+    first = max(1, int(min((1 - AROUND_EDGE) * expected_px, measured_px - 1)))
+    beyond = math.ceil((1 + AROUND_EDGE) * expected_px) + 1
+    if beyond > min(counts.shape) // 2:
+        return False
+    sharpest = first + int(np.argmax(falls[first:beyond]))
+    others = [falls[at] for at in range(first, beyond) if abs(at - sharpest) > 2]
+    is_edge = falls[sharpest] > max(LEAST_FALL, CLEARLY * max(others, default=0.0))
+    return bool(is_edge and abs(sharpest - expected_px) < max(1.5, EDGE_BLUR * expected_px))
 
 
 def assumed_center_remarks(calibration: Calibration) -> list[str]:
