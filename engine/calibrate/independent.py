@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, highest_frequency, spread_deg
 from ptylive.engine.calibrate.scan import LEAST_POINTS, MOST_OF_IT, calibrate_scan
-from ptylive.engine.calibrate.sign import agreement, contrast_of
+from ptylive.engine.calibrate.sign import MOST_POINTS, agreement, contrast_of
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
@@ -86,13 +86,16 @@ def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotatio
 def contradicts_defocus(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> bool:
     """Return whether the dark field shows the opposite of the phase, whose sign a given defocus determines.
 
-    False if nothing shows it: for part of a scan, a small one, or one without a step; for a specimen that is too thick
-    for one of its ``maps``, whose dark field may be dark at the columns; or if phase imaging lacks something.
+    False if nothing shows it: for part of a scan, a small or very large one, or one without a step; for a specimen that
+    is too thick for one of its ``maps``, whose dark field may be dark at the columns; or if phase imaging lacks
+    something.
     """
     visited, step_A = store.visited, store.header.scan.step_A
     if calibration.origin("C10") is not Origin.GIVEN or not calibration.get("C10"):
         return False
     if visited.sum() < LEAST_POINTS or visited.mean() < MOST_OF_IT or min(visited.shape) <= 2 or step_A is None:
+        return False
+    if visited.size > MOST_POINTS:
         return False
     if any(live_map.caveat.startswith(TOO_THICK) for live_map in maps):
         return False

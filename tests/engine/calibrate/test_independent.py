@@ -111,6 +111,12 @@ def test_a_given_defocus_of_the_other_sign_is_contradicted(overfocused, monkeypa
     assert not contradicts_defocus(wrong.having(C10=Quantity(0.0, Origin.GIVEN)), store, ())
 
 
+def test_a_scan_whose_spectra_would_take_much_memory_contradicts_nothing(overfocused, monkeypatch) -> None:
+    store, wrong = lit(overfocused, monkeypatch), wrong_about(overfocused, C10=-120.0, rotation_deg=180.0)
+    monkeypatch.setattr(independent, "MOST_POINTS", 32 * 32 - 1)
+    assert not contradicts_defocus(wrong, store, ())
+
+
 def test_a_thick_specimen_or_an_incomplete_one_contradicts_nothing(overfocused, monkeypatch) -> None:
     store, wrong = lit(overfocused, monkeypatch), wrong_about(overfocused, C10=-120.0, rotation_deg=180.0)
     thick = SimpleNamespace(caveat=f"{TOO_THICK}: ...")
