@@ -14,7 +14,7 @@ from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
 from ptylive.application.remarks.of_orientation import (
     contradicting_maps_remarks,
-    given_defocus_remarks,
+    given_half_turn_remarks,
     given_orientation_remarks,
     orientation_remarks,
 )
@@ -33,7 +33,7 @@ from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
-from ptylive.engine.calibrate.independent import contradicts_defocus, measured_rotation
+from ptylive.engine.calibrate.independent import contradicts_half_turn, measured_rotation
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.store import Store
@@ -190,8 +190,10 @@ def _phase_remarks(calibration: Calibration, store: Store | None, maps: Sequence
     notes = orientation_remarks(calibration)
     thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in maps)
     if store is not None:
-        notes += given_orientation_remarks(calibration, measured_rotation(calibration, store), thick=thick)
-        notes += given_defocus_remarks(calibration, contradicted=contradicts_defocus(calibration, store, maps))
+        seen = given_orientation_remarks(calibration, measured_rotation(calibration, store), thick=thick)
+        notes += seen or given_half_turn_remarks(
+            calibration, contradicted=contradicts_half_turn(calibration, store, maps)
+        )
     return notes + contradicting_maps_remarks(maps)
 
 

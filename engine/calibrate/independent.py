@@ -83,15 +83,24 @@ def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotatio
     return MeasuredRotation(fit, spread_deg(lambda half: fitted(half, fit.transposed), visited))
 
 
-def contradicts_defocus(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> bool:
-    """Return whether the dark field shows the opposite of the phase, whose sign a given defocus determines.
+def half_turn_given_by(calibration: Calibration) -> tuple[str, ...]:
+    """Return which of rotation and defocus were given: without either, the data determine the half turn."""
+    out_of_focus = bool(calibration.get("C10"))
+    given = {name for name in ("rotation_deg", "C10") if calibration.origin(name) is Origin.GIVEN}
+    return tuple(sorted(given if out_of_focus else given - {"C10"}))
+
+
+def contradicts_half_turn(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> bool:
+    """Return whether the dark field shows the opposite of the phase, whose sign a given value determines.
+
+    Rotation and defocus do: of the two, either determines the other, up to a half turn that changes the sign.
 
     False if nothing shows it: for part of a scan, a small or very large one, or one without a step; for a specimen that
     is too thick for one of its ``maps``, whose dark field may be dark at the columns; or if phase imaging lacks
     something.
     """
     visited, step_A = store.visited, store.header.scan.step_A
-    if calibration.origin("C10") is not Origin.GIVEN or not calibration.get("C10"):
+    if not half_turn_given_by(calibration):
         return False
     if visited.sum() < LEAST_POINTS or visited.mean() < MOST_OF_IT or min(visited.shape) <= 2 or step_A is None:
         return False

@@ -20,7 +20,7 @@ from ptylive.application.export import MAP_FORMATS, Export, export_stem, named
 from ptylive.application.extensions import Preset
 from ptylive.application.outputs import FILM, RENAME, REPORT, check_own_file, write_own
 from ptylive.engine.analysis.settled_half_turn import settled_half_turn
-from ptylive.engine.calibrate.independent import contradicts_defocus, measured_rotation
+from ptylive.engine.calibrate.independent import contradicts_half_turn, measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.refine.run.history import snapshots
@@ -162,7 +162,7 @@ class AnalysisCommands:
         with scan.lock:
             store = None if scan.engine is None else scan.engine.store
             measured = None if store is None else measured_rotation(scan.calibration, store)
-            inverted = store is not None and contradicts_defocus(scan.calibration, store, scan.rendering.maps)
+            inverted = store is not None and contradicts_half_turn(scan.calibration, store, scan.rendering.maps)
         free = int(psutil.virtual_memory().available)
         inputs = (scan.header, scan.calibration, chosen.final, frames, free, scan.saturated_frames, measured)
         checked = Checked(*inputs, inverted=inverted, in_memory=store is not None)

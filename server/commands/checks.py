@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ptylive.application.extensions import Preset
-from ptylive.engine.calibrate.independent import MeasuredRotation
+from ptylive.engine.calibrate.independent import MeasuredRotation, half_turn_given_by
 from ptylive.engine.calibrate.scan import MOST_DEPTH_A
 from ptylive.engine.planning.detector_window import GOOD_SHARE
 from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
@@ -69,7 +69,7 @@ class Checked:
     settled: tuple[str, float] | None = None
     """A stored run of this scan that settles the half turn, and the rotation with which it ended."""
     inverted: bool = False
-    """Whether the dark field shows the opposite of the phase, whose sign a given defocus determines."""
+    """Whether the dark field shows the opposite of the phase, whose sign a given rotation or defocus determines."""
     in_memory: bool = True
     """Whether the scan's frames are in memory, so that its rotation can be measured."""
 
@@ -115,7 +115,7 @@ class Checked:
             return Check(
                 "defocus", "warn", f"{size_A:.3g} Å under or over: the sign changes with half a turn of the scan"
             )
-        if self.inverted:
+        if self.inverted and "C10" in half_turn_given_by(self.calibration):
             return Check("defocus", "bad", f"{origin}, but the dark field shows the other sign", ("C10",))
         return Check("defocus", "ok", str(origin))
 
@@ -127,6 +127,8 @@ class Checked:
             why = "too few points or no scan step" if self.in_memory else "its frames are read when a value is changed"
             return Check("rotation", "unknown", f"{used}, not compared with the data: {why}")
         fit = self.measured.fit
+        if not self.measured.trusted and self.inverted and "rotation_deg" in half_turn_given_by(self.calibration):
+            return Check("rotation", "bad", f"{used}, but the dark field shows half a turn more", ("rotation_deg",))
         if not self.measured.trusted:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
             return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from ptylive.engine.calibrate.independent import MeasuredRotation
+from ptylive.engine.calibrate.independent import MeasuredRotation, half_turn_given_by
 from ptylive.schema import Calibration, LiveMap, Origin
 from ptylive.schema.advice.orientation import rivals_words
 from ptylive.schema.model import Array
@@ -67,14 +67,26 @@ def given_orientation_remarks(
     return problems
 
 
-def given_defocus_remarks(calibration: Calibration, *, contradicted: bool) -> list[str]:
-    """A remark if the dark field shows the opposite of the phase, whose sign a given defocus determines."""
-    if not contradicted:
+def given_half_turn_remarks(calibration: Calibration, *, contradicted: bool) -> list[str]:
+    """A remark if the dark field shows the opposite of the phase, whose sign a given rotation or defocus determines."""
+    given = half_turn_given_by(calibration)
+    if not contradicted or not given:
         return []
-    defocus_A = -float(calibration.require("C10", "a remark on it"))
+    dark = "atoms then appear dark instead of bright"
+    defocus_A, rotation_deg = -float(calibration.get("C10") or 0.0), calibration.rotation_deg
+    if given == ("C10",):
+        return [
+            f"defocus_A {defocus_A:.4g} was given, but the dark field shows the other sign: {dark}; it is positive for "
+            "underfocus, and C10 for overfocus; leave it out, and it is found"
+        ]
+    if given == ("rotation_deg",):
+        return [
+            f"rotation_deg {rotation_deg:.4g} was given, but the dark field shows another 180°: {dark}; "
+            "leave it out, and it is found"
+        ]
     return [
-        f"defocus_A {defocus_A:.4g} was given, but the dark field shows the other sign: atoms then appear dark instead "
-        "of bright; it is positive for underfocus, and C10 for overfocus; leave it out, and it is found"
+        f"defocus_A {defocus_A:.4g} and rotation_deg {rotation_deg:.4g} were given, but the dark field shows the other "
+        f"sign or another 180°: {dark}; leave both out, and they are found"
     ]
 
 

@@ -9,7 +9,8 @@ from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.calibrate import independent
 from ptylive.engine.calibrate.independent import (
-    contradicts_defocus,
+    contradicts_half_turn,
+    half_turn_given_by,
     independent_defocus,
     orientations,
     with_transposition,
@@ -104,24 +105,32 @@ def test_a_given_defocus_of_the_other_sign_is_contradicted(overfocused, monkeypa
     """Regression: with the wrong sign of the defocus every map had dark atoms, without a word."""
     store = lit(overfocused, monkeypatch)
     right, wrong = (wrong_about(overfocused, C10=sign * 120.0, rotation_deg=turn) for sign, turn in ((1, 0), (-1, 180)))
-    assert not contradicts_defocus(right, store, ())
-    assert contradicts_defocus(wrong, store, ())
-    found = wrong.having(C10=Quantity(-120.0, Origin.ESTIMATED))
-    assert not contradicts_defocus(found, store, ()), "nobody stated it"
-    assert not contradicts_defocus(wrong.having(C10=Quantity(0.0, Origin.GIVEN)), store, ())
+    assert not contradicts_half_turn(right, store, ())
+    assert contradicts_half_turn(wrong, store, ())
+    c10, turn = Quantity(-120.0, Origin.ESTIMATED), Quantity(180.0, Origin.ESTIMATED)
+    assert contradicts_half_turn(wrong.having(C10=c10), store, ()), "the rotation was stated"
+    assert contradicts_half_turn(wrong.having(rotation_deg=turn), store, ()), "the defocus was stated"
+    assert not contradicts_half_turn(wrong.having(C10=c10, rotation_deg=turn), store, ()), "nothing was stated"
+
+
+def test_a_given_focus_determines_no_half_turn(overfocused) -> None:
+    given = wrong_about(overfocused, C10=0.0).having(rotation_deg=Quantity(0.0, Origin.ESTIMATED))
+    assert half_turn_given_by(given) == ()
+    assert half_turn_given_by(given.having(C10=Quantity(5.0, Origin.GIVEN))) == ("C10",)
+    assert half_turn_given_by(wrong_about(overfocused, C10=5.0, rotation_deg=3.0)) == ("C10", "rotation_deg")
 
 
 def test_a_scan_whose_spectra_would_take_much_memory_contradicts_nothing(overfocused, monkeypatch) -> None:
     store, wrong = lit(overfocused, monkeypatch), wrong_about(overfocused, C10=-120.0, rotation_deg=180.0)
     monkeypatch.setattr(independent, "MOST_POINTS", 32 * 32 - 1)
-    assert not contradicts_defocus(wrong, store, ())
+    assert not contradicts_half_turn(wrong, store, ())
 
 
 def test_a_thick_specimen_or_an_incomplete_one_contradicts_nothing(overfocused, monkeypatch) -> None:
     store, wrong = lit(overfocused, monkeypatch), wrong_about(overfocused, C10=-120.0, rotation_deg=180.0)
     thick = SimpleNamespace(caveat=f"{TOO_THICK}: ...")
-    assert not contradicts_defocus(wrong, store, (thick,))  # type: ignore[arg-type]
+    assert not contradicts_half_turn(wrong, store, (thick,))  # type: ignore[arg-type]
     without = Calibration({name: one for name, one in wrong.entries.items() if name != "convergence_semiangle_mrad"})
-    assert not contradicts_defocus(without, store, ())
+    assert not contradicts_half_turn(without, store, ())
     monkeypatch.setattr(independent, "MOST_OF_IT", 1.1)
-    assert not contradicts_defocus(wrong, store, ())
+    assert not contradicts_half_turn(wrong, store, ())

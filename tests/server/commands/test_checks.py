@@ -187,6 +187,18 @@ def test_a_defocus_that_the_dark_field_contradicts_may_be_estimated(engine: Live
     check = replace(given, inverted=True).defocus()
     assert (check.state, check.use) == ("bad", ("C10",))
     assert check.text == "given, but the dark field shows the other sign"
+    assert replace(in_doubt(engine, C10=Quantity(60.0, Origin.ESTIMATED)), inverted=True).defocus().state == "ok"
+
+
+def test_a_rotation_that_the_dark_field_alone_contradicts_may_be_estimated(engine: LiveEngine) -> None:
+    checked = rotation_checked(engine, 20.0, "none")
+    assert checked.measured is not None
+    fit = replace(checked.measured.fit, curl=0.5)
+    blurred = replace(checked, measured=replace(checked.measured, fit=fit))
+    assert blurred.rotation().state == "unknown"
+    check = replace(blurred, inverted=True).rotation()
+    assert (check.state, check.text) == ("bad", "given: 20.0°, but the dark field shows half a turn more")
+    assert check.use == ("rotation_deg",)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ptylive.application.remarks.of_orientation import (
     contradicting_maps_remarks,
-    given_defocus_remarks,
+    given_half_turn_remarks,
     given_orientation_remarks,
     orientation_remarks,
 )
@@ -64,12 +64,22 @@ def test_a_given_orientation_that_the_data_contradict_is_told(rotation_deg, seen
     assert given_orientation_remarks(oriented(rotation_deg, Origin.ESTIMATED), seen) == []
 
 
-def test_a_given_defocus_that_the_dark_field_contradicts_is_told():
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"C10": 71.4}, "defocus_A -71.4 was given, but the dark field shows the other sign"),
+        ({"rotation_deg": 10.0}, "rotation_deg 10 was given, but the dark field shows another 180°"),
+        ({"rotation_deg": 10.0, "C10": 0.0}, "rotation_deg 10 was given, but the dark field shows another 180°"),
+        ({"rotation_deg": 10.0, "C10": 71.4}, "defocus_A -71.4 and rotation_deg 10 were given, but the dark field"),
+        ({}, None),
+    ],
+)
+def test_a_given_half_turn_that_the_dark_field_contradicts_is_told(given, said):
     """C10 is the negative of the defocus that was given."""
-    given = Calibration().having(C10=Quantity(71.4, Origin.GIVEN))
-    (told,) = given_defocus_remarks(given, contradicted=True)
-    assert told.startswith("defocus_A -71.4 was given, but the dark field shows the other sign")
-    assert given_defocus_remarks(given, contradicted=False) == []
+    calibration = Calibration().having(**{name: Quantity(value, Origin.GIVEN) for name, value in given.items()})
+    found = given_half_turn_remarks(calibration, contradicted=True)
+    assert [one.startswith(said) for one in found] == ([] if said is None else [True])
+    assert given_half_turn_remarks(calibration, contradicted=False) == []
 
 
 def test_what_the_dark_field_says_of_a_thick_crystal_is_not_told():
