@@ -72,7 +72,7 @@ def given_half_turn_remarks(calibration: Calibration, *, contradicted: bool) -> 
     given = half_turn_given_by(calibration)
     if not contradicted or not given:
         return []
-    dark = "atoms then appear dark instead of bright"
+    dark = "atoms then appear dark instead of bright, unless it is a thick crystal"
     defocus_A, rotation_deg = -float(calibration.get("C10") or 0.0), calibration.rotation_deg
     if given == ("C10",):
         return [
