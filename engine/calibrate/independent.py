@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, highest_frequency, spread_deg
 from ptylive.engine.calibrate.scan import LEAST_POINTS, MOST_OF_IT, calibrate_scan
-from ptylive.engine.calibrate.sign import MOST_POINTS, agreement, contrast_of
+from ptylive.engine.calibrate.sign import agreement, contrast_of
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
@@ -30,6 +30,8 @@ from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 
 MOST_SPREAD_DEG = 10.0
 """Disagreement of the halves of a scan about the rotation above which it is not trusted."""
+MOST_COEFFICIENTS = 2**26
+"""Number of coefficients of a scan above which their spectra, 0.5 GB, are not made to check a given value."""
 SAME_DEG = 45.0
 """Largest distance from the rotation in use at which an angle is the same one of four quarter turns."""
 
@@ -104,7 +106,7 @@ def contradicts_half_turn(calibration: Calibration, store: Store, maps: Iterable
         return False
     if visited.sum() < LEAST_POINTS or visited.mean() < MOST_OF_IT or min(visited.shape) <= 2 or step_A is None:
         return False
-    if visited.size > MOST_POINTS:
+    if store.bins.size > MOST_COEFFICIENTS:
         return False
     if any(live_map.caveat.startswith(TOO_THICK) for live_map in maps):
         return False

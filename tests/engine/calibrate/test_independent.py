@@ -122,7 +122,7 @@ def test_a_given_focus_determines_no_half_turn(overfocused) -> None:
 
 def test_a_scan_whose_spectra_would_take_much_memory_contradicts_nothing(overfocused, monkeypatch) -> None:
     store, wrong = lit(overfocused, monkeypatch), wrong_about(overfocused, C10=-120.0, rotation_deg=180.0)
-    monkeypatch.setattr(independent, "MOST_POINTS", 32 * 32 - 1)
+    monkeypatch.setattr(independent, "MOST_COEFFICIENTS", store.bins.size - 1)
     assert not contradicts_half_turn(wrong, store, ())
 
 
