@@ -22,6 +22,9 @@ from typing import Any, Literal
 from ptylive.streamer.events import RecordingEvent
 from ptylive.streamer.recording.journal import Journal
 
+NOTHING_WRITTEN = "this scan is not recorded: send it again when the folder can be written"
+PARTLY_WRITTEN = "what was written so far is recorded when there is room again"
+"""Remedies for a journal that could not be written, from its beginning or from some record on."""
 RETRY_S = 60.0
 _LONGEST_RETRY_S = 960.0
 _END_S = 2.0
@@ -127,9 +130,9 @@ class Converter:
         if item.then != "convert":
             return
         if path is None:  # it could not even be created
-            self._say(RecordingEvent(item.uid, "failed", "", problem))
+            self._say(RecordingEvent(item.uid, "failed", "", "; ".join(filter(None, (problem, NOTHING_WRITTEN)))))
         elif problem:
-            self._fail(Job(item.uid, path, path.with_suffix(".h5")), f"{path}: {problem}")
+            self._fail(Job(item.uid, path, path.with_suffix(".h5")), f"{path}: {problem}; {PARTLY_WRITTEN}")
         else:
             self._queue(Job(item.uid, path, path.with_suffix(".h5")))
 

@@ -24,7 +24,7 @@ from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.recording.backlog import STALLED_S, Backlog
 from ptylive.streamer.recording.catalogue import Catalogue
-from ptylive.streamer.recording.converter import Closing, Converter, Job, always
+from ptylive.streamer.recording.converter import NOTHING_WRITTEN, PARTLY_WRITTEN, Closing, Converter, Job, always
 from ptylive.streamer.recording.earlier_runs import FAULTS, EarlierRuns, line_of
 from ptylive.streamer.recording.in_time import in_time, items_in_time
 from ptylive.streamer.recording.journal import Journal
@@ -40,8 +40,6 @@ OPEN_PATIENCE_S = STALLED_S
 """How long the beginning of a scan waits for its journal; not at all while a folder is known to hang."""
 MOST_JOURNALS = 16
 """Journals that are open at the same time, most of them of closed scans that wait for the disk."""
-NOTHING_WRITTEN = "this scan is not recorded: send it again when the folder can be written"
-PARTLY_WRITTEN = "what was written so far is recorded when there is room again"
 _POLL_S = 0.01
 
 

@@ -23,7 +23,14 @@ from stream_tools import (
 
 from ptylive.streamer.events import RecordingEvent
 from ptylive.streamer.recording import converter, recorder
-from ptylive.streamer.recording.converter import Closing, Converter, Job, RecorderProcess
+from ptylive.streamer.recording.converter import (
+    NOTHING_WRITTEN,
+    PARTLY_WRITTEN,
+    Closing,
+    Converter,
+    Job,
+    RecorderProcess,
+)
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.wire import ArmMessage
 
@@ -176,8 +183,8 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 @pytest.mark.parametrize(
     ("then", "path", "problem", "said", "failed"),
     [
-        ("convert", None, NO_SPACE, [("failed", "No space left on device")], 0),
-        ("convert", "a.journal", NO_SPACE, [("failed", "a.journal: No space left on device")], 1),
+        ("convert", None, NO_SPACE, [("failed", f"No space left on device; {NOTHING_WRITTEN}")], 0),
+        ("convert", "a.journal", NO_SPACE, [("failed", f"a.journal: No space left on device; {PARTLY_WRITTEN}")], 1),
         ("keep", "a.journal", NO_SPACE, [], 1),
         ("keep", None, NO_SPACE, [], 0),
         ("remove", "a.journal", None, [], 0),
