@@ -116,7 +116,8 @@ class Checked:
                 "defocus", "warn", f"{size_A:.3g} Å under or over: the sign changes with half a turn of the scan"
             )
         if self.inverted and "C10" in half_turn_given_by(self.calibration):
-            return Check("defocus", "bad", f"{origin}, but the dark field shows the other sign", ("C10",))
+            said = "the dark field shows the other sign, but it can be wrong in thick crystals"
+            return Check("defocus", "warn", f"{origin}, {said}", ("C10",))
         return Check("defocus", "ok", str(origin))
 
     def rotation(self) -> Check:
@@ -128,7 +129,7 @@ class Checked:
             return Check("rotation", "unknown", f"{used}, not compared with the data: {why}")
         fit = self.measured.fit
         if not self.measured.trusted and self.inverted and "rotation_deg" in half_turn_given_by(self.calibration):
-            return Check("rotation", "bad", f"{used}, but the dark field shows half a turn more", ("rotation_deg",))
+            return self._half_turn(f"{used}, the dark field says half a turn more")
         if not self.measured.trusted:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
             return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")
