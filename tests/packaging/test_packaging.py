@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import os
 import re
 import shlex
 import shutil
@@ -22,6 +23,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONDA = {"msgpack": "msgpack-python", "zlib-ng": "python-zlib-ng"}
 """Package names on conda-forge."""
 BUILT_IN = {"exec"}
+ROOT_PATH = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
+"""Search path of root, who builds images: Debian gives other users none of the folders for administration."""
 INSTRUCTIONS = {"ARG", "FROM", "COPY", "RUN", "USER", "VOLUME", "ENTRYPOINT", "CMD"}
 
 
@@ -37,7 +40,7 @@ def check_commands(line: str) -> None:
     for command in re.split(r"&&|\|\|", line):
         name = shlex.split(command)[0]
         here = Path(sys.executable).with_name(name)
-        assert name in BUILT_IN or shutil.which(name) or here.exists(), name
+        assert name in BUILT_IN or shutil.which(name, path=ROOT_PATH) or here.exists(), name
 
 
 def check_server(arguments: list[str]) -> None:
