@@ -4,6 +4,7 @@
     python -m benchmarks.zoo --abtem-python ABTEM/bin/python --draws 0-7 --out table.md
     python -m benchmarks.zoo --programs ours ptyrad py4dstem --ptyrad-python ... --py4dstem-python ...
     python -m benchmarks.zoo --closed ...            # for the final report only
+    python -m benchmarks.zoo --further ...           # specimens that no rule was made on
 
 Run it from the root of the repository. Scans are simulated once, by abTEM, and kept under --cache with all results.
 """
@@ -23,11 +24,15 @@ from benchmarks.zoo.scans import default_cache, numbers, simulated
 from benchmarks.zoo.tables import hardware, table
 
 PROGRAMS = (*ours.WAYS, *peers.PEERS)
+OTHER_SETS = {
+    "closed": "the draws that only a final report looks at",
+    "further": "draws of specimens that no rule was made on: heavy crystals, wedges, boundaries, much vacuum",
+}
 
 
 def main() -> None:
     given = arguments()
-    draw_set = "closed" if given.closed else "development"
+    draw_set = given.draw_set
     chosen = [draw(draw_set, index, given.seed) for index in numbers(given.draws)]
     print(f"seed {given.seed}, {draw_set} draws {given.draws}")
     if given.list:
@@ -61,7 +66,10 @@ def arguments() -> argparse.Namespace:
         prog="python -m benchmarks.zoo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--list", action="store_true", help="say what is drawn, and end")
-    parser.add_argument("--closed", action="store_true", help="the draws that only a final report looks at")
+    sets = parser.add_mutually_exclusive_group()
+    for name, meaning in OTHER_SETS.items():
+        sets.add_argument(f"--{name}", action="store_const", const=name, dest="draw_set", help=meaning)
+    parser.set_defaults(draw_set="development")
     parser.add_argument("--draws", default=f"0-{COUNT - 1}", help="numbers of draws, as 0-7,12 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=["ours"], help="none: only simulate")

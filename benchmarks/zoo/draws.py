@@ -11,7 +11,7 @@ import numpy as np
 
 SEED = 20261121
 """The seed with which the tables of the documents were made."""
-SETS = ("development", "closed")
+SETS = ("development", "closed", "further")
 COUNT = 40
 """Number of draws per set."""
 SPECIMENS = {
@@ -33,7 +33,23 @@ SPECIMENS = {
     "amorphous_silica": "film",
     "amorphous_germanium": "film",
 }
-"""Specimens and their kinds."""
+"""Specimens of the development and closed draws, and their kinds."""
+FURTHER_SPECIMENS = {
+    "gold_001": "heavy",
+    "gold_110": "heavy",
+    "lead_titanate_100": "heavy",
+    "gallium_nitride": "crystal",
+    "iron_phosphate_010": "crystal",
+    "diamond_110": "crystal",
+    "sto_wedge": "crystal",
+    "sto_tilted": "crystal",
+    "sto_grains": "crystal",
+    "boron_nitride": "sheet",
+    "phosphorene": "sheet",
+    "nanotube": "sheet",
+    "gold_in_vacuum": "particles",
+}
+"""Specimens of the further draws, and their kinds: no rule was made on these."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ class Kind:
     """Fraction of scans in focus."""
     finest_A: float = 0.0
     """The detector reaches at least this period; 0: no requirement."""
+    several_slices: bool = False
+    """Several slices even where the depth of field exceeds the thickness."""
 
 
 KINDS = {
@@ -70,7 +88,28 @@ KINDS = {
     ),
     "particles": Kind((80, 200, 300), (12, 28), (1.6, 2.3), (64, 96), (26, 36), (5e2, 2e5), (25, 60), (0.06, 0.18)),
     "crystal": Kind(
-        (100, 200, 300), (14, 25), (1.4, 1.9), (64,), (24, 27), (1e4, 1e6), (50, 300), (0.02, 0.12), finest_A=1.1
+        (100, 200, 300),
+        (14, 25),
+        (1.4, 1.9),
+        (64,),
+        (24, 27),
+        (1e4, 1e6),
+        (50, 300),
+        (0.02, 0.12),
+        finest_A=1.1,
+        several_slices=True,
+    ),
+    "heavy": Kind(
+        (200, 300),
+        (16, 28),
+        (1.4, 1.9),
+        (64,),
+        (24, 27),
+        (1e4, 1e6),
+        (40, 120),
+        (0.02, 0.12),
+        finest_A=1.1,
+        several_slices=True,
     ),
     "protein": Kind((200, 300), (5, 8), (1.5, 2.2), (64,), (26, 32), (1e2, 3e3), (90, 140), (0.1, 0.22), in_focus=0.0),
     "film": Kind((60, 80, 200, 300), (9, 30), (1.5, 2.3), (64, 64, 96), (26, 36), (3e2, 3e5), (30, 200), (0.06, 0.2)),
@@ -118,7 +157,7 @@ class Draw:
     @property
     def kind(self) -> str:
         """Kind of the specimen."""
-        return SPECIMENS[self.specimen]
+        return specimens(self.set)[self.specimen]
 
     @property
     def wavelength_A(self) -> float:
@@ -180,6 +219,13 @@ def window_A(energy_eV: float, semiangle_mrad: float, cutoff: float, pixels: int
     return pixels * wavelength_A(energy_eV) / (2e-3 * cutoff * semiangle_mrad)
 
 
+def specimens(which: str) -> dict[str, str]:
+    """Specimens of a set of draws, and their kinds."""
+    if which not in SETS:
+        raise ValueError(f"there is no set {which!r}: {', '.join(SETS)}")
+    return FURTHER_SPECIMENS if which == "further" else SPECIMENS
+
+
 def draws(which: str, seed: int = SEED, count: int = COUNT) -> list[Draw]:
     """The first draws of a set."""
     return [draw(which, index, seed) for index in range(count)]
@@ -187,15 +233,13 @@ def draws(which: str, seed: int = SEED, count: int = COUNT) -> list[Draw]:
 
 def draw(which: str, index: int, seed: int = SEED) -> Draw:
     """One draw. Specimens come in shuffled rounds, so that a few draws include many of them."""
-    if which not in SETS:
-        raise ValueError(f"there is no set {which!r}: {', '.join(SETS)}")
-    number = SETS.index(which)
-    turn, place = divmod(index, len(SPECIMENS))
-    order = np.random.default_rng([seed, number, 0, turn]).permutation(len(SPECIMENS))
-    specimen = list(SPECIMENS)[order[place]]
+    kinds, number = specimens(which), SETS.index(which)
+    turn, place = divmod(index, len(kinds))
+    order = np.random.default_rng([seed, number, 0, turn]).permutation(len(kinds))
+    specimen = list(kinds)[order[place]]
     rng = np.random.default_rng([seed, number, 1, index])
-    optics = _optics(rng, KINDS[SPECIMENS[specimen]])
-    scan = _scan(rng, KINDS[SPECIMENS[specimen]], optics)
+    optics = _optics(rng, KINDS[kinds[specimen]])
+    scan = _scan(rng, KINDS[kinds[specimen]], optics)
     name = f"{which[:3]}{index:02d}_{specimen}"
     return Draw(name, seed, which, index, specimen, **optics, **scan, **_accidents(rng, optics, scan))
 
@@ -224,7 +268,7 @@ def _optics(rng: np.random.Generator, kind: Kind) -> dict[str, Any]:
     turned = float(rng.uniform(0, 180))
     return {
         "thickness_A": thickness,
-        "slices": _slices(thickness, wavelength, angle, always=kind is KINDS["crystal"]),
+        "slices": _slices(thickness, wavelength, angle, always=kind.several_slices),
         "energy_eV": energy,
         "semiangle_mrad": round(angle, 2),
         "defocus_A": round(defocus, 1),

@@ -26,7 +26,7 @@ OVERSAMPLING = 1.55
 """Highest frequency of the simulation's grid over that of the detector; abTEM uses two thirds of it."""
 BLOCK_A = 4.0
 """Side of a block whose probes are propagated in one window."""
-SLICE_A = {"sheet": 2.0, "particles": 3.0, "crystal": 4.0, "protein": 12.0, "film": 5.0}
+SLICE_A = {"sheet": 2.0, "particles": 3.0, "crystal": 4.0, "heavy": 2.0, "protein": 12.0, "film": 5.0}
 MARGIN_A = 4.0
 """Margin of the truth beyond the outermost positions."""
 
@@ -65,7 +65,7 @@ def simulate(drawn: Draw) -> Scan:
     """The whole scan of a draw; deterministic for a given draw."""
     import abtem
 
-    from benchmarks.zoo.specimens import specimen
+    from benchmarks.zoo.atoms import specimen
 
     abtem.config.set({"precision": "float32", "device": "cpu", "diagnostics.progress_bar": False})
     began = time.process_time()
@@ -197,7 +197,7 @@ def _patterns(
     from abtem.core.energy import energy2sigma
     from scipy.stats import norm
 
-    from benchmarks.zoo.specimens import VIBRATION_A
+    from benchmarks.zoo.atoms import VIBRATION_A
 
     count = drawn.configurations
     spread = norm.ppf((np.arange(count) + 0.5) / count)

@@ -13,30 +13,8 @@ from scipy.spatial import cKDTree
 Random = np.random.Generator
 Points = NDArray[np.float64]
 
-VIBRATION_A = {
-    "C": 0.06,
-    "Si": 0.08,
-    "S": 0.075,
-    "Mo": 0.055,
-    "W": 0.05,
-    "Se": 0.07,
-    "Sr": 0.085,
-    "Ti": 0.07,
-    "O": 0.09,
-}
-"""Standard deviation of an atom's position along one axis; 0.08 for elements that are not listed."""
 
-
-def specimen(name: str, side: float, thickness: float, rng: Random) -> ase.Atoms:
-    """A box of that side, as high as the specimen; the beam enters at depth 0."""
-    atoms = BUILDERS[name](side, thickness, rng)
-    atoms.positions[:, 2] -= atoms.positions[:, 2].min() - 0.5
-    atoms.set_cell([side, side, float(atoms.positions[:, 2].max()) + 0.5])
-    atoms.pbc = True
-    return atoms
-
-
-def _cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> ase.Atoms:
+def cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> ase.Atoms:
     """A square of a rotated orthogonal crystal, without atoms that touch each other across the border."""
     across = unit.cell.lengths()[:2]
     count = [int(np.ceil(1.5 * side / length)) + 1 for length in across]
@@ -47,10 +25,10 @@ def _cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> as
     inside = np.all((flat >= 0) & (flat < side), axis=1)
     places = np.c_[flat[inside], sheet.positions[inside, 2]]
     found = ase.Atoms(sheet.numbers[inside], places, cell=[side, side, unit.cell.lengths()[2]])
-    return found[_apart(places, side, closest)]
+    return found[apart(places, side, closest)]
 
 
-def _apart(places: Points, side: float, closest: float) -> NDArray[np.intp]:
+def apart(places: Points, side: float, closest: float) -> NDArray[np.intp]:
     """Points that are no closer than that to an earlier one, also across the border."""
     tall = float(np.ptp(places[:, 2])) + 10 * closest + 1
     tree = cKDTree(places % [side, side, 2 * tall], boxsize=[side, side, 2 * tall])
@@ -85,11 +63,11 @@ def _packed(
                 distances = cKDTree(before % size, boxsize=size).query(new, distance_upper_bound=closest)[0]
                 new = new[np.isinf(distances)]
         if len(new):
-            placed = np.concatenate([placed, new[_apart(new, box[0], closest)]])
+            placed = np.concatenate([placed, new[apart(new, box[0], closest)]])
     return placed[:count]
 
 
-def _change(atoms: ase.Atoms, old: str, new: str | None, share: float, rng: Random) -> None:
+def change(atoms: ase.Atoms, old: str, new: str | None, share: float, rng: Random) -> None:
     """Replace a fraction of the atoms of an element by another element, or remove them; at least one."""
     places = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == old)
     chosen = rng.choice(places, max(1, round(share * len(places))), replace=False)
@@ -103,10 +81,10 @@ def _change(atoms: ase.Atoms, old: str, new: str | None, share: float, rng: Rand
 
 
 def _dichalcogenide(formula: str, a: float, thickness: float) -> ase.Atoms:
-    return _orthogonal(mx2(formula, kind="2H", a=a, thickness=thickness, vacuum=1.5))
+    return orthogonal(mx2(formula, kind="2H", a=a, thickness=thickness, vacuum=1.5))
 
 
-def _orthogonal(sheet: ase.Atoms) -> ase.Atoms:
+def orthogonal(sheet: ase.Atoms) -> ase.Atoms:
     """A hexagonal sheet as a rectangular cell of twice the size."""
     from ase.build import make_supercell
 
@@ -116,38 +94,38 @@ def _orthogonal(sheet: ase.Atoms) -> ase.Atoms:
 
 
 def _mos2(side: float, _: float, rng: Random) -> ase.Atoms:
-    atoms = _cut(_dichalcogenide("MoS2", 3.16, 3.127), side, rng.uniform(0, 60))
-    _change(atoms, "S", None, 0.05, rng)
-    _change(atoms, "Mo", "W", 0.05, rng)
+    atoms = cut(_dichalcogenide("MoS2", 3.16, 3.127), side, rng.uniform(0, 60))
+    change(atoms, "S", None, 0.05, rng)
+    change(atoms, "Mo", "W", 0.05, rng)
     return atoms
 
 
 def _graphene(side: float, _: float, rng: Random) -> ase.Atoms:
-    atoms = _cut(_orthogonal(graphene(vacuum=1.5)), side, rng.uniform(0, 60))
-    _change(atoms, "C", None, 0.02, rng)
-    _change(atoms, "C", "Si", 0.03, rng)
+    atoms = cut(orthogonal(graphene(vacuum=1.5)), side, rng.uniform(0, 60))
+    change(atoms, "C", None, 0.02, rng)
+    change(atoms, "C", "Si", 0.03, rng)
     return atoms
 
 
 def _ws2_edge(side: float, _: float, rng: Random) -> ase.Atoms:
-    atoms = _cut(_dichalcogenide("WS2", 3.153, 3.14), side, rng.uniform(0, 60))
+    atoms = cut(_dichalcogenide("WS2", 3.153, 3.14), side, rng.uniform(0, 60))
     direction = rng.uniform(0, 2 * np.pi)
     x, y = (atoms.positions[:, :2] - side / 2).T
     along, across = np.cos(direction) * x + np.sin(direction) * y, np.cos(direction) * y - np.sin(direction) * x
     del atoms[np.flatnonzero(across > 1.5 + 1.5 * np.sin(along / 4))]
-    _change(atoms, "S", None, 0.05, rng)
+    change(atoms, "S", None, 0.05, rng)
     return atoms
 
 
 def _mose2_boundary(side: float, _: float, rng: Random) -> ase.Atoms:
     unit, first = _dichalcogenide("MoSe2", 3.29, 3.34), rng.uniform(0, 60)
-    grains = [_cut(unit, side, angle) for angle in (first, first + rng.uniform(10, 50))]
+    grains = [cut(unit, side, angle) for angle in (first, first + rng.uniform(10, 50))]
     direction = rng.uniform(0, 2 * np.pi)
     for grain, side_sign in zip(grains, (1, -1), strict=True):
         x, y = (grain.positions[:, :2] - side / 2).T
         del grain[np.flatnonzero(side_sign * (np.cos(direction) * x + np.sin(direction) * y) < 0.3)]
     both = grains[0] + grains[1]
-    return both[_apart(both.positions, side, 1.8)]
+    return both[apart(both.positions, side, 1.8)]
 
 
 def _mos2_twisted(side: float, _: float, rng: Random) -> ase.Atoms:
@@ -155,9 +133,9 @@ def _mos2_twisted(side: float, _: float, rng: Random) -> ase.Atoms:
 
 
 def _ws2_on_graphene(side: float, _: float, rng: Random) -> ase.Atoms:
-    upper = _cut(_dichalcogenide("WS2", 3.153, 3.14), side, rng.uniform(0, 60))
-    _change(upper, "W", "Mo", 0.06, rng)
-    _change(upper, "S", None, 0.05, rng)
+    upper = cut(_dichalcogenide("WS2", 3.153, 3.14), side, rng.uniform(0, 60))
+    change(upper, "W", "Mo", 0.06, rng)
+    change(upper, "S", None, 0.05, rng)
     return _stacked(upper, _graphene(side, 0, rng), 3.3)
 
 
@@ -197,7 +175,7 @@ def _particles(
             if min(gaps[1:], default=1.0) < 0.5:
                 continue
             centres.append((x, y, radius))
-            atoms += _ball(element, a, (x, y, film + 1.5), radius, rng)
+            atoms += ball(element, a, (x, y, film + 1.5), radius, rng)
             covered += np.pi * radius**2
             if covered > coverage * side**2:
                 break
@@ -207,7 +185,7 @@ def _particles(
     return build
 
 
-def _ball(element: str, a: float, foot: tuple[float, float, float], radius: float, rng: Random) -> ase.Atoms:
+def ball(element: str, a: float, foot: tuple[float, float, float], radius: float, rng: Random) -> ase.Atoms:
     """A particle with a flat facet where it rests."""
     crystal = bulk(element, "fcc", a=a, cubic=True) * ((int(2 * radius / a) + 3,) * 3)
     places = crystal.positions - crystal.positions.mean(0) + rng.uniform(-1, 1, 3)
@@ -217,15 +195,15 @@ def _ball(element: str, a: float, foot: tuple[float, float, float], radius: floa
     return ase.Atoms(f"{element}{len(places)}", places + foot)
 
 
-def _crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Callable[[float, float, Random], ase.Atoms]:
+def crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Callable[[float, float, Random], ase.Atoms]:
     """Builder of a crystal along the third axis of an orthogonal cell, with dopants and vacancies at all depths."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         height = unit.cell.lengths()[2]
         column = unit * (1, 1, max(1, round(thickness / height)))
-        atoms = _cut(column, side, float(rng.uniform(0, 90)), closest=1.0)
-        _change(atoms, vacancy, None, 0.04, rng)
-        _change(atoms, *dopant, 0.02, rng)
+        atoms = cut(column, side, float(rng.uniform(0, 90)), closest=1.0)
+        change(atoms, vacancy, None, 0.04, rng)
+        change(atoms, *dopant, 0.02, rng)
         # a few columns that cross the field differ from the others
         places = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == dopant[0])
         for _ in range(4):
@@ -240,12 +218,12 @@ def _crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Callable
     return build
 
 
-def _perovskite() -> ase.Atoms:
+def perovskite() -> ase.Atoms:
     places = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
     return ase.Atoms("SrTiO3", scaled_positions=places, cell=[3.905] * 3, pbc=True)
 
 
-def _along_110(cubic: ase.Atoms) -> ase.Atoms:
+def along_110(cubic: ase.Atoms) -> ase.Atoms:
     """An orthogonal cell of a cubic crystal whose third axis is [110]."""
     from ase.build import make_supercell
 
@@ -263,7 +241,7 @@ def _in_ice(
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         protein = shape(side, thickness, rng)
         protein[:, :2] %= side
-        protein = protein[_apart(protein, side, 1.35)]
+        protein = protein[apart(protein, side, 1.35)]
         names = rng.choice(["C", "N", "O", "S"], len(protein), p=element_shares)
         water = _packed((side, side, thickness), int(0.0314 * side**2 * thickness), 2.6, rng, others=protein)
         return ase.Atoms([*names, *(["O"] * len(water))], np.concatenate([protein, water]))
@@ -326,7 +304,7 @@ def _helix(centre: Points, rng: Random) -> Points:
     return points @ np.linalg.qr(rng.normal(size=(3, 3)))[0].T + centre
 
 
-def _silicon() -> ase.Atoms:
+def silicon() -> ase.Atoms:
     return bulk("Si", "diamond", a=5.431, cubic=True)
 
 
@@ -339,10 +317,10 @@ BUILDERS: dict[str, Callable[[float, float, Random], ase.Atoms]] = {
     "ws2_on_graphene": _ws2_on_graphene,
     "gold_on_carbon": _particles("Au", 4.08, (6.0, 16.0), 0.35),
     "platinum_on_carbon": _particles("Pt", 3.92, (4.0, 10.0), 0.35),
-    "sto_001": _crystal(_perovskite(), ("Sr", "Ba"), "Ti"),
-    "sto_110": _crystal(_along_110(_perovskite()), ("Sr", "Ba"), "Ti"),
-    "silicon_001": _crystal(_silicon(), ("Si", "Sb"), "Si"),
-    "silicon_110": _crystal(_along_110(_silicon()), ("Si", "Sb"), "Si"),
+    "sto_001": crystal(perovskite(), ("Sr", "Ba"), "Ti"),
+    "sto_110": crystal(along_110(perovskite()), ("Sr", "Ba"), "Ti"),
+    "silicon_001": crystal(silicon(), ("Si", "Sb"), "Si"),
+    "silicon_110": crystal(along_110(silicon()), ("Si", "Sb"), "Si"),
     "globules_in_ice": _in_ice(_globules),
     "shells_in_ice": _in_ice(_shells),
     "amorphous_carbon": _film({"C": 1}, 0.095, 1.25),

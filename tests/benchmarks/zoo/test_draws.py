@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import zoo_scans  # noqa: F401  (makes the benchmarks importable)
 
-from benchmarks.zoo.draws import COUNT, KINDS, SPECIMENS, Draw, draw, draws, wavelength_A
+from benchmarks.zoo.draws import COUNT, KINDS, SETS, Draw, draw, draws, specimens, wavelength_A
 
-ALL = [one for which in ("development", "closed") for one in draws(which)]
+ALL = [one for which in SETS for one in draws(which)]
 
 
 def test_the_same_seed_draws_the_same():
@@ -23,12 +23,18 @@ def test_another_seed_number_or_set_draws_another():
 
 
 def test_every_specimen_appears_in_a_round():
-    for which in ("development", "closed"):
-        assert {one.specimen for one in draws(which, count=len(SPECIMENS))} == set(SPECIMENS)
+    for which in SETS:
+        kinds = specimens(which)
+        assert {one.specimen for one in draws(which, count=len(kinds))} == set(kinds)
+
+
+def test_further_specimens_are_others():
+    assert not set(specimens("further")) & set(specimens("development"))
+    assert specimens("development") == specimens("closed")
 
 
 def test_names_are_unique():
-    assert len({one.name for one in ALL}) == 2 * COUNT
+    assert len({one.name for one in ALL}) == len(SETS) * COUNT
 
 
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
@@ -71,5 +77,5 @@ def test_wavelength():
 
 
 def test_a_set_that_is_not_there():
-    with pytest.raises(ValueError, match="development, closed"):
+    with pytest.raises(ValueError, match="development, closed, further"):
         draw("open", 0)

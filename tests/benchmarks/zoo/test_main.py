@@ -60,14 +60,15 @@ def test_a_program_that_was_left_out_is_asked_for_again(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_the_closed_set_is_asked_for_by_name(monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["closed", "further"])
+def test_the_other_sets_are_asked_for_by_name(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["zoo", "--list", "--draws", "0"])
     zoo.main()
     assert "development draws" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["zoo", "--list", "--closed", "--draws", "0", "--seed", "5"])
+    monkeypatch.setattr(sys, "argv", ["zoo", "--list", f"--{name}", "--draws", "0", "--seed", "5"])
     zoo.main()
     said = capsys.readouterr().out
-    assert "seed 5, closed draws" in said and draw("closed", 0, 5).name in said
+    assert f"seed 5, {name} draws" in said and draw(name, 0, 5).name in said
 
 
 def test_a_simulation_that_fails_says_what_it_needs(tmp_path):

@@ -5,14 +5,15 @@ import pytest
 from scipy.spatial import cKDTree
 from zoo_scans import small_draw
 
-from benchmarks.zoo.draws import SPECIMENS
+from benchmarks.zoo.draws import FURTHER_SPECIMENS, SPECIMENS
 
 ase = pytest.importorskip("ase")
+KINDS = SPECIMENS | FURTHER_SPECIMENS
 
 
-@pytest.mark.parametrize("name", list(SPECIMENS))
+@pytest.mark.parametrize("name", list(KINDS))
 def test_atoms_stand_in_their_box_and_apart(name):
-    from benchmarks.zoo.specimens import specimen
+    from benchmarks.zoo.atoms import specimen
 
     side = 46.0
     atoms = specimen(name, side, 44.0, np.random.default_rng(0))
@@ -22,8 +23,7 @@ def test_atoms_stand_in_their_box_and_apart(name):
     assert places[:, :2].min() >= 0 and places[:, :2].max() <= side
     tree = cKDTree(places % [side, side, 1e3], boxsize=[side, side, 1e3])
     assert tree.query(places % [side, side, 1e3], k=2)[0][:, 1].min() > 0.85
-    thick = not any(word in name for word in ("mos2", "graphene", "ws2", "mose2"))
-    assert (30 < height < 60) if thick else height < 12
+    assert height < 16 if KINDS[name] == "sheet" else 25 < height < 60
 
 
 def test_the_beam_is_where_the_file_says():
