@@ -72,6 +72,8 @@ class Kind:
     """The detector reaches at least this period; 0: no requirement."""
     several_slices: bool = False
     """Several slices even where the depth of field exceeds the thickness."""
+    slice_A: tuple[float, float] = (10.0, 20.0)
+    """Limits for a slice, otherwise a third of the depth of field. A column of gold turns the phase by 0.3 rad an Å."""
 
 
 KINDS = {
@@ -110,6 +112,7 @@ KINDS = {
         (0.02, 0.12),
         finest_A=1.1,
         several_slices=True,
+        slice_A=(5.0, 5.0),
     ),
     "protein": Kind((200, 300), (5, 8), (1.5, 2.2), (64,), (26, 32), (1e2, 3e3), (90, 140), (0.1, 0.22), in_focus=0.0),
     "film": Kind((60, 80, 200, 300), (9, 30), (1.5, 2.3), (64, 64, 96), (26, 36), (3e2, 3e5), (30, 200), (0.06, 0.2)),
@@ -268,7 +271,7 @@ def _optics(rng: np.random.Generator, kind: Kind) -> dict[str, Any]:
     turned = float(rng.uniform(0, 180))
     return {
         "thickness_A": thickness,
-        "slices": _slices(thickness, wavelength, angle, always=kind.several_slices),
+        "slices": _slices(kind, thickness, wavelength / (1e-3 * angle) ** 2),
         "energy_eV": energy,
         "semiangle_mrad": round(angle, 2),
         "defocus_A": round(defocus, 1),
@@ -279,12 +282,12 @@ def _optics(rng: np.random.Generator, kind: Kind) -> dict[str, Any]:
     }
 
 
-def _slices(thickness_A: float, wavelength: float, semiangle_mrad: float, *, always: bool) -> int:
-    """One slice if the depth of field exceeds the thickness, otherwise a third of it each, 10 to 20 Å."""
-    depth = wavelength / (1e-3 * semiangle_mrad) ** 2
-    if thickness_A < depth and not always:
+def _slices(kind: Kind, thickness_A: float, depth_of_field_A: float) -> int:
+    """One slice if the depth of field exceeds the thickness, otherwise a third of it each, within the kind's limits."""
+    if thickness_A < depth_of_field_A and not kind.several_slices:
         return 1
-    return max(1, round(thickness_A / min(20.0, max(10.0, depth / 3))))
+    thinnest, thickest = kind.slice_A
+    return max(1, round(thickness_A / min(thickest, max(thinnest, depth_of_field_A / 3))))
 
 
 def _scan(rng: np.random.Generator, kind: Kind, optics: dict[str, Any]) -> dict[str, Any]:

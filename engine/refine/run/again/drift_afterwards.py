@@ -136,45 +136,92 @@ def continued_without_drift(
     if gained is None:
         return first.result, measured
     evidence = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
-    sure = evidence.is_enough
     if not evidence.is_worth_trying(first.result.loss_over_noise):
         return _first_with_reason(
             first, drift, f"{drift.reason}, and lattice and refined object do not show it either ({evidence})"
         )
-    found = drift.reason.split(": ", 1)[0]
-    shown = f"lattice and refined object show it ({evidence})"
-    if not sure:
-        shown = f"the object refined without it shows it, as lattice and refined object had suggested ({evidence})"
-    corrected = replace(drift, applied=True, reason=f"{found}: corrected, {shown}")
+    corrected = _corrected(drift, evidence)
     problem = _continued(first.problem, measured, corrected, preset)
     start = SweepState(scan.on(problem, scan.drifting(corrected)), sweep=problem.strategy.sweeps, striped=True)
     del scan
-    last = end.another()
-    result, second = _refined(
-        first, problem, start, preset, replace(observers, on_progress=last), context, resume=resume
-    )
+    run, last = _Continuation(first, start, preset, observers, context, resume), end.another()
+    result, second = run.refined(problem, last)
     if second is not None:
-        scan = StrainedScan(second.problem, second.vector, preset, context, lattice)
-        back = _scored(scan, measured, context, "the drift's strain on the object refined without it")
-        missed = None if back is None else missed_by(gained, back, sure=sure)
-        if back is None or missed is not None:
+        doubt = _doubt(gained, run.scored(second, lattice), sure=evidence.is_enough)
+        if doubt is not None:
             undo(observers, first.log, len(first.log.losses))
-            why = "the run was stopped before the object refined without it was tested"
-            if missed is not None:
-                why = f"the object refined without it prefers it back, by {missed:.1f} standard deviations"
-            shown = f"lattice and refined object {'show' if sure else 'suggest'} it ({evidence})"
-            return _first_with_reason(first, drift, f"{found}: not corrected, {shown}, but {why}")
+            shown = f"lattice and refined object {'show' if evidence.is_enough else 'suggest'} it ({evidence})"
+            return _first_with_reason(first, drift, f"{_found(drift)}: not corrected, {shown}, but {doubt}")
     end.forget()
-    if second is None or epochs is None:
-        last.release()
-        return result, problem.measured
-    further = first.log.phases.count("sweep") + max(0, epochs - len(first.log.losses))  # sweeps are not repeated
-    problem = replace(problem, strategy=replace(problem.strategy, epochs=further))
-    preset, last = preset.model_copy(update={"epoch_max": epochs}), end.another()
-    observers = replace(observers, on_progress=last)
-    result, _ = _refined(first, problem, start, preset, observers, context, resume=resume)
+    if second is not None and epochs is not None:
+        last = end.another()
+        result = run.lengthened(problem, last, epochs)
     last.release()
     return result, problem.measured
+
+
+def _found(drift: Drift) -> str:
+    """The drift itself, from the reason that the trials gave."""
+    return drift.reason.split(": ", 1)[0]
+
+
+def _corrected(drift: Drift, evidence: DriftEvidence) -> Drift:
+    """The drift, applied, with the reason that stands if the continuation confirms it."""
+    shown = f"lattice and refined object show it ({evidence})"
+    if not evidence.is_enough:
+        shown = f"the object refined without it shows it, as lattice and refined object had suggested ({evidence})"
+    return replace(drift, applied=True, reason=f"{_found(drift)}: corrected, {shown}")
+
+
+def _doubt(gained: StrainScore, back: StrainScore | None, *, sure: bool) -> str | None:
+    """Why the continuation is discarded, None if it confirms the drift; ``back``: None if a stop came before it."""
+    if back is None:
+        return "the run was stopped before the object refined without it was tested"
+    missed = missed_by(gained, back, sure=sure)
+    return (
+        None
+        if missed is None
+        else f"the object refined without it prefers it back, by {missed:.1f} standard deviations"
+    )
+
+
+@dataclass(frozen=True)
+class _Continuation:
+    """A run that continues a finished one from a start of its own."""
+
+    first: Finished
+    start: SweepState
+    preset: Preset
+    observers: Observers
+    context: TrialContext
+    resume: bool
+
+    def refined(self, problem: Problem, end: HeldEnd) -> tuple[RefineResult, Finished | None]:
+        """Run the continuation; return its result and how it ended, None if it was stopped."""
+        observers = replace(self.observers, on_progress=end)
+        path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
+        identity = replace(observers.identity, follows=_fingerprint(self.first, observers.identity.follows))
+        saved = checkpoints.load(path, identity) if path is not None and self.resume else None
+        saved = checkpoints.Saved(self.start, self.first.log, "") if saved is None else saved
+        observers = replace(observers, checkpoint=path, identity=identity)
+        with closing(open_backend(self.context.backend, problem.multislice, self.context.threads)) as backend:
+            run = Refinement(problem, self.preset, backend, observers, self.context)
+            result = run.run(saved)
+            return result, Finished.of(run, result, backend)
+
+    def lengthened(self, problem: Problem, end: HeldEnd, epochs: int) -> RefineResult:
+        """Run on to that total number of epochs; sweeps are not repeated."""
+        log = self.first.log
+        further = log.phases.count("sweep") + max(0, epochs - len(log.losses))
+        problem = replace(problem, strategy=replace(problem.strategy, epochs=further))
+        preset = self.preset.model_copy(update={"epoch_max": epochs})
+        return replace(self, preset=preset).refined(problem, end)[0]
+
+    def scored(self, ended: Finished, lattice: Lattice) -> StrainScore | None:
+        """Gain of the ended continuation from the drift it was refined without; None if a stop came first."""
+        scan = StrainedScan(ended.problem, ended.vector, self.preset, self.context, lattice)
+        measured = self.first.problem.measured
+        return _scored(scan, measured, self.context, "the drift's strain on the object refined without it")
 
 
 def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, words: str) -> StrainScore | None:
@@ -196,28 +243,6 @@ def _first_with_reason(first: Finished, drift: Drift, reason: str) -> tuple[Refi
     unchanged = replace(drift, reason=reason)
     result = replace(first.result, drift=unchanged, reason=first.result.reason.replace(drift.reason, reason))
     return result, replace(first.problem.measured, drift=unchanged)
-
-
-def _refined(
-    first: Finished,
-    problem: Problem,
-    start: SweepState,
-    preset: Preset,
-    observers: Observers,
-    context: TrialContext,
-    *,
-    resume: bool,
-) -> tuple[RefineResult, Finished | None]:
-    """Run the continuation; return its result and how it ended, None if it was stopped."""
-    path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
-    identity = replace(observers.identity, follows=_fingerprint(first, observers.identity.follows))
-    saved = checkpoints.load(path, identity) if path is not None and resume else None
-    saved = checkpoints.Saved(start, first.log, "") if saved is None else saved
-    observers = replace(observers, checkpoint=path, identity=identity)
-    with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
-        run = Refinement(problem, preset, backend, observers, context)
-        result = run.run(saved)
-        return result, Finished.of(run, result, backend)
 
 
 def undo(observers: Observers, log: Log, epochs: int) -> None:
