@@ -35,6 +35,8 @@ LIST = Path("tests") / "mutants.toml"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 PATIENCE_S, OF_A_TEST_S = 900.0, 120.0
 """Time limits of a run of a mutant's tests, and of one test: some mutants make a loop endless. Each takes seconds."""
+OF_A_COMPILING_TEST_S = 600.0
+"""Time limit of a test for which everything may have to be compiled: four minutes on a slow and busy machine."""
 OF_ALL_S = 7200.0
 """Time limit of the tests of all mutants, one after the other, before anything is planted."""
 GREEN, RED, NONE_RAN = 0, 1, 5
@@ -157,7 +159,11 @@ class Copy:
     def run(
         self, tests: tuple[str, ...], compiled_anew: bool = False, patience_s: float = PATIENCE_S
     ) -> tuple[int, str]:
-        """Run pytest on some tests up to the first failure; return exit status and output."""
+        """Run pytest on some tests up to the first failure; return exit status and output.
+
+        ``compiled_anew``: without what is compiled already; ``patience_s``: time limit of all tests together.
+        """
+        known = patience_s == PATIENCE_S and not compiled_anew
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *tests]
         with tempfile.TemporaryDirectory(prefix="ptylive-mutant-", ignore_cleanup_errors=True) as scratch:
             environment = {
@@ -166,7 +172,7 @@ class Copy:
                 "PYTHONDONTWRITEBYTECODE": "1",  # a .pyc cannot distinguish two sources written within one second
                 "NUMBA_CACHE_DIR": scratch if compiled_anew else str(self.compiled),
                 "TMPDIR": scratch,
-                "PYTEST_TIMEOUT": f"{OF_A_TEST_S:g}",
+                "PYTEST_TIMEOUT": f"{OF_A_TEST_S if known else OF_A_COMPILING_TEST_S:g}",
             }
             if SHARED_DATA.is_dir():
                 environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))

@@ -118,3 +118,15 @@ def test_tests_that_are_red_anyway_prove_nothing(tree):
     status, said = tree(NOTICED)
     assert status == 2
     assert "test_red" in said
+
+
+def test_unchanged_tests_have_more_time_since_they_may_compile(tree, monkeypatch):
+    limits, tests = tree.folder / "limits.txt", tree.folder / "tests" / "test_arithmetic.py"
+    monkeypatch.setenv("LIMITS", str(limits))
+    note = (
+        "import os\nwith open(os.environ['LIMITS'], 'a') as file:\n    print(os.environ['PYTEST_TIMEOUT'], file=file)\n"
+    )
+    tests.write_text(note + TESTS)
+    assert tree(NOTICED)[0] == 0
+    unchanged, *planted = map(float, limits.read_text().split())
+    assert planted and unchanged > max(planted)
