@@ -128,8 +128,17 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
 def with_denser_positive(
     fit: AberrationFit, contrast: Contrast, curl: RotationFit | None
 ) -> tuple[AberrationFit, Origin]:
-    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision."""
-    if contrast.settles:
+    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision.
+
+    For a strong specimen the phase by deconvolution chooses, undecided unless the weak phase agrees.
+    """
+    deconvolved = contrast.deconvolved
+    if deconvolved is not None and deconvolved.is_beyond_chance:
+        as_fitted = deconvolved.correlation > 0
+        agreed = contrast.settles and as_fitted == (contrast.agreement.correlation > 0)
+        if not agreed:
+            return (fit if as_fitted else fit.turned()), Origin.UNDECIDED
+    elif contrast.settles:
         as_fitted = contrast.agreement.correlation > 0
     elif curl is not None and curl.angle_trusted and curl.sign_trusted:
         as_fitted = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0

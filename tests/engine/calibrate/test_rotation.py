@@ -126,3 +126,23 @@ def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(sign, ske
 def test_gaps_of_a_lattice_that_is_not_resolved_contradict_nothing():
     fit, contrast = fit_of(BY_FEW_DEG), Contrast(Agreement(0.5), -9 * SKEWED, resolved=False)
     assert with_denser_positive(fit, contrast, None) == (fit, Origin.ESTIMATED)
+
+
+WEAK_SAYS = 0.5
+"""Correlation of the weak phase with the dark field, here far beyond chance."""
+
+
+@pytest.mark.parametrize(
+    ("deconvolved", "turned", "origin"),
+    [
+        (0.5, False, Origin.ESTIMATED),
+        (-0.5, True, Origin.UNDECIDED),
+        (0.02, False, Origin.ESTIMATED),
+        (-0.02, False, Origin.ESTIMATED),
+    ],
+)
+def test_of_a_strong_specimen_the_deconvolved_phase_chooses(deconvolved, turned, origin):
+    """Regression: the weak phase of crystals of SrTiO3 and gold chose the wrong half turn of four of nine."""
+    fit = fit_of(BY_FEW_DEG)
+    contrast = Contrast(Agreement(WEAK_SAYS, points=400), resolved=True, deconvolved=Agreement(deconvolved, points=400))
+    assert with_denser_positive(fit, contrast, None) == (fit.turned() if turned else fit, origin)
