@@ -130,16 +130,13 @@ def with_denser_positive(
 ) -> tuple[AberrationFit, Origin]:
     """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision.
 
-    For a strong specimen the phase by deconvolution chooses, undecided unless the weak phase agrees.
+    Of a strong specimen the centre of mass, like a weak phase, may show either sign: the deconvolved phase is asked.
     """
     deconvolved = contrast.deconvolved
-    if deconvolved is not None and deconvolved.is_beyond_chance:
-        as_fitted = deconvolved.correlation > 0
-        agreed = contrast.settles and as_fitted == (contrast.agreement.correlation > 0)
-        if not agreed:
-            return (fit if as_fitted else fit.turned()), Origin.UNDECIDED
-    elif contrast.settles:
+    if contrast.settles:
         as_fitted = contrast.agreement.correlation > 0
+    elif deconvolved is not None and deconvolved.is_beyond_chance:
+        return (fit if deconvolved.correlation > 0 else fit.turned()), Origin.UNDECIDED
     elif curl is not None and curl.angle_trusted and curl.sign_trusted:
         as_fitted = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
     else:
