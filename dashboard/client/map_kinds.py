@@ -13,8 +13,8 @@ FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
 """Maps of the four panels when the page opens."""
 MORE_CHOICE = ("dpc", "bf")
 """Maps of the two additional panels in the layout of six."""
-STRONG_CHOICE = ("idpc", "adf", "tcbf", "obf")
-"""Maps of the four panels for a specimen that is not weak."""
+STRONG_CHOICE = ("adf", "bf", "wdd_phase", "obf")
+"""Maps of the four panels for a specimen that is not weak: first those whose sign no calibration can reverse."""
 NOT_MAPS = frozenset(
     {"coverage", "pattern", "pattern_mean", "pattern_here", "object", "probe", "slices", "object_deviation"}
     | {"object_amplitude", "slice_amplitudes"}

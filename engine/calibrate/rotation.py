@@ -128,9 +128,15 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
 def with_denser_positive(
     fit: AberrationFit, contrast: Contrast, curl: RotationFit | None
 ) -> tuple[AberrationFit, Origin]:
-    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision."""
+    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision.
+
+    Of a strong specimen the centre of mass, like a weak phase, may show either sign: the deconvolved phase is asked.
+    """
+    deconvolved = contrast.deconvolved
     if contrast.settles:
         as_fitted = contrast.agreement.correlation > 0
+    elif deconvolved is not None and deconvolved.is_beyond_chance:
+        return (fit if deconvolved.correlation > 0 else fit.turned()), Origin.UNDECIDED
     elif curl is not None and curl.angle_trusted and curl.sign_trusted:
         as_fitted = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
     else:

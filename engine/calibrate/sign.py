@@ -21,6 +21,8 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps.obf import OptimumBrightField
+from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
+from ptylive.engine.imaging.strength.linearity import strength_under
 from ptylive.schema.model import BoolArray, DoubleArray
 
 TRUSTED_SIGN = 0.1
@@ -124,6 +126,8 @@ class Contrast:
     """Skewness of the phase in standard deviations; 0 while a scan is running."""
     resolved: bool = False
     """Whether the bright field resolves atoms: the gaps of a lattice that is not resolved may look like peaks."""
+    deconvolved: Agreement | None = None
+    """Agreement of the phase by Wigner distribution deconvolution, at the end of a dense scan of a strong specimen."""
 
     @property
     def settles(self) -> bool:
@@ -134,7 +138,12 @@ class Contrast:
 
     @property
     def is_inverted(self) -> bool:
-        """Whether the dark field is bright where the phase is low, and atoms do not say otherwise."""
+        """Whether the dark field is bright where the phase is low, and atoms do not say otherwise.
+
+        Of a strong specimen: where the phase by deconvolution is low, as the other one means little.
+        """
+        if self.deconvolved is not None:
+            return self.deconvolved.is_beyond_chance and self.deconvolved.correlation < 0
         inverted = self.agreement.settles and self.agreement.correlation < 0
         return inverted and not self.speaks_against(as_fitted=False)
 
@@ -153,8 +162,11 @@ def contrast_of(
         return Contrast(found)
     finer = _finer(conditions, MOST_SKEWED_POINTS)
     phase = OptimumBrightField.build(conditions, mean, upsample=finer).image(spectra).astype(np.float64)
+    strength, deconvolved = strength_under(store, conditions), None
+    if strength.is_strong and strength.explained is not None:  # coarse steps, often far from focus: either may mislead
+        deconvolved = _deconvolved_agreement(spectra, mean, dark_field)
     resolved = 0.5 / conditions.probe.semiangle_invA < RESOLVED_A
-    return Contrast(found, Skewness.of(_inner(phase, spectra.visited, finer)).deviations, resolved)
+    return Contrast(found, Skewness.of(_inner(phase, spectra.visited, finer)).deviations, resolved, deconvolved)
 
 
 def _inner(phase: DoubleArray, visited: BoolArray, finer: int) -> DoubleArray:
@@ -184,6 +196,12 @@ def _phase_correlation(
     centred = np.where(visited, phase - phase[visited].mean(), 0.0)
     blurred = fft.ifft2(fft.fft2(centred, s=size) * blur).real[: phase.shape[0] : finer, : phase.shape[1] : finer]
     return agreement(blurred, dark_field, spectra.visited)
+
+
+def _deconvolved_agreement(spectra: Spectra, mean: DoubleArray, dark_field: DoubleArray) -> Agreement:
+    """Return the correlation with the dark field (rows, cols) of a phase that does not assume a weak specimen."""
+    field = WignerDeconvolution.build(spectra.conditions, mean).field(spectra)
+    return agreement(np.angle(field).astype(np.float64), dark_field, spectra.visited)
 
 
 def _finer(conditions: ImagingConditions, most_points: int) -> int:

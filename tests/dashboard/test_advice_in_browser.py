@@ -117,12 +117,12 @@ def test_of_a_thick_specimen_obf_does_not_come_first(server: FakeServer, page: P
     server.replies["estimates"] = {"estimates": {}, "modulation": 0.8}
     server.publish("state", state_payload(state="complete", uid="scan-2"))
     server.maps_of(adf=quadrants())
-    expect(first).to_have_value("iDPC phase")
+    expect(first).to_have_value("annular DF")
     expect(page.locator("[data-panel='3'] select").first).to_have_value("phase (OBF)")
     expect(page.locator("[data-text=map_3_badge]")).to_have_text("too thick for this map")
     expect(page.locator("[data-text=map_0_badge]")).to_have_text("")
     expect(page.locator(".first-maps")).to_contain_text(
-        "multiple scattering (bright field ± 80 %): iDPC first, OBF last"
+        "multiple scattering (bright field ± 80 %): dark field first, OBF last"
     )
     badge = pixels(page, "[data-text=map_3_badge]")
     assert (np.abs(badge - [0x6D, 0x2A, 0x12]).max(-1) < 12).mean() > 0.4, "it is on the screen"

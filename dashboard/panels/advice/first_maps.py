@@ -45,4 +45,4 @@ class FirstMaps(Quiet):
         modulation = self._strength().modulation
         if not self._strong or modulation is None:
             return {"first_maps": ""}
-        return {"first_maps": f"{scattering(modulation)}: iDPC first, OBF last"}
+        return {"first_maps": f"{scattering(modulation)}: dark field first, OBF last"}

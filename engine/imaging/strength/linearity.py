@@ -56,13 +56,25 @@ def strength_of(store: Store, calibration: Calibration) -> Strength:
     return Strength(modulation, explained_share(store, calibration))
 
 
+def strength_under(store: Store, conditions: ImagingConditions) -> Strength:
+    """Return the same for a trial of the imaging conditions."""
+    modulation = bright_modulation(store)
+    if modulation is None or not Strength(modulation).is_asked:
+        return Strength(modulation)
+    return Strength(modulation, _explained_share(store, conditions))
+
+
 def explained_share(store: Store, calibration: Calibration) -> float | None:
     """Return the share, at most about 1, or None if it cannot be determined: optics are missing, steps are so large
     that frequencies are aliases of others, the detector basis consists of masks, points are missing, or there is
     nothing but noise.
     """
     conditions = _conditions(store, calibration)
-    if conditions is None:
+    return None if conditions is None else _explained_share(store, conditions)
+
+
+def _explained_share(store: Store, conditions: ImagingConditions) -> float | None:
+    if not isinstance(store.reduction.basis, BinnedPixels):
         return None
     k_alpha = conditions.probe.semiangle_invA
     if 0.5 / max(conditions.step_A) < k_alpha:
@@ -94,7 +106,7 @@ def explained_share(store: Store, calibration: Calibration) -> float | None:
 
 def _conditions(store: Store, calibration: Calibration) -> ImagingConditions | None:
     basis, step = store.reduction.basis, calibration.get("scan_step_A")
-    if not isinstance(basis, BinnedPixels) or step is None:
+    if step is None:
         return None
     shapes = (store.header.detector_shape, store.shape)
     try:

@@ -126,3 +126,20 @@ def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(sign, ske
 def test_gaps_of_a_lattice_that_is_not_resolved_contradict_nothing():
     fit, contrast = fit_of(BY_FEW_DEG), Contrast(Agreement(0.5), -9 * SKEWED, resolved=False)
     assert with_denser_positive(fit, contrast, None) == (fit, Origin.ESTIMATED)
+
+
+@pytest.mark.parametrize(("deconvolved", "turned"), [(-0.5, True), (0.5, False), (-0.02, False)])
+def test_the_deconvolved_phase_of_a_strong_specimen_chooses_the_likelier_half_turn(deconvolved, turned):
+    """Regression: the weak phase of SrTiO3 and gold, and its skewness, chose the wrong one more often than not."""
+    phase = Agreement(deconvolved, points=400)
+    contrast = Contrast(Agreement(0.5, opposite=0.5), 2 * LIKELIER, resolved=True, deconvolved=phase)
+    fit = fit_of(BY_FEW_DEG)
+    assert with_denser_positive(fit, contrast, None) == (fit.turned() if turned else fit, Origin.UNDECIDED)
+    curl = RotationFit(BY_FEW_DEG, transposed=False, curl=0.05, curl_other=0.4, sign=Agreement(0.5))
+    sure = Origin.UNDECIDED if abs(deconvolved) > 0.1 else Origin.ESTIMATED
+    assert with_denser_positive(fit, contrast, curl) == (fit.turned() if turned else fit, sure)
+
+
+def test_what_the_dark_field_settles_stays_settled_for_a_strong_specimen():
+    fit, contrast = fit_of(BY_FEW_DEG), Contrast(Agreement(0.5), deconvolved=Agreement(-0.5))
+    assert with_denser_positive(fit, contrast, None) == (fit, Origin.ESTIMATED)

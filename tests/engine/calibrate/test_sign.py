@@ -17,8 +17,10 @@ from ptylive.engine.calibrate.sign import (
     contrast_of,
     ranked,
 )
+from ptylive.schema.maps import Strength
 
 SIZE = 64
+WEAK = Strength(0.1)
 
 
 def test_equal_values_share_the_mean_of_theirranked():
@@ -104,7 +106,7 @@ def test_the_deviation_is_that_of_noise():
 def seen(monkeypatch):
     """The contrast of an image (rows, cols) sampled twice as finely as its scan; ``visited``: of the scan."""
 
-    def contrast(image, visited, semiangle_invA=1.0, *, ended=True):
+    def contrast(image, visited, semiangle_invA=1.0, *, ended=True, strength=WEAK):
         conditions = SimpleNamespace(probe=SimpleNamespace(semiangle_invA=semiangle_invA), padded=visited.shape)
         conditions.step_A = (0.4 / semiangle_invA, 0.4 / semiangle_invA)
         monkeypatch.setattr(sign, "_phase_correlation", lambda *_, undersampled: Agreement(0.3))
@@ -112,6 +114,8 @@ def seen(monkeypatch):
         monkeypatch.setattr(sign.Spectra, "of", lambda store, conditions: SimpleNamespace(visited=visited))
         drawn = {2: SimpleNamespace(image=lambda spectra: image)}
         monkeypatch.setattr(sign.OptimumBrightField, "build", lambda conditions, mean, upsample: drawn[upsample])
+        monkeypatch.setattr(sign, "strength_under", lambda store, conditions: strength)
+        monkeypatch.setattr(sign, "_deconvolved_agreement", lambda *_: Agreement(-0.4))
         store = SimpleNamespace(visited=visited)
         return contrast_of(store, conditions, np.zeros(visited.shape), undersampled=False, ended=ended)
 
@@ -153,3 +157,30 @@ def test_a_phase_is_inverted_if_the_dark_field_says_so_and_atoms_do_not_disagree
 
 def test_what_the_dark_field_does_not_settle_is_not_inverted():
     assert not Contrast(Agreement(-0.5, opposite=0.4), -20.0, True).is_inverted
+
+
+def test_the_phase_by_deconvolution_is_asked_about_strong_specimens_and_dense_scans(seen):
+    atoms, everywhere = np.random.default_rng(2).exponential(size=(SIZE, SIZE)), np.ones((SIZE // 2, SIZE // 2), bool)
+    strong, weak, coarse = Strength(0.7, 0.2), Strength(0.7, 0.6), Strength(0.7)
+    assert strong.is_strong
+    assert coarse.is_strong
+    assert seen(atoms, everywhere, strength=strong).deconvolved == Agreement(-0.4)
+    for other in (weak, coarse):
+        assert seen(atoms, everywhere, strength=other).deconvolved is None
+    assert seen(atoms, everywhere, strength=strong, ended=False).deconvolved is None
+
+
+@pytest.mark.parametrize(("deconvolved", "inverted"), [(-0.5, True), (-0.05, False), (0.5, False)])
+def test_a_strong_specimen_is_inverted_if_its_deconvolved_phase_is(deconvolved, inverted):
+    weak, strong = Agreement(0.5 if inverted else -0.5), Agreement(deconvolved, points=400)
+    assert Contrast(weak, 0.0, True, strong).is_inverted is inverted
+
+
+@pytest.mark.parametrize("turned", [1, -1])
+def test_the_deconvolved_phase_is_that_of_the_field(monkeypatch, atoms, turned):
+    """Its phase alone counts: the modulus is 2 here."""
+    field = SimpleNamespace(field=lambda spectra: 2 * np.exp(1j * turned * atoms))
+    monkeypatch.setattr(sign.WignerDeconvolution, "build", lambda conditions, mean: field)
+    spectra = SimpleNamespace(conditions=None, visited=np.ones(atoms.shape, dtype=bool))
+    found = sign._deconvolved_agreement(spectra, np.zeros(1), atoms)
+    assert found.correlation == pytest.approx(turned)
