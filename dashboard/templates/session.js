@@ -65,6 +65,9 @@ window.ptylive = (() => {
     if (asked) asked.content = JSON.stringify({number: ++requests, what, ...more});
   }
 
+  // What is on the screen from now on: clicks that follow are meant for this scan and this refinement.
+  painters.on_screen = ([name, key, value]) => ask("on_screen", {name, key, value});
+
   // The server sends the next picture only after this answer; a hidden page paints nothing and so receives nothing.
   function acknowledge(source, shown) {
     const number = source.data.number[0];

@@ -107,6 +107,7 @@ class ShownRun:
             phases=self._stored["phases"],
             stages=self._stored.get("stages") or [],  # absent from servers of an earlier version
             falling=self._may_go_on(),
+            resumable=bool(self._stored.get("resumable", True)),
         )
         surroundings = surroundings_of(view.state, None)
         signature = (surroundings.scan_shape, surroundings.step_A, surroundings.rotation_deg)
