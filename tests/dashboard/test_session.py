@@ -55,11 +55,11 @@ def test_a_page_watches_what_it_shows_until_it_is_closed(session: Session, feed:
 def test_a_page_is_sent_a_beat_every_few_seconds(session: Session) -> None:
     """By which the browser notices a network that has failed in silence."""
     (beats,) = (one for one in session.document.session_callbacks if getattr(one, "period", 0) == BEAT_MS)
-    events: list[Any] = []
+    events: list[object] = []
     session.document.on_change(events.append)
     for _ in range(2):
         beats.callback()
-    assert [event.attr for event in events if event.attr != "clock"] == ["beat", "beat"]
+    assert sum(getattr(event, "attr", "") == "beat" for event in events) == 2
     assert session.page.js_property_callbacks["change:beat"]
 
 
