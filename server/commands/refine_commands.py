@@ -129,14 +129,14 @@ class RefineCommands:
         scan = self._current()
         if scan is None:
             raise CommandError("there is no scan to refine")
-        if values:
-            self._check_line(queue=queue)  # a refused command changes nothing
-            self._configure(values)
         check_map_settings(scan, checked.start)
-        check_told(scan.header, far_field=not checked.propagation.near_field)
         other_scans = opened_beside(beside, scan, checked, self._opened)
         if other_scans and during_scan:
             raise CommandError("scans can be refined together when all have ended", "leave out during_scan")
+        if values:
+            self._check_line(queue=queue)  # a refused command changes nothing
+            self._configure(values)
+        check_told(scan.header, far_field=not checked.propagation.near_field)
         with reserved(scan) as run:
             wanted = Wanted(checked, placement, history, other_scans)
             return {**self._begin(scan, wanted, run, queue=queue, during_scan=during_scan), "uid": scan.uid}

@@ -251,3 +251,15 @@ def test_a_name_that_was_given_is_not_given_to_another_refinement(
     names.append(commands.command_refine(queue=True)["run"])
     assert names == ["run1", "run2", "run3", "run4"]
     assert [waiting["run"] for waiting in commands.waiting] == ["run2", "run4"]
+
+
+def test_values_of_a_refused_refinement_are_not_used(
+    commands: RefineCommands, scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: a refinement of scans that do not go together was refused, and its defocus stayed."""
+    used: list[Any] = []
+    monkeypatch.setattr(commands, "_configure", used.append)
+    ended(scans[0], commands)
+    with pytest.raises(CommandError, match="scan_tilts_mrad"):
+        commands.command_refine(values={"defocus_A": 100.0}, beside=["film.h5"])
+    assert used == []
