@@ -65,6 +65,7 @@ OWN_VIEW = frozenset(
         "contrast",
         "show_run",
         "beside",
+        "on_screen",
     }
 )
 """Requests of a page that change only what this viewer sees, or that lead to a command, which is itself refused."""

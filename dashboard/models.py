@@ -7,6 +7,8 @@ embed/bundle.py).
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from bokeh.core.properties import Float, Int, List, String
 from bokeh.model import DataModel
 
@@ -37,9 +39,13 @@ class Page(DataModel):
     """Scans and files of the library as JSON; kept separate because they are large and seldom change."""
     beat = Int(default=0)
     """Changes every few seconds, so that the browser notices a network that fails without ending the connection."""
+    clock = Int(default=0)
+    """Time of day at the last beat on the server's machine, whose clock the page shows: seconds after midnight."""
 
     def keep_alive(self) -> None:
         """Send a beat."""
+        now = datetime.now()
+        self.clock = 3600 * now.hour + 60 * now.minute + now.second
         self.beat += 1
 
 

@@ -50,7 +50,7 @@ from ptylive.dashboard.panels.series.place import PlaceChoice
 from ptylive.dashboard.panels.series.tune import TunePanel
 from ptylive.dashboard.panels.trotter import TrotterPanel
 from ptylive.dashboard.pictures import OVERWRITING
-from ptylive.dashboard.present import ShownScanSender
+from ptylive.dashboard.present import OnScreen, ShownScanSender, shown_by
 from ptylive.dashboard.requests import Request, RequestDispatcher
 from ptylive.dashboard.skeleton import TITLE, PageRoots, read_template
 from ptylive.dashboard.theme import Theme
@@ -76,7 +76,8 @@ class Session:
         self.document = document
         self.feed = feed
         self.read_only = read_only
-        self.orders = Orders(ShownScanSender(sender, lambda: feed.view().state.uid, self._looked_at))
+        self.on_screen = OnScreen(lambda: feed.view().state)
+        self.orders = Orders(ShownScanSender(sender, self.on_screen.now, self._looked_at))
         self.exports = Exports(self.orders, offer_download)
         self.page, self.asked = Page(content=readouts.first_content(read_only=read_only)), Asked()
         style = InlineStyleSheet(css=read_template("styles/widgets.css"))
@@ -87,7 +88,7 @@ class Session:
         self.profile = ProfilePanel(self.mosaic.panels, style)
         self._map_keys = MapKeys(self.mosaic)
         self.diffraction = DiffractionPanel(style, self._watch, self.orders)
-        self.picked = PickedPoint(self.mosaic.panels, self.orders, self._profiling, self.diffraction.show_here)
+        self.picked = PickedPoint(self.mosaic.panels, self.orders, self.profile.is_on, self.diffraction.show_here)
         self.trotter = TrotterPanel(style, self._watch, self.orders)
         self.past = PastScans(self.orders)
         self.calibration = CalibrationPanel(self.orders)
@@ -290,6 +291,7 @@ class Session:
         listed = (self.library, self.past, self.place, self.tune, self.batch, self.contrast, self.refine, self.advice)
         lists |= gathered("lists", *listed, self.diffraction.detectors)
         lists |= {"heard": readouts.heard(view.state), "downloads": self.exports.downloads}
+        lists |= {"on_screen": shown_by(view.state)}
         notes, needs = explained(view.state, self.mosaic.panels)
         self._texts |= notes
         lists |= needs
@@ -306,6 +308,7 @@ class Session:
     # -- what the viewer asks for ---------------------------------------------------------------------------------
 
     def _takers(self) -> dict[str, Callable[[Request], None]]:
+        parts = (self.calibration, self.advice, self.library, self.tune)
         return {
             "ready": self._loaded,
             "key": self._key,
@@ -324,7 +327,7 @@ class Session:
             "layout": self.mosaic.lay_out,
             "overwrite": lambda _request: self.mosaic.overwrite(self._watch),
             "record": lambda _request: self.past.record(on=not self.feed.view().state.record),
-            **gathered("takers", self.calibration, self.advice, self.library, self.tune, self.batch, self.actions),
+            **gathered("takers", *parts, self.batch, self.actions, self.on_screen),
             "place": self.place.choose,
             "detector": self.diffraction.detectors.ask,
         }
@@ -350,9 +353,6 @@ class Session:
             return
         self.runs.beside(request)
         self._go_to("refine")
-
-    def _profiling(self) -> bool:
-        return bool(self.profile.active.active)
 
     def _use(self, settings: dict[str, Any]) -> None:
         """Put settings into the refine form, and show it."""

@@ -344,16 +344,17 @@ def _rewrite(path: Path, wanted: Change, before: Before, arrived: Mapping[str, P
 # -- names of runs ----------------------------------------------------------------------------------------------------
 
 
-def reserve_run(path: Path) -> str:
+def reserve_run(path: Path, above: int = 0) -> str:
     """Reserve the next free ``run<n>`` of a results file and return it; nobody else gets it, even if this process dies.
 
-    A hidden empty file holds the name until the refinement is in the results file. Raises ResultsFileError.
+    A hidden empty file holds the name until the refinement is in the results file. ``above``: n is larger than that.
+    Raises ResultsFileError.
     """
     path = _resolved(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            name = f"run{_highest(path, ()) + 1}"
+            name = f"run{max(above, _highest(path, ())) + 1}"
             with suppress(FileExistsError):
                 os.close(os.open(_reservation(path, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
                 return name

@@ -13,7 +13,7 @@ import numpy as np
 
 from ptylive.application.extensions import Preset
 from ptylive.schema.errors import InputFileError, MetadataError, did_you_mean
-from ptylive.schema.files.npy import write_npy
+from ptylive.schema.files.npy import read_npy, write_npy
 from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.foreign_plans.basis_paper import published
 from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
@@ -156,8 +156,8 @@ def with_modes_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "obj_modes" in settings or not isinstance(start, str) or not start.endswith(".npy"):
         return dict(settings)
     try:
-        shape = np.load(start, mmap_mode="r", allow_pickle=False).shape
-    except (OSError, ValueError):
+        shape = read_npy("start_object", start, "", mapped=True).shape
+    except MetadataError:
         return dict(settings)
     return {**settings, "obj_modes": shape[3]} if len(shape) == 4 and shape[3] > 1 else dict(settings)
 

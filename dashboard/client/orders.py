@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ptylive.dashboard.words import in_page_words
-from ptylive.schema import PtyliveError
+from ptylive.schema import PtyliveError, ServerGoneError
 
 logger = logging.getLogger(__name__)
 
 REPLY_SHOWN_S = 20.0
+ASK_AGAIN_S, MOST_S = 5.0, 320.0
+"""After how long a question that the server left unanswered is asked again; each time twice as long."""
 _MISREAD = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading a reply raises that lacks a value, or has one of another type."""
 Reply = dict[str, Any]
@@ -47,11 +49,23 @@ class Orders:
         self._sentence, self._sentence_time = "", 0.0
         self._answered = ""
         """The command that the sentence is the reply to."""
+        self._round, self._due, self._wait_s = 0, float("inf"), ASK_AGAIN_S
 
     @property
     def busy(self) -> bool:
         """Whether the server still owes a reply to a request of the viewer."""
         return any(not pending.quiet for pending in self._pending)
+
+    @property
+    def round(self) -> int:
+        """Number that grows some time after the server has left a question unanswered: then ask again.
+
+        A server that is busy, or is starting again, is not silent for long; what depends on its answer may stay as it
+        is for hours.
+        """
+        if time.monotonic() > self._due:
+            self._round, self._due, self._wait_s = self._round + 1, float("inf"), min(2 * self._wait_s, MOST_S)
+        return self._round
 
     def send(
         self,
@@ -84,6 +98,10 @@ class Orders:
             if pending.future.cancelled():
                 continue
             error = pending.future.exception()
+            if pending.quiet and isinstance(error, ServerGoneError):
+                self._due = min(self._due, time.monotonic() + self._wait_s)
+            elif pending.quiet:
+                self._wait_s = ASK_AGAIN_S
             if error is None:
                 self._succeeded(pending, pending.future.result())
                 continue

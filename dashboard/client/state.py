@@ -189,6 +189,8 @@ class RefinementState(Message):
     """Whether the loss was still falling when the run ended."""
     converged: bool | None = None
     """Whether a run that is done had converged; None: unknown."""
+    resumable: bool = True
+    """Whether a run that was stopped or failed can be continued; servers of earlier versions do not say."""
     seconds: float | None = None
     seconds_left: float | None = None
     evaluations: float | None = None

@@ -46,7 +46,7 @@ class PastScans:
 
     def follow(self, view: FeedView) -> None:
         """Request the list of scans when it may have changed."""
-        signature = (view.state.uid, view.state.state, view.connected)
+        signature = (view.state.uid, view.state.state, view.connected, self._orders.round)
         if view.connected and signature != self._listed:
             self._listed = signature
             self._orders.ask("scans", lambda reply: self._take_list(reply, view.state.uid))

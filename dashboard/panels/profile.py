@@ -59,6 +59,10 @@ class ProfilePanel:
         """Models that the page places."""
         return self.active, self.plot
 
+    def is_on(self) -> bool:
+        """Whether clicks on a map draw the profile."""
+        return bool(self.active.active)
+
     def _figure(self) -> figure:
         plot = figure(
             name="profile",

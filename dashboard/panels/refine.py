@@ -278,7 +278,9 @@ class RefinePanel:
         run, ended = shown.refinement, free and not running
         falling = run is not None and run.falling and not run.stages
         self._can = {
-            "resume": ended and shown.state.refinement.state in ("stopped", "failed"),
+            "resume": ended
+            and shown.state.refinement.state in ("stopped", "failed")
+            and (run is None or run.resumable),
             "more": ended and falling and shown.state.refinement.state == "done",
         }
         self._disable("save", not free or not has_frames)

@@ -80,11 +80,11 @@ class RunsPanel:
         ]
         self._around = surroundings_of(state, None)
         values = [state.calibrated(name) for name in CHECKED]
-        signature = json.dumps([state.uid, state.state, dict(preset), values], default=str)
+        signature = json.dumps([state.uid, state.state, dict(preset), values, self._orders.round], default=str)
         if signature != self._checked and state.frames:
             self._checked = signature
             self._orders.ask("check", self._take_checks, preset=dict(preset))
-        listed = (state.uid, state.results, state.refinement.run, state.refinement.state)
+        listed = (state.uid, state.results, state.refinement.run, state.refinement.state, self._orders.round)
         if listed != self._listed:
             self._listed = listed
             if state.refinement.state not in BUSY:

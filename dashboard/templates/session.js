@@ -65,6 +65,9 @@ window.ptylive = (() => {
     if (asked) asked.content = JSON.stringify({number: ++requests, what, ...more});
   }
 
+  // What is on the screen from now on: clicks that follow are meant for this scan and this refinement.
+  painters.on_screen = ([name, key, value]) => ask("on_screen", {name, key, value});
+
   // The server sends the next picture only after this answer; a hidden page paints nothing and so receives nothing.
   function acknowledge(source, shown) {
     const number = source.data.number[0];
@@ -217,7 +220,7 @@ window.ptylive = (() => {
     cards(page.cards);
     for (const [source, shown] of pairs) acknowledge(source, shown);
     document.body.dataset.ready = "yes";
-    beat();
+    beat(page.clock);
     listening = until_done(listen);
     name_fields();
     document.addEventListener("focusin", name_fields);  // some fields are created later
@@ -227,7 +230,7 @@ window.ptylive = (() => {
 
   // The dashboard itself has gone: report it, and reload the page as soon as it responds.
   function disconnected() {
-    const since = new Date().toLocaleTimeString("en-GB");
+    const since = time_of_day(performance.now());
     const ended = document.body.dataset.ended === "on";
     if (!ended) {
       render(
@@ -274,19 +277,27 @@ window.ptylive = (() => {
   let heard = 0;
   let silence = null;
   let listening = null;
+  let clock = 0;  // of the server, when it was heard: that of the browser may be wrong, and may be set meanwhile
 
-  function beat() {
-    heard = Date.now();
+  // The time of day of a moment, as the rest of the page has it.
+  function time_of_day(moment) {
+    const seconds = clock + (moment - heard) / 1000;
+    const parts = [(seconds / 3600) % 24, (seconds / 60) % 60, seconds % 60];
+    return parts.map(part => String(Math.floor(part)).padStart(2, "0")).join(":");
+  }
+
+  function beat(time = clock + (performance.now() - heard) / 1000) {
+    [clock, heard] = [time, performance.now()];
     if (silence && last.texts.banner === silence.said) render(JSON.stringify(silence.before));
     silence = null;
   }
 
   // A dashboard that responds, while its old connection stays silent, is connected anew.
   async function listen() {
-    if (Date.now() - heard < SILENT_MS) return false;
+    if (performance.now() - heard < SILENT_MS) return false;
     if (!silence) {
       const said =
-        `nothing has arrived since ${new Date(heard).toLocaleTimeString("en-GB")}: the last picture stays; `
+        `nothing has arrived since ${time_of_day(heard)}: the last picture stays; `
         + "the network or the dashboard does not respond";
       silence = {
         said,
@@ -297,8 +308,8 @@ window.ptylive = (() => {
     }
     const back = await responds();
     if (!silence) return false;
-    silence.back = back ? (silence.back ?? Date.now()) : null;
-    return back && Date.now() - silence.back > GRACE_MS && again();
+    silence.back = back ? (silence.back ?? performance.now()) : null;
+    return back && performance.now() - silence.back > GRACE_MS && again();
   }
 
   const UNCONNECTED =

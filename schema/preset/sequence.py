@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import IndexArray
 
 _RANGE = re.compile(r"^(-?\d+)?(?:(:)(-?\d+)?(?::(\d+))?)?$")
@@ -61,10 +61,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _from_file(path: str) -> IndexArray:
-    try:
-        values = np.load(Path(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"sequence {path}: {error}", "give an npy file of whole numbers") from None
+    values = read_npy("sequence", path, "give an npy file of whole numbers")
     if values.dtype == bool:
         return np.flatnonzero(values)
     if values.dtype.kind not in "iu":

@@ -129,14 +129,14 @@ class RefineCommands:
         scan = self._current()
         if scan is None:
             raise CommandError("there is no scan to refine")
-        if values:
-            self._check_line(queue=queue)  # a refused command changes nothing
-            self._configure(values)
         check_map_settings(scan, checked.start)
-        check_told(scan.header, far_field=not checked.propagation.near_field)
         other_scans = opened_beside(beside, scan, checked, self._opened)
         if other_scans and during_scan:
             raise CommandError("scans can be refined together when all have ended", "leave out during_scan")
+        if values:
+            self._check_line(queue=queue)  # a refused command changes nothing
+            self._configure(values)
+        check_told(scan.header, far_field=not checked.propagation.near_field)
         with reserved(scan) as run:
             wanted = Wanted(checked, placement, history, other_scans)
             return {**self._begin(scan, wanted, run, queue=queue, during_scan=during_scan), "uid": scan.uid}
@@ -155,16 +155,16 @@ class RefineCommands:
         self.refinements.start(self._job(scan, wanted, run), scan.uid)
         return {"run": run, "state": "running"}
 
-    def command_refine_stop(self) -> dict[str, Any]:
-        """Stop the running refinement after its current batch; its result is written and the next one starts."""
+    def command_refine_stop(self, run: str = "", uid: str = "") -> dict[str, Any]:
+        """Stop the running refinement, if it is ``run`` of the scan ``uid``, after its current batch, and store it."""
+        self.refinements.stop(run, uid)
         with self._lock:
             self._for_end = None
-        self.refinements.stop()
-        run = self.refinements.current
-        if run.state == "stopped":  # it had not started, so no end will be reported
+        stopped = self.refinements.current
+        if stopped.state == "stopped":  # it had not started, so no end will be reported
             self._release_name()
             self._start_next()
-        return {"run": run.run}
+        return {"run": stopped.run}
 
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
         """Remove a refinement from the queue; ``uid``: its scan, if runs of several scans wait."""
@@ -204,9 +204,8 @@ class RefineCommands:
                     self._begin_early(scan, wanted, run)
             except PtyliveError as error:
                 self._late[scan.uid] = wanted
-                self._publisher.log(
-                    "info", f"scan {scan.header.series} is refined after its end instead: {error.line()}"
-                )
+                words = f"scan {scan.header.series} is refined after its end instead: {error.line()}"
+                self._publisher.log("info", words)
 
     def needs(self, recording: Path) -> bool:
         """Return whether a running or queued refinement reads a recording."""
@@ -240,7 +239,7 @@ class RefineCommands:
             self._stand_by(scan, compiled=is_compiled_for_gpu(scan.header))
             return
         try:
-            self.refinements.start(self._job(scan, wanted, self.refinements.current.run), scan.uid)
+            self.refinements.start(self._job(scan, wanted, self.refinements.current.run), scan.uid, announced=True)
         except PtyliveError as error:
             self.refinements.fail_queued(error.line())
             self._release_name()

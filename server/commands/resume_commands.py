@@ -37,14 +37,14 @@ class ResumeCommands:
         self._config, self._refinements, self._current = config, refinements, current
         self._placement, self._command_line = placement, command_line
 
-    def command_refine_resume(self, epochs: int = 0, place: str = "", run: str = "") -> dict[str, Any]:
+    def command_refine_resume(self, epochs: int = 0, place: str = "", run: str = "", uid: str = "") -> dict[str, Any]:
         """Resume a refinement from its checkpoint, on the same trajectory; ``epochs``: how many more. One that was cut
         off with its server before its first checkpoint begins again, with the settings it had.
 
-        ``run``: a run of the scan that is shown; default the last refinement. ``place``: run it at this place instead
-        of the previous one.
+        ``run``: a run of the scan that is shown, or of the scan ``uid`` if it is the last one; default the last
+        refinement. ``place``: run it at this place instead of the previous one.
         """
-        kept, uid = self._wanted(run)
+        kept, uid = self._wanted(run, uid)
         job = kept.job
         if place:
             job = replace(job, place=self._placement.checked(place, together=bool(job.beside)))
@@ -63,14 +63,18 @@ class ResumeCommands:
             last = max(offered, key=lambda run: int(run.removeprefix("run")))
             self._refinements.adopt(last, scan.uid, scan.header.series)
 
-    def _wanted(self, run: str) -> tuple[Kept, str]:
+    def _wanted(self, run: str, uid: str) -> tuple[Kept, str]:
         """Return a job to continue and the uid of its scan. Raises CommandError if there is none."""
-        last, uid, scan = self._refinements.last_job, self._refinements.last_uid, self._current()
-        offered = self._refinements.current
-        if last is not None and (not run or (scan is not None and (last.run, uid) == (run, scan.uid))):
+        last, last_uid, scan = self._refinements.last_job, self._refinements.last_uid, self._current()
+        offered, shown = self._refinements.current, "" if scan is None else scan.uid
+        of = uid or (shown if run else last_uid)
+        if last is not None and run in ("", last.run) and of == last_uid:
             if not left_checkpoint(last):
                 raise CommandError(f"{last.run} left no checkpoint to continue from", "start it again with refine")
-            return Kept(replace(last, resume=True), self._refinements.last_epochs), uid
+            return Kept(replace(last, resume=True), self._refinements.last_epochs), last_uid
+        if uid not in ("", shown):
+            now = "no scan" if scan is None else f"scan {brief(scan.header.series)}"
+            raise CommandError(f"the command was for a run of another scan; {now} is displayed now", "open that scan")
         if scan is not None and not run and offered.uid == scan.uid:
             run = offered.run
         if scan is not None and (kept := self._kept(scan, run)) is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptylive.schema import CommandError, ScanHeader
+from ptylive.schema.errors import brief
 from ptylive.server.refinement import warm_refinement
 from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProcess, Launch, RunningJob
 from ptylive.server.refinement.kept_jobs import Kept, keep, keeping, left_checkpoint
@@ -49,6 +50,8 @@ class RunState:
     """Whether the loss of a run that is done was still falling: more epochs help."""
     converged: bool | None = None
     """Whether a run that is done had converged; None: unknown."""
+    resumable: bool = False
+    """Whether a run that was stopped or failed left something to continue from."""
     found: dict[str, Any] = field(default_factory=dict)
     """Drift and tilts at the end; see :func:`ptylive.server.refinement.found_values.found_values`."""
     warning: str = ""
@@ -169,12 +172,18 @@ class Refinements:
             self.current = RunState(state="queued", run=run, uid=uid, series=series, message=WAITS)
         self._publish(pictures=False)
 
-    def start(self, job: RefineJob, uid: str, done: int | None = None) -> None:
-        """Start a process for a job; ``done``: epochs of its checkpoint. Raises CommandError if another one is busy."""
+    def start(self, job: RefineJob, uid: str, done: int | None = None, *, announced: bool = False) -> None:
+        """Start a process for a job; ``done``: epochs of its checkpoint. Raises CommandError if another one is busy.
+
+        ``announced``: by :meth:`queue`; unless it was stopped meanwhile, which is no error.
+        """
         with self._lock:
             self._require_open()
-            announced = self.current.state == "queued" and self._running is None
-            if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
+            waits = self.current.state == "queued" and self._running is None
+            is_it = waits and (self.current.run, self.current.uid) == (job.run, uid)
+            if announced and not is_it:
+                return
+            if not is_it:
                 self.require_idle()
             self._end_compiling()
             self._running = running = self._launch(job)
@@ -191,14 +200,19 @@ class Refinements:
         with self._lock:
             if self.busy or self.last_job is not None:
                 return
-            self.current = RunState("stopped", run, uid, series, message=CUT_OFF)
+            self.current = RunState("stopped", run, uid, series, message=CUT_OFF, resumable=True)
         self._publish(pictures=False)
 
-    def stop(self) -> None:
-        """Ask the running refinement to stop after its current batch. Raises CommandError if none is running."""
+    def stop(self, run: str = "", uid: str = "") -> None:
+        """Ask the running refinement to stop after its current batch. Raises CommandError if none is running, or
+        another one than ``run`` of the scan ``uid``.
+        """
         with self._lock:
             if not self.busy:
                 raise CommandError("no refinement is running")
+            if run not in ("", self.current.run) or uid not in ("", self.current.uid):
+                now = f"{self.current.run} of {brief(self.current.series)} is {self.current.state} now"
+                raise CommandError(f"the command was for another refinement; {now}", "check, and repeat the command")
             running = self._running
             if running is None:
                 self.current.state, self.current.message = "stopped", "withdrawn before it started"
@@ -300,10 +314,12 @@ class Refinements:
                 self._publish(pictures=False)
             elif message["kind"] in ("ended", "failed"):
                 ended = message
-        ending = running.ending() + (_REMEDY if left_checkpoint(self.last_job or job) else "")
+        resumable = left_checkpoint(self.last_job or job)
+        ending = running.ending() + (_REMEDY if resumable else "")
         with self._lock:
             self._running = None
             self._conclude(ended, ending)
+            self.current.resumable = resumable
             self.last_epochs = max(self.current.epoch, self.last_epochs or 0) or None
             kept = Kept(self.last_job or job, self.last_epochs)
         if ended.get("problem"):

@@ -16,21 +16,28 @@ from ptylive.streamer.vetting.vouched import is_known
 from ptylive.streamer.vetting.worker import FileWorker
 
 READ_FRAMES = 256
+_last_given: dict[Path, int] = {}
+"""Number of the last run that this server has named, by results file."""
 
 
 @contextmanager
 def reserved(scan: ScanSession) -> Iterator[str]:
-    """Reserve a run name never used for the scan; it is released if no refinement begins. Raises ResultsFileError."""
+    """Reserve a run name never used for the scan; it is released if no refinement begins. Raises ResultsFileError.
+
+    A name that this server has given, to a refinement that came to nothing too, stands for that refinement in the log,
+    in `status` and for those who wait for it: it is not given again.
+    """
     if scan.recording is None:
         yield "run1"
         return
     results = results_of(scan)
-    run = reserve_run(results)
+    run = reserve_run(results, _last_given.get(results, 0))
     try:
         yield run
     except PtyliveError:
         release_run(results, run)
         raise
+    _last_given[results] = max(int(run.removeprefix("run")), _last_given.get(results, 0))
 
 
 def recording_of(scan: ScanSession) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.npy import UNREADABLE
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.axes_order import ReorderedFrames
@@ -43,7 +43,7 @@ def mapped_array(path: Path) -> Array:
     check_is_file(path)
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError) as error:
+    except UNREADABLE as error:
         reason = str(error).rstrip(".")
         raise InputFileError(
             f"{path} is not an array file of numpy: {reason}", "save an array of numbers with numpy.save"

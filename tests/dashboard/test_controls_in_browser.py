@@ -70,6 +70,27 @@ def test_refine_sends_the_preset_and_the_loss_appears(
 
 
 @pytest.mark.slow
+def test_a_late_click_stops_no_other_refinement(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    """The page is busy: it still displays the first run, the button has not been told either, and it is clicked."""
+    running = {"state": "running", "run": "run1", "uid": "scan-1", "epoch": 4, "loss": 1.5}
+    server.publish("state", state_payload(refinement=running))
+    page = watched.open(dashboard.url)
+    page.get_by_role("button", name="Refine", exact=True).click()
+    stop = page.locator("[data-of=refine]").get_by_role("button", name="Stop")
+    expect(stop).to_be_enabled()
+    page.evaluate("() => { window.late = []; window.ptylive.render = content => late.push(content); }")
+    server.publish("state", state_payload(refinement={**running, "run": "run2"}))
+    eventually(lambda: page.evaluate("window.late.some(content => content.includes('run2'))"))
+    stop.click()
+    eventually(lambda: len(server.received("refine_stop")) == 1)
+    (meant,) = server.received("refine_stop")
+    assert (meant["run"], meant["uid"]) == ("run1", "scan-1")
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
 def test_fourier_transform_full_screen_and_help_by_keyboard(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:

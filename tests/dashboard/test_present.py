@@ -13,7 +13,7 @@ from fake_server import map_payload, state_payload
 from ptylive.dashboard.access import ReadOnlySender
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.state import ServerState
-from ptylive.dashboard.present import OF_THE_SHOWN_SCAN, ShownScanSender
+from ptylive.dashboard.present import OF_THE_SHOWN_SCAN, Shown, ShownScanSender
 from ptylive.dashboard.session import Session
 from ptylive.schema import CommandError
 
@@ -134,10 +134,33 @@ def test_what_was_exported_is_offered() -> None:
 
 def test_questions_pass_as_they_are() -> None:
     sender = CommandSender()
-    bound = ShownScanSender(sender, lambda: "scan-1", lambda: "0141")
+    bound = ShownScanSender(sender, lambda: Shown("scan-1"), lambda: "0141")
     bound.submit("runs")
     bound.submit("note")
     bound.submit("note", text="x", recording="0141.h5")
     assert sender.sent == [("runs", {}), ("note", {}), ("note", {"text": "x", "recording": "0141.h5"})]
     with pytest.raises(CommandError, match="earlier scan 0141"):
         bound.submit("save").result()
+
+
+def test_a_click_is_meant_for_what_the_browser_displays() -> None:
+    """Regression: on a busy machine a click came seconds late, and acted on the scan and the run of that moment."""
+    sender = CommandSender()
+    page = opened(sender)
+    assert json.loads(page.page.content)["lists"]["on_screen"] == ["scan-1", "", ""]
+    ask(page, what="on_screen", name="before", key="run1", value="other")
+    ask(page, what="run", key="save")
+    page.actions.stop()
+    page.actions.resume()
+    assert sender.sent[-3:] == [
+        ("save", {"if_shown": "before"}),
+        ("refine_stop", {"run": "run1", "uid": "other"}),
+        ("refine_resume", {"run": "run1", "uid": "other"}),
+    ]
+
+
+def test_a_stored_run_is_one_of_the_displayed_scan() -> None:
+    sender = CommandSender()
+    bound = ShownScanSender(sender, lambda: Shown("scan-1", "run7", "other"), lambda: "")
+    bound.submit("refine_resume", run="run2", epochs=20)
+    assert sender.sent == [("refine_resume", {"run": "run2", "epochs": 20, "uid": "scan-1"})]

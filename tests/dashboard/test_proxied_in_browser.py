@@ -95,6 +95,31 @@ def test_a_network_that_fails_in_silence_is_reported_until_a_beat_arrives(page: 
     assert proxy.pages_sent == 1
 
 
+def test_times_are_those_of_the_server(page: Page) -> None:
+    """Regression: with a wrong clock in the browser the page named a time at which nothing had happened."""
+    Proxy(page)
+    page.goto(ADDRESS)
+    page.evaluate("void (window.fetch = async () => { throw new TypeError('no network'); })")
+    page.evaluate("ptylive.ready({content: '{}', cards: '{}', clock: 86390}, {}, [])")
+    page.clock.run_for(17_000)
+    banner = page.locator(".banner")
+    expect(banner).to_contain_text("nothing has arrived since 23:59:50:")
+    page.evaluate("ptylive.beat(43)")
+    expect(banner).to_have_text("")
+    page.evaluate("ptylive.disconnected()")
+    expect(banner).to_contain_text("dashboard lost at 00:00:43:")
+
+
+def test_a_clock_that_is_set_ends_no_connection(page: Page) -> None:
+    """Regression: when the browser's clock was corrected, the page said that nothing had arrived since long ago."""
+    Proxy(page)
+    page.goto(ADDRESS)
+    page.evaluate("ptylive.ready({content: '{}', cards: '{}'}, {}, [])")
+    page.evaluate("() => { const wrong = Date.now() + 3_600_000; Date.now = () => wrong; }")
+    page.clock.run_for(3000)
+    expect(page.locator(".banner")).to_have_text("")
+
+
 def test_a_connection_that_stays_silent_although_the_dashboard_responds_is_renewed(page: Page) -> None:
     proxy = Proxy(page)
     page.goto(ADDRESS)

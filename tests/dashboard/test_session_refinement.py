@@ -172,7 +172,7 @@ def test_a_run_that_has_not_come_to_rest_can_go_on(session: Session, feed: Feed,
 
 @pytest.mark.parametrize(
     ("uid", "stored", "asked"),
-    [("shown", "", [None]), ("other", "", []), ("other", "stopped", ["run7"]), ("shown", "done", [])],
+    [("shown", "", ["run1"]), ("other", "", []), ("other", "stopped", ["run7"]), ("shown", "done", [])],
 )
 def test_the_run_on_display_is_continued(
     session: Session, feed: Feed, sender: CommandSender, uid: str, stored: str, asked: list[str | None]
@@ -188,6 +188,17 @@ def test_the_run_on_display_is_continued(
     assert content(session)["marks"]["resume"] == ("on" if asked else "off")
     ask(session, what="run", key="resume")
     assert [given.get("run") for command, given in sender.sent if command == "refine_resume"] == asked
+
+
+def test_a_run_that_left_nothing_to_continue_from_offers_no_resume(session: Session, feed: Feed) -> None:
+    """Regression: one that had failed at once, before its first checkpoint, could be resumed, by the page's account."""
+    summary = RefinementSummary(state="failed", run="run1")
+    state = feed.view().state.model_copy(update={"uid": "shown", "refinement": summary})
+    for resumable in (True, False):
+        failed = RefinementState(uid="shown", run="run1", state="failed", resumable=resumable)
+        feed._view = FeedView(connected=True, state=state, refinement=failed)
+        session.tick()
+        assert content(session)["marks"]["resume"] == ("on" if resumable else "off")
 
 
 def test_the_losses_of_a_stored_run_are_drawn(session: Session, feed: Feed) -> None:

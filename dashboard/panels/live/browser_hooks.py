@@ -19,7 +19,8 @@ def connect_page(document: Document, page: Page, asked: Asked, views: Iterable[P
     pairs = [[view.source, view.shown] for view in views]
     page.js_on_change("content", CustomJS(args={"page": page}, code="window.ptylive?.render(page.content)"))
     page.js_on_change("cards", CustomJS(args={"page": page}, code="window.ptylive?.cards(page.cards)"))
-    page.js_on_change("beat", CustomJS(code="window.ptylive?.beat()"))
+    page.js_on_change("beat", CustomJS(args={"page": page}, code="window.ptylive?.beat(page.clock)"))
+    page.keep_alive()
     document.add_periodic_callback(page.keep_alive, BEAT_MS)
     arguments = {"page": page, "asked": asked, "pairs": pairs}
     ready = CustomJS(args=arguments, code="window.ptylive?.ready(page, asked, pairs)")

@@ -31,6 +31,7 @@ class ShownRun:
         self._orders = orders
         self._chosen = ""
         self._requested: tuple[str, ...] = ()
+        self._round = 0
         self._uid = ""
         self._stored: dict[str, Any] = {}
         self._raw: dict[str, RawPicture] = {}
@@ -66,9 +67,10 @@ class ShownRun:
         if of_this_scan and reported is not None and wanted == str(reported.run or ""):
             wanted = ""
         key = (uid, wanted) if wanted else ()
-        if key == self._requested:
+        unanswered = not self._raw and self._orders.round != self._round
+        if key == self._requested and not unanswered:
             return
-        self._requested, self._stored, self._raw = key, {}, {}
+        self._requested, self._round, self._stored, self._raw = key, self._orders.round, {}, {}
         if wanted:
             self._orders.ask(
                 "runs", lambda reply: self._take(reply) if self._requested == key else None, pictures=[wanted]
@@ -107,6 +109,7 @@ class ShownRun:
             phases=self._stored["phases"],
             stages=self._stored.get("stages") or [],  # absent from servers of an earlier version
             falling=self._may_go_on(),
+            resumable=bool(self._stored.get("resumable", True)),
         )
         surroundings = surroundings_of(view.state, None)
         signature = (surroundings.scan_shape, surroundings.step_A, surroundings.rotation_deg)

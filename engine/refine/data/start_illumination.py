@@ -22,6 +22,7 @@ from ptylive.engine.refine.data.probe_resampling import in_number, in_window
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import Coherence, centring, coherent_modes, nominal_wave, with_counts
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.probe import ProbeSettings
 
@@ -161,10 +162,7 @@ def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
         probe, pixel_A = read_earlier(Path(path)).require_probe(path)
         return in_window(probe, pixel_A, model.size, model.object_pixel_A)
     size = model.size
-    try:
-        stored = np.load(Path(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"start_probe {path}: {error}", "give an npy file, or a results file") from None
+    stored = read_npy("start_probe", path, "give an npy file, or a results file")
     stored = stored[None] if stored.ndim == 2 else stored
     if stored.ndim == 4 and stored.shape[:2] == (size, size):
         stored = stored[..., 0]
@@ -195,10 +193,7 @@ def _vacuum(dataset: Dataset, size: int) -> DoubleArray:
 
 def centred_array(name: str, path: str, size: int) -> DoubleArray:
     """An array (P, P), centred in the file on pixel P // 2, smaller ones padded with 0; FFT order."""
-    try:
-        values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give an npy file of numbers") from None
+    values = read_npy(name, path, "give an npy file of numbers", dtype=np.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or values.shape[0] > size:
         raise MetadataError(f"{name} {path} has shape {values.shape}", f"the window has {size} x {size} pixels")
     before = size // 2 - values.shape[0] // 2

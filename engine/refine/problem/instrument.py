@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from ptylive.engine.refine.parameters.slow_field import SlowField, polynomials
 from ptylive.engine.refine.parameters.varying_probe import STARTS, start_components
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset.probe import Marker
@@ -149,13 +149,10 @@ def _half_laplacian(plane: DoubleArray) -> DoubleArray:
 
 def _image(name: str, path: str, size: int) -> FloatArray:
     """Read a point spread (rows, columns) as (size, size), centre at [0, 0], sum 1. Raises MetadataError."""
-    try:
-        stored = np.load(Path(path), mmap_mode="r", allow_pickle=False)
-        shape, kind = stored.shape, stored.dtype.kind
-        usable = len(shape) == 2 and 0 < min(shape) <= max(shape) <= size and kind in "fiub"
-        values = np.array(stored, dtype=np.float64) if usable else np.zeros((0, 0))
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give an npy file of numbers") from None
+    stored = read_npy(name, path, "give an npy file of numbers", mapped=True)
+    shape, kind = stored.shape, stored.dtype.kind
+    usable = len(shape) == 2 and 0 < min(shape) <= max(shape) <= size and kind in "fiub"
+    values = np.array(stored, dtype=np.float64) if usable else np.zeros((0, 0))
     if not usable:
         raise MetadataError(
             f"{name} {path} holds {kind} of shape {shape}", f"give real numbers, at most {size} x {size} pixels"

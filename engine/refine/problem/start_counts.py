@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_illumination import centred_array
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import FloatArray
 from ptylive.schema.preset.start import StartSettings
 
@@ -22,10 +21,7 @@ def start_currents(settings: StartSettings, dataset: Dataset) -> FloatArray | No
     path = settings.start_beam_current
     if path is None:
         return None
-    try:
-        values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64).ravel()
-    except (OSError, ValueError, TypeError) as error:
-        raise MetadataError(f"start_beam_current {path}: {error}", "give an npy file of numbers") from None
+    values = read_npy("start_beam_current", path, "give an npy file of numbers", dtype=np.float64).ravel()
     points, patterns = int(np.prod(dataset.scan_shape)), len(dataset.patterns)
     if len(values) == points:
         values = values[dataset.point]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from ptylive.engine.refine.regularisers.penalty import Penalised
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import DoubleArray, FloatArray
 
 
@@ -71,7 +71,7 @@ def outside_circle(k_radius: DoubleArray, radius_invA: float) -> FloatArray:
 
 def outside_mask(path: str, size: int) -> FloatArray:
     """1 where the mask in a npy file (P, P), zero frequency at P // 2, is false; FFT order."""
-    return np.asarray(np.fft.ifftshift(_load_array(path, size) == 0), dtype=np.float32)
+    return np.asarray(np.fft.ifftshift(_load_array("probe_constraint_mask", path, size) == 0), dtype=np.float32)
 
 
 def outside_radii(size: int, inner: float, outer: float) -> FloatArray:
@@ -84,14 +84,11 @@ def outside_radii(size: int, inner: float, outer: float) -> FloatArray:
 
 def window_weights(path: str, size: int) -> FloatArray:
     """Weights of a window from a npy file (P, P), centred on pixel P // 2."""
-    return np.asarray(_load_array(path, size), dtype=np.float32)
+    return np.asarray(_load_array("window", path, size), dtype=np.float32)
 
 
-def _load_array(path: str, size: int) -> DoubleArray:
-    try:
-        values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"{path}: {error}", "give an npy file of numbers") from None
+def _load_array(name: str, path: str, size: int) -> DoubleArray:
+    values = read_npy(name, path, "give an npy file of numbers", dtype=np.float64)
     if values.shape != (size, size):
-        raise MetadataError(f"{path} has shape {values.shape}", f"the window has {size} x {size} pixels")
+        raise MetadataError(f"{name} {path} has shape {values.shape}", f"the window has {size} x {size} pixels")
     return values

@@ -116,10 +116,10 @@ def followed(refinement: Mapping[str, Any], of: Mapping[str, Any] | None) -> dic
 
     if is_it(newest):
         return newest
-    if found := next(filter(is_it, reversed(refinement.get("ended", ()))), None):
-        return dict(found)
     queued = refinement.get("waiting", ())
     place = next((place for place, each in enumerate(queued, start=1) if is_it(each)), None)
+    if place is None and (found := next(filter(is_it, reversed(refinement.get("ended", ()))), None)):
+        return dict(found)
     if place is None:
         raise PtyliveError(f"refinement {of['run']} was withdrawn, or could not begin", "the server's log says why")
     behind = f"behind {newest['run']}" + (f" and {place - 1} more" if place > 1 else "")

@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+from bokeh.document import Document
 from fake_server import state_payload
-from page_in_memory import CommandSender
+from page_in_memory import CommandSender, silent_feed
 
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.orders import ASK_AGAIN_S, Orders
 from ptylive.dashboard.client.state import RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.panels.picture import Window
 from ptylive.dashboard.panels.refine import refinement_texts
 from ptylive.dashboard.panels.runs import RunsPanel, _loss_text, _progress_text, held_out_words, scan_rows
 from ptylive.dashboard.requests import Request
+from ptylive.dashboard.session import Session
+from ptylive.schema import ServerGoneError
 from ptylive.server.wire.messages import array_to_plain
 
 FLAT = {
@@ -44,6 +47,38 @@ def test_what_an_older_server_or_a_damaged_file_says_is_no_reason_to_stop() -> N
     assert scan_rows(None) == scan_rows([3]) == []
     (row,) = scan_rows([{"tilt_mrad": ["x", 1]}])
     assert row["text"].startswith("tilt – mrad")
+
+
+def test_what_the_server_left_unanswered_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a server that was busy for ten seconds once left the list of runs as it was, for as long as the scan
+    stayed on show.
+    """
+    sender, now = CommandSender(), 100.0
+    monkeypatch.setattr("ptylive.dashboard.client.orders.time.monotonic", lambda: now)
+    session = Session(Document(), silent_feed(), sender)
+
+    def asked() -> int:
+        session.tick()
+        return sum(command == "runs" for command, _, _ in sender.asked)
+
+    def unanswered() -> None:
+        next(f for c, _, f in reversed(sender.asked) if c == "runs").set_exception(ServerGoneError("it is busy"))
+
+    assert asked() == 1
+    unanswered()
+    assert asked() == 1, "not at once"
+    now += ASK_AGAIN_S + 1
+    assert asked() == 2
+    unanswered()
+    assert asked() == 2
+    now += ASK_AGAIN_S + 1
+    assert asked() == 2, "each time twice as long: it has more to do than to answer this"
+    now += ASK_AGAIN_S
+    assert asked() == 3
+    sender.answer("runs", runs={"run1": {"loss": 1.0}})
+    now += 1000.0
+    assert asked() == 3
+    assert session.runs.known == {"run1": {"loss": 1.0}}
 
 
 def judged(*groups: float) -> dict[str, object]:

@@ -45,10 +45,11 @@ class Processes:
     def busy(self) -> bool:
         return self.current.state in ("queued", "running")
 
-    def start(self, job: Any, uid: str, done: int | None = None) -> None:
+    def start(self, job: Any, uid: str, done: int | None = None, *, announced: bool = False) -> None:
+        assert announced == (self.current.state == "queued")
         if job.run in self.broken:
             raise PtyliveError("it cannot be started")
-        if self.busy:
+        if self.busy and not announced:
             raise CommandError("stop it first")
         self.started.append(job.run)
         self.current, self.last_job = RunState(state="running", run=job.run, uid=uid), job
@@ -61,7 +62,7 @@ class Processes:
     def queue(self, run: str, uid: str, series: str) -> None:
         self.current = RunState(state="queued", run=run, uid=uid, series=series)
 
-    def stop(self) -> None:
+    def stop(self, run: str = "", uid: str = "") -> None:
         self.current.state = "stopped"
 
     def fail_queued(self, reason: str) -> None:
@@ -196,8 +197,8 @@ def test_a_recording_that_is_taken_back_meanwhile_is_one_line_and_frees_the_name
     """As happens on a full disk, between reserving the run's name and creating its job."""
     recording, reserve = scan.recording, run_names.reserve_run
 
-    def reserved(results: Path) -> str:
-        name = reserve(results)
+    def reserved(results: Path, above: int) -> str:
+        name = reserve(results, above)
         scan.recording = None
         return name
 
@@ -259,7 +260,7 @@ def test_the_name_of_a_withdrawn_refinement_is_given_back(commands: RefineComman
     commands.command_refine(queue=True)
     commands.command_refine(queue=True)
     commands.close()
-    assert reserved(tmp_path) == ["run1", "run2"]  # that one had begun
+    assert reserved(tmp_path) == ["run1", "run4"]  # that one had begun
 
 
 def test_the_name_of_one_that_waits_for_results_is_given_back_when_it_is_stopped(

@@ -208,3 +208,58 @@ def test_a_scan_without_room_is_refined_when_it_is_recorded_after_all(
     scans[1].recording_error = ""
     commands.scan_finished(scans[1])
     assert series(1) == ["film"]
+
+
+def test_a_stop_that_was_meant_for_another_refinement_stops_nothing(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    """Regression: a click on *Stop* that came late, because the machine was busy, stopped the next refinement."""
+    ended(scans[0], commands)
+    commands.command_refine()
+    for run, uid in (("run7", "gold"), ("run1", "film"), ("run7", "")):
+        with pytest.raises(CommandError, match="for another refinement; run1 of 'gold' is queued now"):
+            commands.command_refine_stop(run=run, uid=uid)
+    (process,) = Scripted.started
+    assert process.told == []
+    assert commands.command_refine_stop(run="run1", uid="gold") == {"run": "run1"}
+    assert process.told == [{"stop": True}]
+
+
+def test_one_that_is_stopped_as_the_results_come_does_not_begin(
+    commands: RefineCommands, scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.command_refine()
+    make = commands._job
+
+    def stopped_meanwhile(scan: ScanSession, *wanted: Any) -> Any:
+        commands.command_refine_stop()
+        return make(scan, *wanted)
+
+    monkeypatch.setattr(commands, "_job", stopped_meanwhile)
+    ended(scans[0], commands)
+    assert Scripted.started == []
+    assert commands.refinements.current.state == "stopped"
+
+
+def test_a_name_that_was_given_is_not_given_to_another_refinement(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    """Regression: who waited for a refinement that was withdrawn was told how the next one of that name ended."""
+    ended(scans[0], commands)
+    names = [commands.command_refine(queue=True)["run"] for _ in range(3)]
+    commands.command_refine_withdraw("run3")
+    names.append(commands.command_refine(queue=True)["run"])
+    assert names == ["run1", "run2", "run3", "run4"]
+    assert [waiting["run"] for waiting in commands.waiting] == ["run2", "run4"]
+
+
+def test_values_of_a_refused_refinement_are_not_used(
+    commands: RefineCommands, scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: a refinement of scans that do not go together was refused, and its defocus stayed."""
+    used: list[Any] = []
+    monkeypatch.setattr(commands, "_configure", used.append)
+    ended(scans[0], commands)
+    with pytest.raises(CommandError, match="scan_tilts_mrad"):
+        commands.command_refine(values={"defocus_A": 100.0}, beside=["film.h5"])
+    assert used == []

@@ -198,3 +198,16 @@ def test_epochs_are_counted_from_those_that_were_done_after_a_resumption_failed_
     commands._refinements.current = RunState("failed", "run1", "a")
     commands.command_refine_resume(epochs=5)
     assert [job.preset.solver.epoch_max for job in commands._refinements.started] == [32, 17]
+
+
+def test_a_run_of_another_scan_is_not_taken_for_the_one_that_was_meant(commands, scan, tmp_path):
+    """Regression: names of runs begin anew with every scan, and the run1 of whatever scan was shown was continued."""
+    kept(tmp_path, "run1")
+    with pytest.raises(CommandError, match="for a run of another scan; scan 'grain' is displayed now"):
+        commands.command_refine_resume(run="run1", uid="b")
+    assert commands._refinements.started == []
+    assert commands.command_refine_resume(run="run1", uid="a") == {"run": "run1"}
+    commands._current = lambda: None
+    assert commands.command_refine_resume(run="run1", uid="a") == {"run": "run1"}, "the last of this server"
+    with pytest.raises(CommandError, match="for a run of another scan; no scan is displayed now"):
+        commands.command_refine_resume(run="run1", uid="b")

@@ -197,3 +197,4 @@ def test_a_run_whose_process_was_killed_says_that_it_can_be_resumed(
     assert ended.wait(30)
     remedy = ": resume continues from its last checkpoint" if left else ""
     assert (refinements.current.state, refinements.current.message) == ("failed", f"it was killed{remedy}")
+    assert refinements.current.event(pictures=False)["resumable"] is left

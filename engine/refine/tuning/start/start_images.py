@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.start import StartSettings
 
@@ -35,10 +34,7 @@ def from_images(settings: StartSettings, problem: Problem) -> WarmStart | None:
 
 
 def _image(name: str, path: str) -> DoubleArray:
-    try:
-        image = np.load(Path(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give an npy file of an image") from None
+    image = read_npy(name, path, "give an npy file of an image")
     if image.ndim != 2 or min(image.shape) < 2 or image.dtype.kind not in "buif":
         raise MetadataError(f"{name} {path} is {image.dtype} {image.shape}", "give an image of numbers, rows x columns")
     if not np.isfinite(image).all():

@@ -13,6 +13,7 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.start.start_images import from_images
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import ComplexArray
 from ptylive.schema.preset.start import StartSettings
 
@@ -87,10 +88,7 @@ def _in_the_middle(
 
 def _from_npy(path: str) -> ComplexArray:
     """Read an array (modes, slices, Y, X)."""
-    try:
-        stored = np.load(Path(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"start_object {path}: {error}", "give an npy file, or a results file") from None
+    stored = read_npy("start_object", path, "give an npy file, or a results file")
     if stored.ndim != 4:
         raise MetadataError(f"start_object {path} has shape {stored.shape}", "PyPty's order is (Y, X, slices, modes)")
     return np.asarray(stored.transpose(3, 2, 0, 1), dtype=np.complex64)

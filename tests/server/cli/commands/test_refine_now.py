@@ -99,3 +99,11 @@ def test_a_queued_refinement_that_is_withdrawn_is_an_error(monkeypatch: pytest.M
     assert command.followed(first, {"run": "run2"})["run"] == "run1", "a server that does not say which scan it is"
     queued = command.followed({**first, "waiting": [{"run": "run2", "uid": "a"}]}, {"run": "run2", "uid": "a"})
     assert command.refinement_words(queued) == "refinement queued: behind run1"
+
+
+def test_one_that_waits_is_not_taken_for_an_earlier_one_of_its_name() -> None:
+    """After a restart of the server a name is given again that a refinement had which came to nothing."""
+    first = {"run": "run1", "uid": "b", "state": "running", "epoch": 9, "epochs": 9, "message": ""}
+    mine = {"run": "run2", "uid": "a"}
+    status = {**first, "waiting": [mine], "ended": [{**mine, "state": "failed"}]}
+    assert command.followed(status, mine)["state"] == "queued"
