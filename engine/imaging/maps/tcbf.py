@@ -63,7 +63,7 @@ class Correction(Enum):
                 label="tilt-corrected BF",
                 units="relative",
                 shows="the bright field, each pixel's image shifted into place; denser is brighter out of focus",
-                trust="on defocused scans, also of thick specimens; it is sharp if the defocus is right",
+                trust="on defocused scans of thin specimens (others may be inverted); sharp if the defocus is right",
                 place=20,
             )
         ),
