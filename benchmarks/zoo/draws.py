@@ -160,7 +160,7 @@ class Draw:
     @property
     def kind(self) -> str:
         """Kind of the specimen."""
-        return specimens(self.set)[self.specimen]
+        return (SPECIMENS | FURTHER_SPECIMENS)[self.specimen]
 
     @property
     def wavelength_A(self) -> float:

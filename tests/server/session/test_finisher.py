@@ -45,7 +45,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
         def queue(self, run, uid, _series):
             self.current = SimpleNamespace(uid=uid, run=run)
 
-        def start(self, job, uid):
+        def start(self, job, uid, *, announced):
             self.jobs.append((job.run, scan.made))
             begun.set()
 
