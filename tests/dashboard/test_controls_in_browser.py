@@ -32,6 +32,8 @@ def test_refine_sends_the_preset_and_the_loss_appears(
     thickness = page.locator(".setting", has_text="thickness / Å").first.locator("input")
     thickness.fill("20")
     thickness.blur()
+    # what the page says of the new value may move the button away from under the pointer
+    eventually(lambda: any(asked["preset"].get("total_thickness_A") == 20 for asked in server.received("check")))
     press.click()
     eventually(lambda: len(server.received("refine")) == 1)
     preset = server.received("refine")[0]["preset"]
