@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,22 +101,12 @@ KINDS = {
         finest_A=1.1,
         several_slices=True,
     ),
-    "heavy": Kind(
-        (200, 300),
-        (16, 28),
-        (1.4, 1.9),
-        (64,),
-        (24, 27),
-        (1e4, 1e6),
-        (40, 120),
-        (0.02, 0.12),
-        finest_A=1.1,
-        several_slices=True,
-        slice_A=(5.0, 5.0),
-    ),
     "protein": Kind((200, 300), (5, 8), (1.5, 2.2), (64,), (26, 32), (1e2, 3e3), (90, 140), (0.1, 0.22), in_focus=0.0),
     "film": Kind((60, 80, 200, 300), (9, 30), (1.5, 2.3), (64, 64, 96), (26, 36), (3e2, 3e5), (30, 200), (0.06, 0.2)),
 }
+KINDS["heavy"] = replace(
+    KINDS["crystal"], energies_kV=(200, 300), semiangle_mrad=(16, 28), thickness_A=(40, 120), slice_A=(5.0, 5.0)
+)
 """The kinds of specimens."""
 
 
