@@ -320,7 +320,11 @@ class Trial:
         )
 
     def solver(self, backend: MultisliceBackend, sweeps: int) -> Sweeps:
-        """Sweeps over the patterns that are not held out."""
+        """Sweeps over the patterns that are not held out.
+
+        They are in the order of their numbers, not of their windows: else positions that differ by 0.02 Å would take
+        other batches, and the chance in their order would be ten times what the held-out patterns' scatter shows.
+        """
         strategy = self.problem.strategy
         return Sweeps(
             self.objective(backend),
@@ -332,7 +336,6 @@ class Trial:
             SEED,
             self.swept,
             full_sweeps=self.full_sweeps,
-            rows=self.problem.multislice.corners[:, 0],
         )
 
 
