@@ -156,14 +156,12 @@ class Copy:
         word = {GREEN: "SURVIVED", NONE_RAN: "SURVIVED", RED: "noticed"}.get(status, "BROKE DOWN")
         return Outcome(mutant, word, time.monotonic() - started, _first_failure(output))
 
-    def run(
-        self, tests: tuple[str, ...], compiled_anew: bool = False, patience_s: float = PATIENCE_S
-    ) -> tuple[int, str]:
+    def run(self, tests: tuple[str, ...], compiled_anew: bool = False, of_all: bool = False) -> tuple[int, str]:
         """Run pytest on some tests up to the first failure; return exit status and output.
 
-        ``compiled_anew``: without what is compiled already; ``patience_s``: time limit of all tests together.
+        ``compiled_anew``: without what is compiled already; ``of_all``: these are the tests of all mutants, the first
+        in this copy. In both cases a test may compile, and has the time for it.
         """
-        known = patience_s == PATIENCE_S and not compiled_anew
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *tests]
         with tempfile.TemporaryDirectory(prefix="ptylive-mutant-", ignore_cleanup_errors=True) as scratch:
             environment = {
@@ -172,10 +170,11 @@ class Copy:
                 "PYTHONDONTWRITEBYTECODE": "1",  # a .pyc cannot distinguish two sources written within one second
                 "NUMBA_CACHE_DIR": scratch if compiled_anew else str(self.compiled),
                 "TMPDIR": scratch,
-                "PYTEST_TIMEOUT": f"{OF_A_TEST_S if known else OF_A_COMPILING_TEST_S:g}",
+                "PYTEST_TIMEOUT": f"{OF_A_COMPILING_TEST_S if compiled_anew or of_all else OF_A_TEST_S:g}",
             }
             if SHARED_DATA.is_dir():
                 environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))
+            patience_s = OF_ALL_S if of_all else PATIENCE_S
             return _ended(command, self.folder, environment, Path(scratch) / "said", patience_s)
 
 
@@ -250,7 +249,7 @@ def _judged(copies: queue.Queue[Copy], mutants: list[Mutant], jobs: int) -> int:
 def _unchanged(copy: Copy, mutants: list[Mutant]) -> str:
     """The test that fails in the unchanged copy, or the empty string."""
     every = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-    status, output = copy.run(every, patience_s=OF_ALL_S)
+    status, output = copy.run(every, of_all=True)
     return "" if status == GREEN else _first_failure(output) or f"pytest ended with {status}"
 
 
