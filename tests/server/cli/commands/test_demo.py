@@ -27,11 +27,11 @@ from ptylive.simulators import data
 
 data.bundled = lambda name: Path(os.environ["A_PART_OF_THE_SCAN"])
 demo.FRAMES_PER_S = 1024.0
-demo.ServerConfig = partial(demo.ServerConfig, refine={"sweeps": 2, "epoch_max": 2})
+demo.ServerConfig = partial(demo.ServerConfig, refine={"sweeps": 2, "epoch_max": 2, "num_slices": 1, "probe_modes": 1})
 main()
 """
-"""The demo with a seventh of its scan, to save time, and a shorter refinement."""
-POINTS = 24
+"""The demo with a sixteenth of its scan, to save time, and a short refinement that tries neither depths nor modes."""
+POINTS = 16
 
 
 @pytest.mark.parametrize(
