@@ -277,20 +277,6 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlServer]
     session.stop()
 
 
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """A server to which nothing has been sent yet."""
-    data, address = free_addresses()
-    folder = tmp_path_factory.mktemp("idle")
-    session = Session(ServerConfig(data=data, control=address, record=str(folder), metrics=None))
-    server = ControlServer(address, session)
-    session.start()
-    server.start()
-    yield session
-    server.stop()
-    session.stop()
-
-
 @pytest.mark.parametrize(("request_", "words"), REQUESTS, ids=[str(row[0])[:70] for row in REQUESTS])
 def test_a_request_is_answered(control: Any, request_: dict[Any, Any], words: str) -> None:
     filled = {key: control.recording if value == "RECORDING" else value for key, value in request_.items()}
@@ -371,30 +357,6 @@ def test_a_client_is_told_of_what_cannot_be_read(control: Any, values: Any) -> N
         pytest.raises(CommandError, match=r"levels deep|not allowed for map key"),
     ):
         client.call("configure", values=values)
-
-
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        ("refine", "no scan to refine"),
-        ("save", "nothing to save"),
-        ("refine_stop", "no refinement is running"),
-        ("refine_resume", "no refinement to resume"),
-        ("trotter", "no scan yet"),
-        ("undo", "nothing to undo"),
-        ("check", "no scan yet"),
-        ("dance", "unknown command 'dance'"),
-    ],
-)
-def test_what_makes_no_sense_before_the_first_scan_is_refused(idle: Session, command: str, words: str) -> None:
-    with ControlClient(idle.config.control, timeout_s=60.0) as client, pytest.raises(CommandError, match=words):
-        client.call(command)
-
-
-def test_before_the_first_scan_there_are_no_maps_and_nothing_was_received(idle: Session) -> None:
-    with ControlClient(idle.config.control, timeout_s=60.0) as client:
-        assert client.call("snapshot")["maps"] == []
-        assert client.call("received", uid="nobody")["ranges"] == []
 
 
 def test_a_client_sends_nothing_that_the_server_would_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
