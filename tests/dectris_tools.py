@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cbor2
-import h5py
-import hdf5plugin
 import numpy as np
+from stream_tools import compressed
 
 from ptylive.schema import ScanHeader
 from ptylive.schema.metadata import overlay
@@ -43,11 +42,7 @@ def patterns(count: int = 24, shape: tuple[int, int] = (16, 12), dtype: str = "<
 
 def chunk(pattern: Array, codec: str) -> bytes:
     """One pattern in the framing of the HDF5 filters, written by the filter itself."""
-    options = hdf5plugin.Bitshuffle(cname="lz4") if codec == "bslz4" else hdf5plugin.LZ4()
-    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
-        stored = file.create_dataset("x", pattern.shape, pattern.dtype, chunks=pattern.shape, **options)
-        stored[...] = pattern
-        return bytes(stored.id.read_direct_chunk((0,) * pattern.ndim)[1])
+    return compressed(pattern, codec)
 
 
 def bare_lz4(pattern: Array) -> bytes:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,17 @@ def make_header(scan: tuple[int, int] = (6, 7), pixels: tuple[int, int] = (8, 8)
 
 def make_frames(header: ScanHeader, seed: int = 0) -> Array:
     """Poisson patterns (frames, Qy, Qx) for a scan."""
-    counts = np.random.default_rng(seed).poisson(3, (header.frames, *header.detector_shape))
-    return counts.astype(header.frame_dtype)
+    shape = (header.frames, *header.detector_shape)
+    return poisson_quantiles()[np.random.default_rng(seed).integers(2**16, size=shape, dtype=np.uint16)].astype(
+        header.frame_dtype, copy=False
+    )
+
+
+@cache
+def poisson_quantiles() -> Array:
+    """Counts of mean 3, each as often as it is likely: looking up one takes a tenth of the time of drawing it."""
+    chances = np.exp(-3.0) * np.cumprod([1.0, *(3.0 / k for k in range(1, 30))])
+    return np.searchsorted(np.cumsum(chances), (np.arange(2**16) + 0.5) / 2**16).astype(np.uint16)
 
 
 def messages_of(header: ScanHeader, frames: Array, batch: int = 5) -> list[FramesMessage]:
@@ -56,10 +66,15 @@ def messages_of(header: ScanHeader, frames: Array, batch: int = 5) -> list[Frame
 def compressed(pattern: Array, codec: str = "bslz4") -> bytes:
     """One pattern in the framing of the HDF5 filters, written by the filter itself."""
     options = hdf5plugin.Bitshuffle(cname="lz4") if codec == "bslz4" else hdf5plugin.LZ4()
-    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
-        stored = file.create_dataset("x", pattern.shape, pattern.dtype, chunks=pattern.shape, **options)
-        stored[...] = pattern
-        return bytes(stored.id.read_direct_chunk((0,) * pattern.ndim)[1])
+    stored = file_in_memory().create_dataset(None, pattern.shape, pattern.dtype, chunks=pattern.shape, **options)
+    stored[...] = pattern
+    return bytes(stored.id.read_direct_chunk((0,) * pattern.ndim)[1])
+
+
+@cache
+def file_in_memory() -> h5py.File:
+    """One for all patterns; data sets without a name vanish from it."""
+    return h5py.File("patterns", "w", driver="core", backing_store=False)
 
 
 def digest(frame: Array) -> bytes:

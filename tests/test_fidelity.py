@@ -24,9 +24,9 @@ def score():
 MAPS = [
     ("tiny_mos2_80kV_focus", "idpc", 0.988),
     ("tiny_mos2_80kV_focus", "obf", 0.97),
-    ("mos2_svac_80kV_focus", "idpc", 0.989),
-    ("mos2_svac_80kV_focus", "obf", 0.989),
-    ("mos2_svac_80kV_focus", "wdd_phase", 0.985),
+    pytest.param("mos2_svac_80kV_focus", "idpc", 0.989, marks=pytest.mark.slow),
+    pytest.param("mos2_svac_80kV_focus", "obf", 0.989, marks=pytest.mark.slow),
+    pytest.param("mos2_svac_80kV_focus", "wdd_phase", 0.985, marks=pytest.mark.slow),
     pytest.param("ws2_messy_60kV_lowdose", "obf", 0.942, marks=pytest.mark.slow),
     pytest.param("mos2_edge_80kV_defocus", "tcbf", 0.89, marks=pytest.mark.slow),
     pytest.param("mos2_edge_80kV_defocus", "obf", 0.97, marks=pytest.mark.slow),

@@ -9,6 +9,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import pytest
 from module_guards import guards
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +18,7 @@ MOST_MODULES = 16
 ROOMS = ("schema", "pictures", "streamer", "engine", "api", "dashboard", "simulators", "server")
 
 
+@pytest.mark.slow  # make test runs the script itself, beside the tests
 def test_layers_point_one_way():
     script = ROOT / "tools" / "lint_layers.py"
     done = subprocess.run([sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True)

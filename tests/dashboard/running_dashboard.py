@@ -53,13 +53,19 @@ def start_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDas
     return RunningDashboard(process, _url(process.stdout.readline()))
 
 
-def fork_dashboard(control: str, port: int = 0) -> RunningDashboard:
+def fork_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDashboard:
     """The same, forked from a process that has already imported everything."""
+    process, said = forked(control, port, tokens)
+    return RunningDashboard(process, _url(said.recv()))
+
+
+def forked(control: str, port: int = 0, tokens: str = "", parent: int | None = None) -> tuple[BaseProcess, Connection]:
+    """A forked dashboard that may end at once, and what it prints; ``parent``: the process with which it ends."""
     said, says = FORKING.Pipe(duplex=False)
-    process = FORKING.Process(target=_serve, args=(control, port, says))
+    process = FORKING.Process(target=_serve, args=(control, port, says, tokens, parent))
     process.start()
     says.close()
-    return RunningDashboard(process, _url(said.recv()))
+    return process, said
 
 
 class _Sent:
@@ -76,11 +82,12 @@ class _Sent:
         """Nothing is buffered."""
 
 
-def _serve(control: str, port: int, says: Connection) -> None:
+def _serve(control: str, port: int, says: Connection, tokens: str, parent: int | None) -> None:
     from ptylive.dashboard.__main__ import main
 
+    os.environ[TOKENS_VARIABLE] = tokens
     sys.stdout = _Sent(says)
-    sys.exit(main(_options(control, port, os.getppid())))
+    sys.exit(main(_options(control, port, os.getppid() if parent is None else parent)))
 
 
 def _options(control: str, port: int, parent: int) -> list[str]:

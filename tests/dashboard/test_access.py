@@ -13,7 +13,7 @@ from fake_server import FakeServer, state_payload
 from page_client import PageClient
 from page_in_memory import ask
 from page_in_thread import ACCESS, Running
-from running_dashboard import RunningDashboard, start_dashboard
+from running_dashboard import RunningDashboard, fork_dashboard
 
 from ptylive.dashboard import app
 from ptylive.dashboard.access import READ_ONLY, Access, NamedSender, ReadOnlySender, Role, Visitor, may_visit
@@ -27,7 +27,7 @@ OPERATOR, VIEWER = "operator-token-0123456789", "viewer-token-0123456789"
 
 @pytest.fixture
 def guarded(server: FakeServer) -> Iterator[RunningDashboard]:
-    running = start_dashboard(server.control, tokens=f"{OPERATOR} {VIEWER}")
+    running = fork_dashboard(server.control, tokens=f"{OPERATOR} {VIEWER}")
     yield running
     running.end()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from quick_first import quick_first
-from running_dashboard import RunningDashboard, start_dashboard
+from running_dashboard import RunningDashboard, forked, start_dashboard
 
 from ptylive.dashboard.app import serve
 
@@ -53,11 +53,11 @@ def test_it_ends_with_its_parent(wait: str) -> None:
 
 def test_whose_parent_has_ended_it_takes_no_port() -> None:
     """Another dashboard may need it: the same server, started again."""
-    command = [sys.executable, "-m", "ptylive.dashboard", "--control", "tcp://127.0.0.1:9", "--port", "0"]
-    late = subprocess.run(
-        [*command, "--exit-with-parent", "1"], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert late.stdout == ""
+    late, said = forked("tcp://127.0.0.1:9", parent=1)
+    late.join(120)
+    assert late.exitcode == 0
+    with pytest.raises(EOFError):
+        said.recv()
 
 
 def _alive(pid: int) -> bool:

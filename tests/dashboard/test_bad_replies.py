@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from page_in_memory import content, silent_feed
+from quick_first import quick_first
 
 from ptylive.dashboard.client.feed import Feed
 from ptylive.dashboard.session import Session
@@ -94,10 +96,18 @@ def page() -> tuple[Session, Answers]:
     return session, answers
 
 
-@pytest.mark.parametrize("wrong", ["empty", *WRONG])
-def test_no_reply_interrupts_the_page(page: tuple[Session, Answers], wrong: str) -> None:
+VIEWS = (0, 1, 2, 3)
+QUICK = ("empty", "None", "a number", "a text", "a list of nothing", "a map of maps", "a map of runs")
+"""One of each kind; most of the time is spent on writing views, so most replies are seen by one view, in turn."""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "every_view"),
+    quick_first([*((wrong, False) for wrong in QUICK), *((wrong, True) for wrong in ("empty", *WRONG))], len(QUICK)),
+)
+def test_no_reply_interrupts_the_page(page: tuple[Session, Answers], wrong: str, every_view: bool) -> None:
     session, answers = page
-    found = list(takers(session))
+    found, turn = list(takers(session)), itertools.cycle(VIEWS)
     assert {"LibraryPanel._take_files", "RunsPanel._take_runs", "PastScans._take_list"} <= {name for name, *_ in found}
     for name, take, keys in found:
         together = {} if wrong == "empty" else dict.fromkeys(keys, WRONG[wrong])
@@ -106,7 +116,7 @@ def test_no_reply_interrupts_the_page(page: tuple[Session, Answers], wrong: str)
             session.orders.ask("anything", take)
             answers.reply = None
             try:
-                for view in (0, 1, 2, 3):
+                for view in VIEWS if every_view or reply is together else (next(turn),):
                     session.view_choice.active = view
                     assert content(session)
             except Exception as error:

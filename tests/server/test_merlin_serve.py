@@ -6,6 +6,7 @@ import pytest
 from dectris_tools import free_port
 from merlin_software import software
 from running import frame_hashes, last_json, ptylive_here, server
+from served_here import server_here
 
 from ptylive.schema import MetadataError
 from ptylive.server.process.config_file import load_config
@@ -50,8 +51,7 @@ def test_a_detector_is_served_and_commanded(tmp_path: Path) -> None:
 def test_as_many_frames_as_the_configured_scan_has_and_no_control_port(tmp_path: Path) -> None:
     with software() as merlin:
         address = merlin.address
-        options = ("--protocol", "merlin", "--set", f"detector_api={address}", "--set", "scan.shape=24,32")
-        with server(tmp_path, *options) as running:
+        with server_here(tmp_path, {"protocol": "merlin", "detector_api": address}, {"scan.shape": "24,32"}) as running:
             assert running.call("arm", trigger=False)["frames"] == 768
             assert "SET,NUMFRAMESTOACQUIRE,768" in merlin.asked
             assert "CMD,SOFTTRIGGER" not in merlin.asked

@@ -7,7 +7,7 @@ import pytest
 from running import frame_hashes, last_json, ptylive_here, server
 from shared_data import shared_data
 
-from ptylive.schema import Calibration, CommandError
+from ptylive.schema import Calibration
 from ptylive.schema.advice import Advice, advise
 from ptylive.server.wire.client import EventStream
 from ptylive.simulators.data import bundled
@@ -149,28 +149,6 @@ def on_scan_grid(file, shape, step, rotation_deg):
     pixel = (positions - data.attrs["origin_A"]) / data.attrs["sampling_A"]
     phase = np.angle(data[0]).sum(0)
     return map_coordinates(phase, pixel.T, order=1).reshape(shape)
-
-
-def test_commands_that_make_no_sense_yet_say_so(tmp_path):
-    with server(tmp_path) as running:
-        for command, message in {
-            "refine": "no scan to refine",
-            "save": "nothing to save",
-            "refine_stop": "no refinement is running",
-            "refine_resume": "no refinement to resume",
-            "trotter": "no scan yet",
-            "undo": "nothing to undo",
-            "check": "no scan yet",
-            "dance": "unknown command 'dance'",
-        }.items():
-            try:
-                running.call(command)
-            except CommandError as error:
-                assert message in str(error)
-            else:
-                raise AssertionError(command)
-        assert running.call("snapshot")["maps"] == []
-        assert running.call("received", uid="nobody")["ranges"] == []
 
 
 @pytest.mark.slow

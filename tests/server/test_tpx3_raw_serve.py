@@ -4,7 +4,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from running import ptylive_here, server
+from running import ptylive_here
+from served_here import server_here
 
 from ptylive.streamer.source import open_source
 
@@ -12,8 +13,7 @@ from ptylive.streamer.source import open_source
 def test_a_detector_is_served(tmp_path: Path) -> None:
     sent = np.random.default_rng(20261123).poisson(0.5, (8, 10, 32, 30)).astype("<u2")
     np.save(tmp_path / "scan.npy", sent)
-    options = ("--protocol", "tpx3-raw", "--set", "scan.shape=8,10", "--set", "energy_eV=80e3")
-    with server(tmp_path, *options) as running:
+    with server_here(tmp_path, {"protocol": "tpx3-raw"}, {"scan.shape": "8,10", "energy_eV": "80e3"}) as running:
         ptylive_here("replay", tmp_path / "scan.npy", "--to", running.data, "--protocol", "tpx3-raw")
         status = running.wait_for_results()
         assert (status["state"], status["lost"], status["rejected"]) == ("complete", 0, {})

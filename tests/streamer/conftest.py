@@ -17,7 +17,6 @@ BOTH_LOOPS = (
     "test_known_scans",
     "test_hostile_stream",
     "test_recovery",
-    "test_dectris_v1",
     "test_senders",
     "test_strangers",
 )

@@ -65,6 +65,7 @@ def test_what_survives_is_told_and_what_is_noticed_names_its_test(tree):
     assert said.endswith("1 of 2 mutants noticed\n")
 
 
+@pytest.mark.slow  # as is what the tool is for: make check-all plants the bugs
 def test_all_noticed(tree):
     assert tree(NOTICED)[0] == 0
     assert tree(NOTICED, SURVIVES, options=["--only", "smaller"])[0] == 0
@@ -76,9 +77,8 @@ def test_a_source_that_no_longer_loads_says_nothing_about_its_tests(tree):
     assert "BROKE DOWN" in said
 
 
-@pytest.mark.parametrize(
-    ("slow", "word"), [("double(3) == 6", "noticed"), pytest.param("double(3) != 6", "BROKE", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("slow", "word"), [("double(3) == 6", "noticed"), ("double(3) != 6", "BROKE")])
 def test_slow_tests_are_asked_where_the_others_stay_green(tree, slow, word):
     """The named tests are trusted only if they pass without the mutant."""
     path = tree.folder / "tests" / "test_arithmetic.py"
@@ -120,6 +120,7 @@ def test_tests_that_are_red_anyway_prove_nothing(tree):
     assert "test_red" in said
 
 
+@pytest.mark.slow
 def test_unchanged_tests_have_more_time_since_they_may_compile(tree, monkeypatch):
     limits, tests = tree.folder / "limits.txt", tree.folder / "tests" / "test_arithmetic.py"
     monkeypatch.setenv("LIMITS", str(limits))

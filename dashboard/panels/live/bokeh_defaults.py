@@ -2,8 +2,10 @@
 
 A page has hundreds of models, each with some sixty properties. For every property Bokeh checks whether its default
 could differ between models, and looks up the default itself, which it copies and validates. Nearly all are numbers,
-words and colours that never change: they are cached here, for every kind of model. Defaults made anew for each model
-(lists, nested models), and everything that a theme sets, are looked up as before.
+words and colours that never change, or empty lists: they are cached here, for every kind of model. Other defaults made
+anew for each model (nested models), and everything that a theme sets, are looked up as before. Whether a theme sets
+anything is looked up where it would be stored: Bokeh asks for an attribute that is nearly always missing, which takes
+long.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from typing import Any, TypeAlias
 from bokeh.core.has_props import HasProps
 from bokeh.core.property.descriptors import PropertyDescriptor
 from bokeh.core.property.validation import validate
+from bokeh.core.property.wrappers import PropertyValueDict, PropertyValueList, PropertyValueSet
 
 Descriptor: TypeAlias = PropertyDescriptor
 Kind: TypeAlias = tuple[type[HasProps], Descriptor]
 UNCHANGING = (int, float, str, bool, type(None))
 """Types of defaults that are immutable, and so can be given to every model."""
+CONTAINERS = (PropertyValueList, PropertyValueDict, PropertyValueSet)
+"""Types of containers that Bokeh has checked and that tell their models of changes."""
 
 
 def with_known_kinds(lookup: Callable[[Descriptor, HasProps], bool]) -> Callable[[Descriptor, HasProps], bool]:
@@ -38,8 +43,11 @@ def with_known_kinds(lookup: Callable[[Descriptor, HasProps], bool]) -> Callable
 
 
 def with_known_defaults(lookup: Callable[[Descriptor, HasProps], Any]) -> Callable[[Descriptor, HasProps], Any]:
-    """Cache immutable defaults (``instance_default``), once for each kind."""
+    """Cache immutable defaults (``instance_default``), once for each kind, and which of them is a new empty container:
+    Bokeh copies, checks and wraps one for every model, and most models have several.
+    """
     known: dict[Kind, Any] = {}
+    empty: dict[Kind, type] = {}
 
     @wraps(lookup)
     def instance_default(descriptor: Descriptor, model: HasProps) -> Any:
@@ -48,24 +56,56 @@ def with_known_defaults(lookup: Callable[[Descriptor, HasProps], Any]) -> Callab
         kind = (type(model), descriptor)
         if kind in known:
             return known[kind]
+        if kind in empty:
+            return empty[kind]()
         default = lookup(descriptor, model)
         if type(default) in UNCHANGING and not descriptor.has_unstable_default(model):
             known[kind] = default
+        elif type(default) in CONTAINERS and not default:
+            empty[kind] = type(default)
         return default
 
     return instance_default
 
 
+def with_theme_at_hand(lookup: Callable[[HasProps], Any]) -> Callable[[HasProps], Any]:
+    """Look up what a theme has set (``themed_values``) without raising and catching an error."""
+
+    @wraps(lookup)
+    def themed_values(model: HasProps) -> Any:
+        return vars(model).get("__themed_values__")
+
+    return themed_values
+
+
+def with_known_overrides(lookup: Any) -> Any:
+    """Cache the defaults that a kind of model overrides (``_overridden_defaults``); Bokeh only reads them."""
+    known: dict[type[HasProps], Any] = {}
+
+    @wraps(lookup.__func__)
+    def overridden(kind: type[HasProps]) -> Any:
+        if kind not in known:
+            known[kind] = lookup.__func__(kind)
+        return known[kind]
+
+    return classmethod(overridden)
+
+
+REMEMBERED: tuple[tuple[type, str, Callable[[Any], Any]], ...] = (
+    (PropertyDescriptor, "has_unstable_default", with_known_kinds),
+    (PropertyDescriptor, "instance_default", with_known_defaults),
+    (HasProps, "themed_values", with_theme_at_hand),
+    (HasProps, "_overridden_defaults", with_known_overrides),
+)
+"""Methods of Bokeh, and what replaces each."""
+
+
 @cache
 def remember_defaults() -> None:
     """Make Bokeh use the caches; a method that another version of Bokeh lacks is left alone."""
-    remembering: dict[str, Callable[[Any], Any]] = {
-        "has_unstable_default": with_known_kinds,
-        "instance_default": with_known_defaults,
-    }
-    for name, remember in remembering.items():
-        if hasattr(PropertyDescriptor, name):
-            setattr(PropertyDescriptor, name, remember(getattr(PropertyDescriptor, name)))
+    for owner, name, remember in REMEMBERED:
+        if name in vars(owner):
+            setattr(owner, name, remember(vars(owner)[name]))
 
 
 def unchecked() -> AbstractContextManager[None]:

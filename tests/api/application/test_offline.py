@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 from quick_first import quick_first
+from scan_parts import part_of
 
 from ptylive.application import offline
 from ptylive.application.detector_texts import read_detectors
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.detector import Descan
-from ptylive.simulators.data import bundled
 from ptylive.streamer.source import open_array, open_source
 
 RNG = np.random.default_rng(5)
@@ -106,8 +106,8 @@ def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:
     ("more_deg", "said"),
     quick_first([(0.0, None), (30.0, "phases are smeared"), (180.0, "the dark field shows another 180°")], 2),
 )
-def test_a_rotation_of_the_wrong_sign_is_told_of_where_maps_are_made(more_deg, said) -> None:
-    path = bundled("mos2_svac_80kV_focus")
+def test_a_rotation_of_the_wrong_sign_is_told_of_where_maps_are_made(tmp_path, more_deg, said) -> None:
+    path = part_of("mos2_svac_80kV_focus", 32, tmp_path / "scan.h5")
     with open_source(path, {}) as source:
         given = float(source.header.scan.rotation_deg or 0.0)
     made = offline.reconstruct_file(path, {"rotation_deg": given + more_deg}, ["com"])

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from running import Server, ptylive
+from scan_parts import part_of
 
 from ptylive.schema import PtyliveError
 from ptylive.server.process import recording_folder
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.recording_folder import require_recordable
-from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 
 
@@ -70,7 +70,7 @@ def test_a_recording_that_fails_later_is_shouted_and_changes_the_exit_status(tmp
     try:
         shutil.rmtree(folder)
         folder.write_text("in the way")
-        replay(bundled("mos2_svac_80kV_focus"), ReplaySettings(to=running.data))
+        replay(part_of("mos2_svac_80kV_focus", 8, tmp_path / "scan.h5"), ReplaySettings(to=running.data))
         status = running.wait_for(lambda s: s["recordings_failed"] == 1)
         assert "recording" in status["message"]
         running.process.terminate()

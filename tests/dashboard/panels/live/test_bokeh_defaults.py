@@ -5,16 +5,14 @@ from contextlib import nullcontext
 
 import pytest
 from bokeh.core.properties import Any, Int, List, Override, String
-from bokeh.core.property.descriptors import PropertyDescriptor
 from bokeh.document import Document
 from bokeh.model import Model
 from bokeh.protocol import Protocol
 from page_in_memory import CommandSender, ask, silent_feed
 
 from ptylive.dashboard.panels import maps, picture
+from ptylive.dashboard.panels.live.bokeh_defaults import REMEMBERED
 from ptylive.dashboard.session import VIEWS, Session
-
-REMEMBERING = ("has_unstable_default", "instance_default")
 
 
 class Made(Model):
@@ -25,6 +23,7 @@ class Made(Model):
     number = Int(default=3)
     word = String(default="a")
     several = List(Int, default=[1, 2])
+    none_yet = List(Int)
     counted = Any(default=object)
 
 
@@ -51,8 +50,9 @@ def written() -> str:
 def test_pages_are_the_same_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ptylive.dashboard.models.Page.keep_alive", lambda _page: None)  # it says what time it is
     remembered = written()
-    for name in REMEMBERING:
-        monkeypatch.setattr(PropertyDescriptor, name, getattr(PropertyDescriptor, name).__wrapped__)
+    for owner, name, _ in REMEMBERED:
+        own = vars(owner)[name].__wrapped__
+        monkeypatch.setattr(owner, name, classmethod(own.__wrapped__) if name == "_overridden_defaults" else own)
     for module in (picture, maps):
         monkeypatch.setattr(module, "unchecked", nullcontext)
     assert written() == remembered
@@ -64,6 +64,10 @@ def test_defaults_belong_to_their_kind_and_what_can_change_to_its_model() -> Non
     assert [one.number for one in models] == [3, 4, 3, 4]
     models[0].several.append(3)
     assert [one.several for one in models] == [[1, 2, 3], [1, 2], [1, 2], [1, 2]]
+    models[0].none_yet.append(5)
+    assert [one.none_yet for one in models] == [[5], [], [], []]
+    with pytest.raises(ValueError, match="none_yet"):
+        models[1].none_yet = ["word"]
     assert len({id(one.counted) for one in models}) == 4
     assert models[0].counted is models[0].counted
 

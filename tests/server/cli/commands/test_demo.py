@@ -8,16 +8,21 @@ from types import SimpleNamespace
 import h5py
 import psutil
 import pytest
-from running import PTYLIVE
+from running import PTYLIVE, ptylive_here
 from scan_parts import part_of
+from served_here import server_here
 
 from ptylive.schema import PtyliveError
+from ptylive.server.cli.commands import demo
 from ptylive.server.cli.commands.demo import DATA_SET, Watchman
+from ptylive.server.process.exit_codes import ExitCode
+from ptylive.simulators import data
 
 MAPS = {"bf", "adf", "com_row", "com_col", "idpc", "tcbf", "wdd_phase"}
 
 
-QUICK = """
+SHORT = {"sweeps": 2, "epoch_max": 2, "num_slices": 1, "probe_modes": 1}
+QUICK = f"""
 import os
 from functools import partial
 from pathlib import Path
@@ -27,23 +32,54 @@ from ptylive.simulators import data
 
 data.bundled = lambda name: Path(os.environ["A_PART_OF_THE_SCAN"])
 demo.FRAMES_PER_S = 1024.0
-demo.ServerConfig = partial(demo.ServerConfig, refine={"sweeps": 2, "epoch_max": 2})
+demo.ServerConfig = partial(demo.ServerConfig, refine={SHORT})
 main()
 """
-"""The demo with a seventh of its scan, to save time, and a shorter refinement."""
-POINTS = 24
+"""The demo with a sixteenth of its scan, to save time, and a short refinement that tries neither depths nor modes."""
+POINTS = 16
 
 
-@pytest.mark.parametrize(
-    "program", [(sys.executable, "-c", QUICK), pytest.param((PTYLIVE,), marks=pytest.mark.slow)], ids=["quick", "whole"]
-)
+def test_the_demo_scans_maps_and_refines(tmp_path, monkeypatch):
+    """With a server in threads of this process and no dashboard; the slow tests start all processes of the demo."""
+    part = part_of(DATA_SET, POINTS, tmp_path / "part.h5")
+    begun = []
+    with server_here(tmp_path / "out", {"refine": SHORT}, {}) as running:
+
+        def supervisor(config, **_options):
+            begun.append(config)
+            return SimpleNamespace(
+                config=config, running=True, data_address=running.data, dashboard_url="http://127.0.0.1:1", logins={},
+                start=lambda: None, stop=lambda: ExitCode.DONE,
+            )  # fmt: skip
+
+        for name, instead in (
+            ("Supervisor", supervisor), ("free_addresses", lambda: (running.data, running.control)),
+            ("stop_on_signals", lambda: None), ("FRAMES_PER_S", 1024.0),
+        ):  # fmt: skip
+            monkeypatch.setattr(demo, name, instead)
+        monkeypatch.setattr(data, "bundled", {DATA_SET: part}.get)
+        words = ("--no-browser", "--exit-when-done", "--port", "0", "--output", tmp_path / "out")
+        done = ptylive_here("demo", *words)
+    assert done.returncode == 0, done.stderr
+    (config,) = begun
+    assert (config.data, config.control, config.dashboard) == (running.data, running.control, "127.0.0.1:0")
+    assert config.record == str(tmp_path / "out")
+    check_output(done.stdout, tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [(sys.executable, "-c", QUICK), (PTYLIVE,)], ids=["quick", "whole"])
 def test_demo_runs_to_its_end(tmp_path, program, monkeypatch):
     monkeypatch.setenv("A_PART_OF_THE_SCAN", str(part_of(DATA_SET, POINTS, tmp_path / "part.h5")))
     command = [*program, "demo", "--no-browser", "--exit-when-done", "--port", "0", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("http://127.0.0.1:")
-    (results,) = tmp_path.glob("*_results.h5")
+    check_output(done.stdout, tmp_path)
+
+
+def check_output(said, folder):
+    assert said.startswith("http://127.0.0.1:")
+    (results,) = folder.glob("*_results.h5")
     with h5py.File(results) as file:
         assert set(file["maps"]) >= MAPS
         assert set(file["refinement"]) >= {"object", "probe", "positions_A", "loss"}

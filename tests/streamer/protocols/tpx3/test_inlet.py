@@ -222,8 +222,8 @@ def fuzzed(count: int, seed: int) -> Counter[str]:
     return refused
 
 
-def test_1500_damaged_headers() -> None:
-    assert fuzzed(1500, 1)[REPAIRED] > 150
+def test_500_damaged_headers() -> None:
+    assert fuzzed(500, 1)[REPAIRED] > 50
 
 
 @pytest.mark.slow
