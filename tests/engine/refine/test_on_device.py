@@ -27,7 +27,7 @@ from ptylive.schema.preset import Preset
 
 COUNT = 64
 """Number of patterns in the scan; failures on a device show with few patterns as well."""
-PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2, "phase_deviation": False}
+PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 3, "sweeps": 1, "phase_deviation": False}
 DEVIATION = {"phase_deviation": True}
 """Measured after a run, from evaluations that a run makes too; slower than these runs, so it is not done after each."""
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
@@ -200,7 +200,7 @@ def test_coefficients(small, both, basis, values):
 def test_constraints_and_schedules(small, both, values):
     # the quotients of Richardson-Lucy magnify the rounding of the transforms: found 4e-4
     rtol = 2e-3 if "fancy_deconvolution" in values else 1e-5
-    same_course(both(lambda: run(small.dataset, **values)), rtol)
+    same_course(both(lambda: run(small.dataset, epoch_max=4, **values)), rtol)
 
 
 EVERYTHING = {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": True}
@@ -312,8 +312,11 @@ def noted(recordings, record, *given):
     [
         {},
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1, "deformation_reg_weight_positions": 0.0},
-        {**THICK, "phase_only_obj": False},
-        {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
+        pytest.param({**THICK, "phase_only_obj": False}, marks=pytest.mark.slow),
+        pytest.param(
+            {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
+            marks=pytest.mark.slow,
+        ),
         {**THICK, **TILTED, "tilt_mode": 4},
     ],
     ids=lambda values: " ".join(values) or "default",

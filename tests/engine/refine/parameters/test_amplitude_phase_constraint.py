@@ -19,7 +19,7 @@ from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
-PLAIN = {"window_px": 24, "probe_modes": 1, "phase_only_obj": False, "num_slices": 2, "total_thickness_A": 6.0}
+PLAIN = {"window_px": 32, "probe_modes": 1, "phase_only_obj": False, "num_slices": 2, "total_thickness_A": 6.0}
 HELD = [{"phase_only_obj": True}, {"probe_part": "phase"}, {"probe_part": "amplitude"}]
 
 
@@ -91,7 +91,7 @@ def test_what_is_refined_as_a_phase_anyway_needs_nothing(bumpy, simulated):
 
 def run(dataset, **values):
     plain = {
-        "window_px": 24,
+        "window_px": 32,
         "probe_modes": 1,
         "epoch_max": 8,
         "sweeps": 4,
@@ -130,7 +130,7 @@ def test_patterns_of_an_epoch(simulated):
             asked.append(np.arange(self.problem.count) if indices is None else np.asarray(indices))
             return super().loss_and_gradient(objects, probe, indices, **options)
 
-    setup = prepare(dataset, Preset.from_mapping({"window_px": 24, "probe_modes": 1}), None)
+    setup = prepare(dataset, Preset.from_mapping({"window_px": 32, "probe_modes": 1}), None)
     backend = Watched(setup.multislice, np, "complex64", "arrays")
     objective = Objective(backend, setup.layout, setup.multislice.count, chosen=np.arange(5, 50, 3))
     objective.evaluate(setup.start)
@@ -160,7 +160,7 @@ def test_a_sequence_may_follow_the_epoch(simulated):
 def test_a_stopped_run_goes_on_in_the_middle_of_a_held_epoch(simulated, tmp_path):
     values = {"phase_only_obj": "epoch < 3", "probe_part": "phase if epoch < 5 else both", "batch_size": 32}
     values["sequence"] = "range(epoch % 2, 144, 2) if epoch < 6 else None"
-    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 4, **values})
+    preset = Preset.from_mapping({"window_px": 32, "probe_modes": 1, "epoch_max": 8, "sweeps": 4, **values})
     whole = refine(simulated.dataset, preset, backend="cpu")
     for limit in (5, 9, 14):
         asked = count()

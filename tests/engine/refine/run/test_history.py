@@ -10,7 +10,7 @@ from ptylive.engine.refine.run.history import History, read_snapshot, snapshots
 from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.preset import Preset
 
-PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 5, "sweeps": 3}
+PLAIN = {"window_px": 32, "probe_modes": 1, "epoch_max": 5, "sweeps": 3}
 
 
 def run(dataset, folder, every=2, **options):

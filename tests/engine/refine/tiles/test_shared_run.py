@@ -18,7 +18,7 @@ from ptylive.engine.refine.tiles.shared_run import Shared
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
-PRESET = Preset(window_px=24, probe_modes=2, batch_size=24, sweeps=3, epoch_max=8)
+PRESET = Preset(window_px=32, probe_modes=2, batch_size=24, sweeps=3, epoch_max=8)
 
 
 def refined(dataset, preset=PRESET, workers=None, **settings):
@@ -69,7 +69,7 @@ def test_several_workers_end_where_one_machine_does(simulated, single, workers):
     ),
 )
 def test_other_models_end_there_too(simulated, settings):
-    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "batch_size": 36, "epoch_max": 5, **settings})
+    preset = Preset.from_mapping({"window_px": 32, "probe_modes": 1, "batch_size": 36, "epoch_max": 5, **settings})
     found, single = refined(simulated.dataset, preset, 2), refined(simulated.dataset, preset)
     correlation, apart = alike(found, single)
     # 5 epochs of the same steps, sums in single precision in another order
@@ -87,7 +87,7 @@ def test_other_models_end_there_too(simulated, settings):
 def test_an_open_end_holds_the_same_patterns_out_and_says_the_same(simulated, monkeypatch):
     monkeypatch.setattr(convergence, "LEAST_PATTERNS", 100)
     monkeypatch.setattr(convergence, "SHARE", 0.15)
-    preset = Preset(window_px=24, probe_modes=1, batch_size=24, phase_deviation=False)
+    preset = Preset(window_px=32, probe_modes=1, batch_size=24, phase_deviation=False)
     expected, found = refined(simulated.dataset, preset), refined(simulated.dataset, preset, 3)
     assert expected.convergence.held_out == found.convergence.held_out == 21
     assert len(found.loss) == len(expected.loss)

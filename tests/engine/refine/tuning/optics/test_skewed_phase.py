@@ -23,7 +23,7 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
-PRESET = Preset.from_mapping({"window_px": 24})
+PRESET = Preset.from_mapping({"window_px": 32})
 SIZE = 64
 
 
@@ -185,7 +185,7 @@ def tried(monkeypatch):
 )
 def test_of_which_scans_it_is_asked(still, tried, entries, changes):
     dataset = replace(still, calibration=still.calibration.having(**entries))
-    tuned = Tuned(dataset, Preset.from_mapping({"window_px": 24, **changes}))
+    tuned = Tuned(dataset, Preset.from_mapping({"window_px": 32, **changes}))
     assert with_atoms_as_peaks(tuned, CPU) is tuned
     assert tried == []
     assert with_atoms_as_peaks(Tuned(still, PRESET), CPU).half_turn
@@ -199,5 +199,5 @@ def test_few_patterns_are_left_alone(still, tried):
 
 def test_a_specimen_of_several_slices_is_asked_in_one(still):
     """Its half turn is what depth confirms afterwards."""
-    thick = Preset.from_mapping({"window_px": 24, "num_slices": 3, "total_thickness_A": 30.0})
+    thick = Preset.from_mapping({"window_px": 32, "num_slices": 3, "total_thickness_A": 30.0})
     assert with_atoms_as_peaks(Tuned(half_turned(still), thick), CPU).half_turn

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from simulated_datasets import dataset_of, simulated
 
-import ptylive
-from ptylive.application.offline import reconstruct_file, refinable
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.gain import Gain
@@ -25,7 +24,6 @@ from ptylive.engine.refine.tuning.start.columns import (
 )
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.preset import Preset
-from ptylive.streamer.source import open_source
 
 CONTEXT = TrialContext("cpu", 1)
 THICKNESS_A = 88.9
@@ -47,16 +45,13 @@ SLICES = Preset.from_mapping(OF_SLICES)
 
 
 @pytest.fixture(scope="module")
-def crystal(tmp_path_factory):
+def crystal():
     """A scan of SrTiO3 for which an empty object converges to the negative, as a data set with its true optics."""
-    return simulated_crystal(tmp_path_factory.mktemp("crystal") / "sto.h5")
+    return simulated_crystal()
 
 
-def simulated_crystal(path, **changed):
-    ptylive.simulate(path, seed=1, **{**SIMULATED, **changed})
-    made = reconstruct_file(path, {}, ["obf"])
-    with open_source(path, {}) as source:
-        return refinable(source, made.calibration)
+def simulated_crystal(**changed):
+    return dataset_of(simulated(seed=1, **{**SIMULATED, **changed}))
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +75,9 @@ def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, 
 
 
 @pytest.mark.slow
-def test_so_it_does_in_another_field_and_detector(tmp_path):
+def test_so_it_does_in_another_field_and_detector():
     """After one sweep the right start for this data set predicts worse by half."""
-    dataset = simulated_crystal(tmp_path / "sto.h5", scan_shape=(24, 24), detector_shape=(40, 40))
+    dataset = simulated_crystal(scan_shape=(24, 24), detector_shape=(40, 40))
     assert with_columns(Tuned(dataset, SLICES), CONTEXT).warm_start is not None
 
 
