@@ -40,8 +40,16 @@ SIMULATED = {
     "scan_shape": (18, 18),
     "detector_shape": (48, 48),
 }
-OF_SLICES = {"num_slices": 4, "total_thickness_A": THICKNESS_A, "refine_drift": False, "probe_modes": 1}
+OF_SLICES = {
+    "num_slices": 4,
+    "total_thickness_A": THICKNESS_A,
+    "refine_drift": False,
+    "probe_modes": 1,
+    "window_px": 32,
+}
 SLICES = Preset.from_mapping(OF_SLICES)
+NARROW = SLICES.model_copy(update={"window_px": 32})
+"""Takes half as long, where it does not matter what is found."""
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +119,7 @@ def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, fo
 def test_what_is_far_thicker_than_a_focus_is_also_looked_at_out_of_focus(crystal):
     depth_A = depth_of_focus_A(crystal)
     for thickness_A, planes_A in ((1.5 * depth_A, {0.0}), (2.5 * depth_A, {0.0, depth_A})):
-        tuned = Tuned(crystal, SLICES.model_copy(update={"total_thickness_A": thickness_A}))
+        tuned = Tuned(crystal, NARROW.model_copy(update={"total_thickness_A": thickness_A}))
         empty = Trial.of(crystal, tuned.preset.model_copy(update=TRIAL_SETTINGS), CONTEXT)
         starts = columns._starts(tuned, empty, CONTEXT)
         assert {one.defocused_A for one in starts} == planes_A
@@ -145,6 +153,7 @@ def test_the_bright_are_peaks_and_only_where_the_scan_has_been(simulated):
     assert tuned.strategy.reason == problem.strategy.reason  # the caller states the reason
 
 
+@pytest.mark.slow
 def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
     """Some of the trials are continued, and none that is hopeless."""
     followed = []
@@ -180,10 +189,10 @@ def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
     late = Foreseen(-0.5, 0.1, 0.2, 0.3)
     others = [Foreseen(share, 0.0, 0.1, 0.2) for share in (-0.6, -0.4, -0.45, -0.7)]
     monkeypatch.setattr(columns, "_starts", lambda *_: [*others, late])
-    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (late, late.gain)
+    assert columns._best(Tuned(crystal, NARROW), CONTEXT) == (late, late.gain)
     assert [swept.count(sweeps) for sweeps in (1, 2, 4, 8)] == [5, 3, 2, 2]
     monkeypatch.setattr(columns, "_starts", lambda *_: [Foreseen(-0.5, -0.3, share, 0.0) for share in (-0.2, -0.1)])
-    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, Gain(-0.1, 0.01))
+    assert columns._best(Tuned(crystal, NARROW), CONTEXT) == (None, Gain(-0.1, 0.01))
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
