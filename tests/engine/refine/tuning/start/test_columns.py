@@ -304,6 +304,13 @@ def test_columns_that_are_far_behind_are_looked_for_through_one_depth(crystal, m
     assert len(tried) == 1
 
 
+def test_a_start_gains_what_it_leaves_less_than_an_empty_object():
+    swept = SimpleNamespace(continued=lambda state, sweeps, most, context: ("swept", HeldOutLoss((8.0, 8.0))))
+    start = columns._Start(Image.DARK, 0.0, swept, None)
+    start.swept(1, HeldOutLoss((10.0, 10.0)), CONTEXT)
+    assert (start.state, start.gain.share) == ("swept", pytest.approx(0.2))
+
+
 def test_longer_trials_begin_with_neither_ahead(crystal):
     """Empty object and columns are swept as often as in the run, then continue for the same number of epochs."""
     asked = []
