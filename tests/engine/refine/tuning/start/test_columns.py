@@ -40,13 +40,7 @@ SIMULATED = {
     "scan_shape": (18, 18),
     "detector_shape": (48, 48),
 }
-OF_SLICES = {
-    "num_slices": 4,
-    "total_thickness_A": THICKNESS_A,
-    "refine_drift": False,
-    "probe_modes": 1,
-    "window_px": 32,
-}
+OF_SLICES = {"num_slices": 4, "total_thickness_A": THICKNESS_A, "refine_drift": False, "probe_modes": 1}
 SLICES = Preset.from_mapping(OF_SLICES)
 NARROW = SLICES.model_copy(update={"window_px": 32})
 """Takes half as long, where it does not matter what is found."""
