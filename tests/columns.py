@@ -1,8 +1,9 @@
-"""A scan of atomic columns, upright or sheared, simulated in plain numpy through many thin slices."""
+"""A scan of atomic columns, upright or sheared, simulated without the package through many thin slices."""
 
 from functools import cache
 
 import numpy as np
+from scipy import fft
 
 from ptylive.engine.dataset import Dataset
 from ptylive.schema import Calibration, Origin, Quantity
@@ -74,14 +75,12 @@ def means(tilt_mrad: tuple[float, float], thickness_A: float, points: int) -> np
     wave = aperture * np.exp(1j * np.pi * wavelength * DEFOCUS_A * squared) * centred[:, None] * centred
     probe = np.fft.ifft2(wave)
     propagator = np.exp(-1j * np.pi * wavelength * squared * thickness_A / THIN)
-    patterns = []
-    for i in range(points):
-        for j in range(points):
-            corner = margin + round(i * STEP_A / PIXEL_A), margin + round(j * STEP_A / PIXEL_A)
-            psi = probe
-            for one in transmission:
-                window = one[corner[0] : corner[0] + WINDOW, corner[1] : corner[1] + WINDOW]
-                psi = np.fft.ifft2(np.fft.fft2(psi * window) * propagator)
-            patterns.append(np.fft.fftshift(np.abs(np.fft.fft2(psi)) ** 2))
-    made = np.array(patterns)
+    corners, patterns = [margin + round(k * STEP_A / PIXEL_A) for k in range(points)], []
+    for row in corners:  # a line at a time
+        psi = np.broadcast_to(probe, (points, WINDOW, WINDOW))
+        for one in transmission:
+            windows = np.stack([one[row : row + WINDOW, column : column + WINDOW] for column in corners])
+            psi = fft.ifft2(fft.fft2(psi * windows) * propagator)
+        patterns.append(fft.fftshift(np.abs(fft.fft2(psi)) ** 2, axes=(1, 2)))
+    made = np.concatenate(patterns)
     return made / made.sum((1, 2)).mean()

@@ -134,7 +134,7 @@ def test_many_are_no_defect_here_and_there():
 
 @pytest.mark.slow
 def test_maps_are_those_of_a_scan_whose_mask_was_given(caplog):
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
     frames, where = spoilt(scan)
     mask = np.zeros(scan.header().detector_shape, dtype=bool)
     mask[tuple(np.array(sorted(where)).T)] = True
@@ -152,7 +152,7 @@ def test_maps_are_those_of_a_scan_whose_mask_was_given(caplog):
 
 
 def test_live_finds_them_too_and_keeps_them_when_values_are_changed():
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
     frames, where = spoilt(scan)
     live = LiveEngine(scan.header(), methods=("com", "idpc", "tcbf"))
     for batch in batches(frames):
@@ -168,7 +168,7 @@ def test_live_finds_them_too_and_keeps_them_when_values_are_changed():
 
 
 def test_a_given_descan_hides_none_and_a_scan_made_again_keeps_them():
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
     frames, where = spoilt(scan)
     told = replace(scan.header(), detector=scan.header().detector.model_copy(update={"descan_px": (0.9, 0, 0, 0.6)}))
     live = LiveEngine(told, methods=("com",))
@@ -196,7 +196,7 @@ def test_what_the_first_frames_showed_and_all_of_them_do_not_is_taken_back():
 
 
 def test_coefficients_are_described_with_the_pixels_they_leave_out():
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
     frames, where = spoilt(scan)
     header = replace(scan.header(), detector=scan.header().detector.model_copy(update={"beam_center_px": None}))
     made = compressor_for(header, parse_basis("zernike:15+1"), frames)
@@ -222,7 +222,7 @@ def test_masks_of_a_stream_leave_dead_pixels_in():
 
 def test_full_pixels_are_not_hot():
     """Detectors mark pixels that overflowed with a value that no pixel can count; here it occurs in one frame each."""
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.05)
     frames = np.rint(2000 * scan.patterns / scan.patterns.mean()).astype(np.uint32)
     detector = scan.header().detector.model_copy(update={"saturation_value": 60000})
     frames[7, 16, 16] = frames[300, 18, 15] = 2**32 - 1

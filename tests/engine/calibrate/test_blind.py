@@ -94,6 +94,7 @@ def test_smallest_set_at_full_scan():
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_thick_crystal_lies_between_entrance_and_mid_plane():
     found = BlindScan("sto_10nm_200kV_defocus").calibrate(1.0)

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from earlier_scans import FIXTURES, MADE, Truth, judge, simulated
+from quick_first import quick_first
 from stored_runs import write_results
 
 from ptylive.engine.earlier_results.formats import read_earlier
@@ -45,7 +46,8 @@ def test_what_is_not_known_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("name", [*MADE, "ptychodus.h5"])
-def test_damaged_files_are_one_line(name, tmp_path):
+@pytest.mark.parametrize("every", quick_first([False, True]), ids=["one each", "every"])
+def test_damaged_files_are_one_line(name, every, tmp_path):
     """Files that are cut off, or with a data set missing, of another type or of an impossibly large shape."""
     raw = (FIXTURES / name).read_bytes()
     for part in (len(raw) // 2, 3000, 600):
@@ -57,8 +59,9 @@ def test_damaged_files_are_one_line(name, tmp_path):
     with h5py.File(FIXTURES / name) as file:
         needed = ("optimizable_tensors", "object", "probe", "_emd/data", "model_attributes/dx", "sampling")
         file.visititems(lambda at, one: arrays.append(at) if isinstance(one, h5py.Dataset) and one.size else None)
-    for at in [one for one in arrays if any(word in one for word in needed)]:
-        for value in (None, "text", np.full((2, 3), np.nan), "huge"):
+    kinds = (None, "text", np.full((2, 3), np.nan), "huge")
+    for number, at in enumerate(one for one in arrays if any(word in one for word in needed)):
+        for value in kinds if every else [kinds[number % len(kinds)]]:
             _replaced(tmp_path / name, raw, at, value)
             try:
                 read_earlier(tmp_path / name)

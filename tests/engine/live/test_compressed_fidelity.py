@@ -103,10 +103,9 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
+@pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if "edge" in n else pytest.mark.slow) for n in MEASURED], ids=lambda n: n[:8]
-)
+@pytest.mark.parametrize("name", MEASURED, ids=lambda n: n[:8])
 def test_as_faithful_as_measured(name):
     scan = SharedScan(name)
     pixels = scan.from_pixels()

@@ -7,7 +7,7 @@ from synthetic import batches
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.schema import Detector, Optics, Scan, ScanHeader
 
-POINTS, PIXELS = 16, 24
+POINTS, PIXELS = 12, 24
 RADIUS = np.hypot(*(np.indices((PIXELS, PIXELS)) - 11.5))
 DISC = 100 * (RADIUS < 6)
 ONCE = np.arange(POINTS**2) == 40
@@ -39,7 +39,7 @@ def test_every_map_is_made_or_says_why_not(kind, rotation):
         detector=Detector(shape=FRAMES[kind].shape[1:], dtype="<u2", pixel_mrad=4.0),
     )
     live = LiveEngine(header)
-    for batch in batches(FRAMES[kind].astype(np.uint16)):
+    for batch in batches(FRAMES[kind].astype(np.uint16), size=POINTS**2 // 2):
         live.add(batch)
         live.refresh()
     made = live.finish()

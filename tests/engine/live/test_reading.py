@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from quick_first import quick_first
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.backend.imaging.wandering_mean import counting_noise_px2
@@ -104,7 +103,8 @@ def test_maps_are_those_of_lines_that_lie_still(scan, jumping, undisturbed):
     assert min(found.values()) > 0.97, found
 
 
-@pytest.mark.parametrize("kind", quick_first(["step", "both ways"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["step", "both ways"])
 def test_maps_are_those_of_a_scan_without_a_step_or_two_ways(scan, undisturbed, kind):
     """The projector moves by 3.6 px in mid-scan, or every other line of a snake lies about a pixel off."""
     line = np.arange(32)
@@ -250,12 +250,13 @@ def test_where_the_centre_of_mass_can_tell_frames_are_not_read_again(monkeypatch
 
 def test_live_equals_offline(scan, wandering):
     header = found_beam(scan.header())
-    live = LiveEngine(header, methods=METHODS)
+    methods = ("com", "obf")  # the descan that both were made with differs in all maps or in none
+    live = LiveEngine(header, methods=methods)
     for batch in batches(wandering, np.random.default_rng(2).permutation(1024)):
         live.add(batch)
     live.refresh()
     ended = maps_of(live.finish(lambda: batches(wandering)))
-    offline = maps_of(reconstruct(header, lambda: batches(wandering), METHODS)[1])
+    offline = maps_of(reconstruct(header, lambda: batches(wandering), methods)[1])
     for name, data in offline.items():
         # the descan is rounded, so that sums of blocks in another order change nothing
         assert np.allclose(ended[name], data, rtol=1e-5, atol=1e-6 * np.abs(data).max()), name

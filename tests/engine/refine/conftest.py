@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.run.refinement import Refinement
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.scan import Scan, rotation_matrix
@@ -41,6 +44,18 @@ class Simulated:
 
 def given(**values: object) -> Calibration:
     return Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
+
+
+@pytest.fixture(autouse=True)
+def deviations_on_request(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deviation of the phase takes as long as a dozen epochs: in quick tests measured if a preset names it."""
+    measured = Refinement._phase_deviation
+
+    def if_named(self: Refinement, state: Any) -> PhaseDeviation | None:
+        return measured(self, state) if "phase_deviation" in self._preset.object.model_fields_set else None
+
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(Refinement, "_phase_deviation", if_named)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from ptylive.schema.preset import Preset
 
 COUNT = 64
 """Number of patterns in the scan; failures on a device show with few patterns as well."""
-PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2, "phase_deviation": False}
+PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 3, "sweeps": 1, "phase_deviation": False}
 DEVIATION = {"phase_deviation": True}
 """Measured after a run, from evaluations that a run makes too; slower than these runs, so it is not done after each."""
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
@@ -69,10 +69,9 @@ that begins without a source, the first step follows the phase of rounding error
 
 
 def same_course(results, rtol=1e-5):
-    """Equal arithmetic except for the order of a few sums: 1e-7 of a loss, more of an object in faint light.
+    """Equal arithmetic but for the order of a few sums: 1e-7 of a loss, more of an object in faint light.
 
-    Thresholds and quasi-Newton steps magnify the difference: 2e-6 found.
-    """
+    Thresholds and quasi-Newton steps magnify the difference: 2e-6 found."""
     if ON_CARD:
         rtol = max(rtol, OF_CARD)
     host, there = results
@@ -100,6 +99,7 @@ WEIGHTS = {
     "slow_axis_reg_weight_positions": 1.0,
     "deformation_reg_weight_positions": 0.1,
 }
+LIMITED = {"probe_part": "phase", "damping_cutoff_multislice": 0.7}
 TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
 
 
@@ -200,7 +200,7 @@ def test_coefficients(small, both, basis, values):
 def test_constraints_and_schedules(small, both, values):
     # the quotients of Richardson-Lucy magnify the rounding of the transforms: found 4e-4
     rtol = 2e-3 if "fancy_deconvolution" in values else 1e-5
-    same_course(both(lambda: run(small.dataset, **values)), rtol)
+    same_course(both(lambda: run(small.dataset, epoch_max=4, **values)), rtol)
 
 
 EVERYTHING = {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": True}
@@ -283,7 +283,7 @@ def test_what_goes_before_and_after_a_run(small, both):
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1},
         {**THICK, "update_slice_distances": True},
         {**THICK, **TILTED, "tilt_mode": 4},
-        {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
+        {**LIMITED, "update_aberrations": True},
     ],
     ids=lambda values: " ".join(values) or "default",
 )
@@ -312,9 +312,9 @@ def noted(recordings, record, *given):
     [
         {},
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1, "deformation_reg_weight_positions": 0.0},
-        {**THICK, "phase_only_obj": False},
-        {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
         {**THICK, **TILTED, "tilt_mode": 4},
+        pytest.param({**THICK, "phase_only_obj": False}, marks=pytest.mark.slow),
+        pytest.param({**LIMITED, "update_aberrations": True}, marks=pytest.mark.slow),
     ],
     ids=lambda values: " ".join(values) or "default",
 )

@@ -13,12 +13,13 @@ from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
 
+SIDE = 24
 UNDER, OVER = {"C10": -150.0, "C12a": 60.0}, {"C10": 150.0}
 
 
 def maps(aberrations, methods, settings=MappingProxyType({}), **object_keys):
     """Maps at the scan points, and the true phase."""
-    scan = WeakPhaseScan.make(aberrations, **{"strength": 0.05, **object_keys})
+    scan = WeakPhaseScan.make(aberrations, n=SIDE, **{"strength": 0.05, **object_keys})
     _, rendered = reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns), methods, settings=settings)
     finer = {picture.name: picture.data.shape[0] // scan.n for picture in rendered.maps}
     return {p.name: p.data[:: finer[p.name], :: finer[p.name]] for p in rendered.maps}, scan.phase
@@ -44,7 +45,7 @@ def test_out_of_focus_the_aligned_bright_field_is_bright_where_the_object_is_den
     assert correlation(found["tcbf"], truth) > 0.6
 
 
-def absorbed(n=32, strength=0.02):
+def absorbed(n=SIDE, strength=0.02):
     """A smooth absorption (n, n) with mean 0 that is unrelated to the phase."""
     y, x = np.indices((n, n)) * 2 * np.pi / n
     return strength * (np.cos(3 * y + x) + np.sin(4 * x - 2 * y))
@@ -52,7 +53,7 @@ def absorbed(n=32, strength=0.02):
 
 @pytest.mark.parametrize("aberrations", [{}, UNDER], ids=["focus", "under"])
 def test_the_single_sidebands_tell_amplitude_from_phase(aberrations):
-    """The absorption has periods within reach of the sidebands: 0.2 and 0.28 1/Å on 32 points of 0.5 Å."""
+    """The absorption has periods within reach of the sidebands: 0.26 and 0.37 1/Å on 24 points of 0.5 Å."""
     absorption = absorbed()
     found, phase = maps(aberrations, ["ssb"], strength=0.02, absorption=absorption)
     assert correlation(found["ssb_amplitude"], -absorption) > 0.9

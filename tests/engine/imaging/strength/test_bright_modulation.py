@@ -20,7 +20,7 @@ def modulation(patterns: np.ndarray, scan: WeakPhaseScan) -> float:
 def test_the_bright_field_of_a_stronger_specimen_changes_more() -> None:
     found = [
         modulation(scan.patterns, scan)
-        for scan in (WeakPhaseScan.make({"C10": -60.0}, strength=s) for s in (0.05, 1.0))
+        for scan in (WeakPhaseScan.make({"C10": -60.0}, n=24, strength=s) for s in (0.05, 1.0))
     ]
     assert found[0] < 0.15
     assert found[1] > 0.5
@@ -28,7 +28,7 @@ def test_the_bright_field_of_a_stronger_specimen_changes_more() -> None:
 
 def test_counting_noise_is_no_modulation() -> None:
     """Four electrons in a bright-field pixel scatter by half their mean; the specimen contributes less than a tenth."""
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.03)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.03)
     mean = 4.0 * scan.patterns / scan.patterns.mean(axis=0).max()
     noisy = np.random.default_rng(5).poisson(mean)
     assert modulation(noisy, scan) == pytest.approx(modulation(mean, scan), abs=0.05)
@@ -36,7 +36,7 @@ def test_counting_noise_is_no_modulation() -> None:
 
 def test_maps_that_take_the_specimen_for_weak_say_where_it_is_not() -> None:
     for strength, strong in ((0.05, False), (1.2, True)):
-        scan = WeakPhaseScan.make({"C10": -60.0}, strength=strength)
+        scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=strength)
         _, made = reconstruct(scan.header(lies_still=True), lambda scan=scan: batches(scan.patterns.astype(np.float32)))
         told = {one.name: one.caveat for one in made.maps if one.caveat}
         assert set(told) == ({"obf", "ssb", "ssb_amplitude"} if strong else set())

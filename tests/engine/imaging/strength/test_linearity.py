@@ -19,7 +19,7 @@ PLENTY = 1e5
 
 
 def seen(strength: float, counts: float = 0.0, **given: object) -> tuple[Store, Calibration]:
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=strength)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=strength)
     patterns = (counts or PLENTY) * scan.patterns / scan.patterns.mean(axis=0).max()
     if counts:
         patterns = np.random.default_rng(3).poisson(patterns)
@@ -88,7 +88,7 @@ def test_the_linear_maps_of_a_scan_that_has_ended_share_it(monkeypatch: pytest.M
         return Strength(0.7)
 
     monkeypatch.setattr(linearity, "strength_of", counted)
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.5)
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=24, strength=0.5)
     header = overlay(scan.header(lies_still=True), {"C10": -60.0, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0})
     patterns = (PLENTY * scan.patterns / scan.patterns.mean(axis=0).max()).astype(np.float32)
     made = reconstruct(header, lambda: batches(patterns), ["obf", "ssb"])[1]

@@ -26,8 +26,13 @@ def deviations(found, truth_A):
     return float(np.hypot(*((np.array(found.drift_A) - truth_A) / found.uncertainty_A)))
 
 
-def test_drift_is_found_within_its_uncertainty(drifted):
-    found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+@pytest.fixture(scope="module")
+def found(drifted):
+    """The drift of the scan that most tests change something of."""
+    return find_drift(*parts(drifted(DRIFT_A, seed=1)))
+
+
+def test_drift_is_found_within_its_uncertainty(found):
     assert found.applied
     assert deviations(found, DRIFT_A) < 3  # one draw in a hundred lies beyond
     assert max(found.uncertainty_A) < 0.5  # the drift is 1.8 Å
@@ -144,9 +149,8 @@ def test_a_parabola_loses_what_it_says(drifted, stated):
 
 
 @pytest.mark.parametrize(("share", "of_it"), [(0.25, 0.5), (-0.1, 0.0), (1.3, 1.0)])
-def test_a_drift_is_as_sure_as_the_likelihood_loses_without_it(drifted, monkeypatch, share, of_it):
+def test_a_drift_is_as_sure_as_the_likelihood_loses_without_it(drifted, found, monkeypatch, share, of_it):
     """A parabola is valid only near its maximum: thick crystals have other maxima of equal height."""
-    found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
     asked = []
     monkeypatch.setattr(OverlapFit, "share_of", lambda self, found, kept: asked.append(kept) or share)
     believed = find_drift(*parts(drifted(DRIFT_A, seed=1)))

@@ -21,7 +21,7 @@ def test_every_name_has_an_engine_and_what_auto_stands_for(small):
     assert tuple(PUBLISHED) == ENGINES
     kinds = []
     for name in ENGINES:
-        preset = Preset(window_px=24, probe_modes=1, optimizer=name, sweep_step=0.7, probe_step=0.3)
+        preset = Preset(window_px=32, probe_modes=1, optimizer=name, sweep_step=0.7, probe_step=0.3)
         problem = prepare(small.dataset, preset, None)
         rule = rule_of(Given(problem.multislice, preset.solver, 0.7, 0.3), BACKEND)
         kinds.append(type(rule))
@@ -36,16 +36,16 @@ def test_every_name_has_an_engine_and_what_auto_stands_for(small):
 
 
 def test_no_other_name(small):
-    problem = prepare(small.dataset, Preset(window_px=24, probe_modes=1), None)
+    problem = prepare(small.dataset, Preset(window_px=32, probe_modes=1), None)
     with pytest.raises(KeyError, match="scaled"):
         rule_of(Given(problem.multislice, Preset().solver, 1.0, 1.0), BACKEND)
 
 
 def test_the_strategy_is_the_published_one(small):
-    preset = Preset(window_px=24, probe_modes=1, optimizer="epie", epoch_max=7, batch_size=3)
+    preset = Preset(window_px=32, probe_modes=1, optimizer="epie", epoch_max=7, batch_size=3)
     strategy = prepare(small.dataset, preset, None).strategy
     assert (str(strategy.kind), strategy.offset, str(strategy.object_form)) == ("lsq_sqrt", 0.0, "complex")
     assert (strategy.sweeps, strategy.epochs, strategy.batch_size, strategy.more_epochs) == (7, 7, 3, 0)
     given = {"algorithm": "ml", "phase_only_obj": True, "non_negative_phase": True}
-    strategy = prepare(small.dataset, Preset(window_px=24, probe_modes=1, optimizer="adam", **given), None).strategy
+    strategy = prepare(small.dataset, Preset(window_px=32, probe_modes=1, optimizer="adam", **given), None).strategy
     assert (str(strategy.kind), strategy.non_negative, strategy.batch_size) == ("ml", True, 32)

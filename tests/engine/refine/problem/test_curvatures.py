@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from quick_first import quick_first
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
@@ -76,9 +75,18 @@ def largest_curvature(objective, vector, part, estimate):
     return found
 
 
-@pytest.mark.parametrize("algorithm", quick_first(["lsq_sqrt", "ml", "lsq", "lsq_sqrt_2"], 2))
 @pytest.mark.parametrize(
-    ("slices", "along"), [(1, ""), (3, "update_slice_distances"), (3, "update_thickness")], ids=["1", "3", "thickness"]
+    ("algorithm", "slices", "along"),
+    [
+        ("ml", 1, ""),
+        ("lsq_sqrt", 3, "update_slice_distances"),
+        *(
+            pytest.param(algorithm, slices, along, marks=pytest.mark.slow)
+            for algorithm in ("lsq_sqrt", "ml", "lsq", "lsq_sqrt_2")
+            for slices, along in ((1, ""), (3, "update_slice_distances"), (3, "update_thickness"))
+            if (algorithm, slices, along) not in (("ml", 1, ""), ("lsq_sqrt", 3, "update_slice_distances"))
+        ),
+    ],
 )
 def test_estimates_are_of_the_right_size(simulated, algorithm, slices, along):
     objective, vector, estimate = fitted(simulated.dataset, algorithm, slices, along)

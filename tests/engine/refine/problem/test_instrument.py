@@ -36,7 +36,7 @@ def smeared(dataset, sigma_px, seed):
 def test_the_width_of_a_point_spread_is_found(simulated):
     """The width starts from half a pixel, with the true probe; without it the loss is higher."""
     scan, true_px = smeared(simulated.dataset, 0.8, seed=5)
-    wanted = {**PLAIN, "epoch_max": 16, "sweeps": 8, "algorithm": "ml", "loss_floor": 0.01, "update_probe": False}
+    wanted = {**PLAIN, "epoch_max": 10, "sweeps": 5, "algorithm": "ml", "loss_floor": 0.01, "update_probe": False}
     without = refine(scan, Preset.from_mapping(wanted), backend="cpu")
     found = refine(scan, Preset.from_mapping({**wanted, "update_detector_psf": True}), backend="cpu")
     assert "point spread" in found.backend

@@ -86,7 +86,7 @@ def test_shifts_go_back_where_the_object_is_known():
     settings = preset(refine_drift=False, update_scans=["shifts"], sweeps=1)
     true = specimen.together(TILTS)
     setup = prepare(replace(true, positions_A=true.positions_A - shifts_A[true.scan_of]), settings, None)
-    known = WarmStart.of(refine(true, preset(refine_drift=False, epoch_max=30, update_scans=[]), backend="cpu"))
+    known = WarmStart.of(refine(true, preset(refine_drift=False, epoch_max=15, update_scans=[]), backend="cpu"))
     setup = known.applied(replace(setup, strategy=replace(setup.strategy, start_from_map=False)))
     backend = open_backend("cpu", setup.multislice)
     objective = Objective(backend, setup.layout, setup.multislice.count, move_object=False, move_probe=False)

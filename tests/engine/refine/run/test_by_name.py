@@ -14,7 +14,7 @@ from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
-PLAIN = {"window_px": 24, "probe_modes": 1, "refine_drift": False, "scan_defocus": False}
+PLAIN = {"window_px": 32, "probe_modes": 1, "refine_drift": False, "scan_defocus": False}
 
 
 def run(dataset, **settings):

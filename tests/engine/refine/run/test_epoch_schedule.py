@@ -30,7 +30,7 @@ ROUNDING = 1e-5
 NEITHER = {"refine_drift": False, "phase_deviation": False}
 """Done before and after a run, whatever its schedules: a quarter of the time of runs as short as these."""
 FORMS = {"phase": {"phase_only_obj": True}, "complex": {"phase_only_obj": False}, "damped": {"weakly_damped_obj": True}}
-THICK = {"num_slices": 3, "total_thickness_A": 30.0, "obj_modes": 2, "probe_modes": 2, "window_px": 24}
+THICK = {"num_slices": 3, "total_thickness_A": 30.0, "obj_modes": 2, "probe_modes": 2, "window_px": 32}
 
 
 def few(dataset, number=16):
@@ -43,12 +43,12 @@ def few(dataset, number=16):
 
 
 @pytest.fixture(params=FORMS, ids=str)
-def bumpy(request, simulated):
+def bumpy(request, small):
     """A setup, and a vector away from its start."""
     preset = Preset.from_mapping(
         {**THICK, "update_probe_pos": True, "non_negative_phase": False, **FORMS[request.param]}
     )
-    setup = prepare(few(simulated.dataset), preset, None)
+    setup = prepare(few(small.dataset), preset, None)
     layout = setup.layout
     phase = np.random.default_rng(1).uniform(0.1, 0.9, (layout.planes, *layout.object_shape[1:]))
     vector = layout.start(phase)
@@ -150,28 +150,28 @@ def test_resets(bumpy):
 
 
 def run(dataset, **values):
-    plain = {"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **NEITHER}
+    plain = {"window_px": 32, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **NEITHER}
     return refine(dataset, Preset.from_mapping({**plain, **values}), backend="cpu")
 
 
-def test_a_thickness_may_move_from_some_epoch_on(simulated):
+def test_a_thickness_may_move_from_some_epoch_on(small):
     thick = {"num_slices": 3, "total_thickness_A": 20.0}
-    never, late = (run(simulated.dataset, update_thickness=f"epoch >= {first}", **thick) for first in (1000, 4))
+    never, late = (run(small.dataset, update_thickness=f"epoch >= {first}", **thick) for first in (1000, 4))
     assert sum(never.slice_thickness_A) == pytest.approx(20.0)
     assert sum(late.slice_thickness_A) != pytest.approx(20.0, abs=1e-3)
 
 
-def test_an_object_held_for_the_first_epochs_stays_empty(simulated):
-    held = run(simulated.dataset, update_obj="epoch >= 8")
+def test_an_object_held_for_the_first_epochs_stays_empty(small):
+    held = run(small.dataset, update_obj="epoch >= 8")
     assert np.abs(np.angle(held.object)).max() < 1e-6
     assert held.loss[-1] < held.loss[0]
-    late = run(simulated.dataset, update_obj="epoch >= 4")
+    late = run(small.dataset, update_obj="epoch >= 4")
     assert np.abs(np.angle(late.object)).max() > 0.1
     assert late.loss[-1] < 0.9 * held.loss[-1]  # found 0.68 of it
 
 
-def test_positions_wait_for_their_epoch(simulated):
-    dataset = simulated.dataset
+def test_positions_wait_for_their_epoch(small):
+    dataset = small.dataset
     waiting = run(dataset, update_probe_pos="lambda x: x > 100")
     # the fractional part of a pixel is in single precision
     np.testing.assert_allclose(waiting.positions_A, dataset.positions_A, atol=1e-6)
@@ -179,10 +179,10 @@ def test_positions_wait_for_their_epoch(simulated):
     assert np.abs(moving.positions_A - dataset.positions_A).max() > 1e-4
 
 
-def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
+def test_a_restart_from_vacuum_is_a_fresh_start(small):
     """The loss jumps where the object is emptied, and falls again."""
-    result = run(simulated.dataset, restart_from_vacuum="epoch == 5")
-    plain = run(simulated.dataset)
+    result = run(small.dataset, restart_from_vacuum="epoch == 5")
+    plain = run(small.dataset)
     np.testing.assert_allclose(result.loss[:5], plain.loss[:5], rtol=1e-6)  # the same arithmetic up to there
     assert result.loss[5] > plain.loss[5] * 1.05
     assert result.loss[7] < result.loss[5]
@@ -205,7 +205,7 @@ def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
         {"optimizer": "pypty", "atv_weight": "0.5 / (1 + epoch)", "restart_from_vacuum": "epoch == 5", "sweeps": 0},
         {"probe_marker": "rows:2", "probe_modes": 2, "keep_probe_states_orthogonal": True},
         {
-            **{"tilts_mrad": [[0] * 6] * 144, "update_tilts": "epoch > 3", "tilt_mode": 2},
+            **{"tilts_mrad": [[0] * 6] * 64, "update_tilts": "epoch > 3", "tilt_mode": 2},
             **{
                 "fast_axis_reg_weight_tilts": 1.0,
                 "slow_axis_reg_weight_tilts": 1.0,
@@ -216,34 +216,34 @@ def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
     ],
     ids=lambda values: next(iter(values)),
 )
-def test_every_kind_of_change_runs_through(simulated, values):
-    result = run(simulated.dataset, **values)
+def test_every_kind_of_change_runs_through(small, values):
+    result = run(small.dataset, **values)
     assert result.state == "done"
     assert np.isfinite(result.loss).all()
     assert len(result.loss) == 8
 
 
-def test_a_stopped_run_with_schedules_goes_on_as_if_it_had_not_stopped(simulated, tmp_path):
+def test_a_stopped_run_with_schedules_goes_on_as_if_it_had_not_stopped(small, tmp_path):
     values = {"atv_weight": "0.5 / (1 + epoch)", "restart_from_vacuum": "epoch == 5", "update_probe": "epoch > 2"}
-    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **NEITHER, **values})
-    whole = refine(simulated.dataset, preset, backend="cpu")
+    preset = Preset.from_mapping({"window_px": 32, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **NEITHER, **values})
+    whole = refine(small.dataset, preset, backend="cpu")
     for limit in (4, 9, 15):
         asked = count()
         refine(
-            simulated.dataset,
+            small.dataset,
             preset,
             backend="cpu",
             should_stop=lambda asked=asked, limit=limit: next(asked) > limit,
             checkpoint=tmp_path / "state",
             resume=True,
         )
-    rest = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
+    rest = refine(small.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
     np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-6)  # the same arithmetic
 
 
-def test_impossible_schedules_are_refused_before_the_run(simulated):
+def test_impossible_schedules_are_refused_before_the_run(small):
     with pytest.raises(MetadataError, match="epoch 4: refinement setting atv_weight"):
-        run(simulated.dataset, atv_weight="3 - epoch")
+        run(small.dataset, atv_weight="3 - epoch")
 
 
 LAYERS = {"num_slices": 3, "total_thickness_A": 20.0, "phase_only_obj": False, "sweeps": 4}
@@ -255,20 +255,21 @@ def differ(result):
 
 
 def test_identical_slices_then_free(simulated):
-    held = run(simulated.dataset, identical_slices=True, **LAYERS)
+    layers = {**LAYERS, "window_px": 24}  # in a wider one the free slices need more epochs to be better
+    held = run(simulated.dataset, identical_slices=True, **layers)
     assert differ(held) < 1e-6
     for losses in (held.loss[:4], held.loss[4:]):
         assert (np.diff(losses) < 0).all()
-    freed = run(simulated.dataset, identical_slices="epoch < 6", **LAYERS)
+    freed = run(simulated.dataset, identical_slices="epoch < 6", **layers)
     np.testing.assert_allclose(freed.loss[:6], held.loss[:6], rtol=1e-6)  # the same arithmetic up to there
     assert differ(freed) > 0.01
     assert freed.loss[-1] < held.loss[-1]
-    late = run(simulated.dataset, identical_slices="epoch >= 6", **LAYERS)
+    late = run(simulated.dataset, identical_slices="epoch >= 6", **layers)
     assert differ(late) < 1e-6
-    np.testing.assert_allclose(late.loss[:6], run(simulated.dataset, **LAYERS).loss[:6], rtol=1e-6)
+    np.testing.assert_allclose(late.loss[:6], run(simulated.dataset, **layers).loss[:6], rtol=1e-6)
 
 
-def test_a_constraint_that_goes_on_to_hold_keeps_the_history(simulated, monkeypatch):
+def test_a_constraint_that_goes_on_to_hold_keeps_the_history(small, monkeypatch):
     """L-BFGS begins once, and again where slices become free; with a projection it restarts in every epoch."""
     begun = []
     init = Lbfgs.init
@@ -283,13 +284,13 @@ def test_a_constraint_that_goes_on_to_hold_keeps_the_history(simulated, monkeypa
         ({"obj_zblur_A": 5.0}, (4, [0, 0, 0, 0])),
     ):
         begun.clear(), pairs.clear()
-        run(simulated.dataset, **LAYERS, **values)
+        run(small.dataset, **LAYERS, **values)
         assert (len(begun), pairs) == expected, values
 
 
-def test_limits_of_the_modulus_hold_to_the_end_and_the_loss_falls(simulated):
+def test_limits_of_the_modulus_hold_to_the_end_and_the_loss_falls(small):
     limits = {"obja_thresh": True, "obja_thresh_min": 0.99, "obja_thresh_max": 1.01}
-    result = run(simulated.dataset, **LAYERS, **limits)
+    result = run(small.dataset, **LAYERS, **limits)
     modulus = np.abs(result.object)
     assert modulus.min() >= 0.99 - 1e-6
     assert modulus.max() <= 1.01 + 1e-6
@@ -298,45 +299,45 @@ def test_limits_of_the_modulus_hold_to_the_end_and_the_loss_falls(simulated):
 
 
 @pytest.mark.parametrize("times", ["True", "epoch == 7", "epoch == 6"])
-def test_the_result_obeys_the_constraints_of_the_last_epoch(simulated, times):
-    result = run(simulated.dataset, **LAYERS, objp_postiv=times)
+def test_the_result_obeys_the_constraints_of_the_last_epoch(small, times):
+    result = run(small.dataset, **LAYERS, objp_postiv=times)
     negative = np.angle(result.object).min() < -1e-6
     assert negative == (times == "epoch == 6")
 
 
-def test_what_a_later_epoch_cannot_do_is_said_before_the_run(simulated):
+def test_what_a_later_epoch_cannot_do_is_said_before_the_run(small):
     with pytest.raises(MetadataError, match="mirrored_amp needs an object with a modulus"):
-        run(simulated.dataset, mirrored_amp="epoch > 5", **{**LAYERS, "phase_only_obj": True})
+        run(small.dataset, mirrored_amp="epoch > 5", **{**LAYERS, "phase_only_obj": True})
 
 
-def test_a_stopped_run_under_constraints_goes_on_as_if_it_had_not_stopped(simulated, tmp_path):
+def test_a_stopped_run_under_constraints_goes_on_as_if_it_had_not_stopped(small, tmp_path):
     values = {
         **LAYERS,
         "identical_slices": "epoch < 6",
         "obja_thresh": "epoch > 1",
         "q_lowpass_invA": "1 if epoch == 3 else 0",
     }
-    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, **NEITHER, **values})
-    whole = refine(simulated.dataset, preset, backend="cpu")
+    preset = Preset.from_mapping({"window_px": 32, "probe_modes": 1, "epoch_max": 8, **NEITHER, **values})
+    whole = refine(small.dataset, preset, backend="cpu")
     for limit in (4, 9, 22, 24):
         asked = count()
         refine(
-            simulated.dataset,
+            small.dataset,
             preset,
             backend="cpu",
             should_stop=lambda asked=asked, limit=limit: next(asked) > limit,
             checkpoint=tmp_path / "state",
             resume=True,
         )
-    rest = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
+    rest = refine(small.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
     np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-6)  # the same arithmetic
     np.testing.assert_allclose(rest.object, whole.object, atol=1e-5)
 
 
-def test_halves_of_the_dose_agree_on_the_object(simulated):
+def test_halves_of_the_dose_agree_on_the_object(small):
     """Ring correlation of two refinements with half the counts each and nothing in common: high where the object is."""
-    dataset = replace(simulated.dataset, patterns=np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns))
-    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4})
+    dataset = replace(small.dataset, patterns=np.where(small.dataset.bad_pixels, 0, small.dataset.patterns))
+    preset = Preset.from_mapping({"window_px": 32, "probe_modes": 1, "epoch_max": 6, "sweeps": 4})
     halves = compare_half_doses(dataset, preset, TrialContext("cpu"))
     assert halves.shells is None
     low = halves.rings.correlation[halves.rings.frequencies_invA < 0.4]

@@ -12,7 +12,7 @@ from ptylive.schema.files.atomic import replacing
 from ptylive.schema.preset import Preset
 
 EPOCHS = 6
-PRESET = Preset(window_px=24, probe_modes=1, batch_size=144, sweeps=3, epoch_max=EPOCHS, anchor=0.1)
+PRESET = Preset(window_px=32, probe_modes=1, batch_size=144, sweeps=3, epoch_max=EPOCHS, anchor=0.1)
 
 
 class Disk:

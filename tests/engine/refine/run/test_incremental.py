@@ -9,7 +9,14 @@ from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.depth import anchor_choice
 from ptylive.schema.preset import Preset
 
-THICK = {"num_slices": 3, "total_thickness_A": 48.0, "probe_modes": 1, "phase_only_obj": True, "batch_size": 64}
+THICK = {
+    "num_slices": 3,
+    "total_thickness_A": 48.0,
+    "probe_modes": 1,
+    "phase_only_obj": True,
+    "batch_size": 64,
+    "window_px": 32,
+}
 SHORT = {"sweeps": 1, "epoch_max": 2, "scan_defocus": False, "scan_thickness": False, "refine_drift": False}
 
 

@@ -22,8 +22,8 @@ from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration, MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
-ODD = {"window_px": 24, "probe_modes": 1}
-"""A window without compiled code: nothing to compile, everything else is the same."""
+ONE_MODE = {"window_px": 32, "probe_modes": 1}
+"""In a window with compiled code, half as long as in a narrower one."""
 
 
 def correlation(result, specimen):
@@ -55,7 +55,7 @@ def test_noise_of_a_detector_with_several_counts_per_electron(simulated):
     counts = np.minimum(simulated.dataset.patterns.astype(np.uint32) * 5, 65535).astype(np.uint16)
     calibration = simulated.dataset.calibration.having(counts_per_electron=Quantity(5.0, Origin.GIVEN))
     dataset = replace(simulated.dataset, patterns=counts, calibration=calibration)
-    result = refine(dataset, Preset.from_mapping({**ODD, "algorithm": "lsq_sqrt", "epoch_max": 12}), backend="cpu")
+    result = refine(dataset, Preset.from_mapping({**ONE_MODE, "algorithm": "lsq_sqrt", "epoch_max": 12}), backend="cpu")
     assert result.loss_over_noise == pytest.approx(1, abs=0.2)
 
 
@@ -70,42 +70,44 @@ def test_noise_of_a_detector_with_several_counts_per_electron(simulated):
     ],
 )
 def test_other_settings_find_it_too(simulated, values):
-    result = refine(simulated.dataset, Preset.from_mapping({**ODD, **values}), backend="cpu")
+    result = refine(simulated.dataset, Preset.from_mapping({**ONE_MODE, **values}), backend="cpu")
     assert correlation(result, simulated.specimen) > 0.93
 
 
 def test_arrays_follow_the_contract(simulated):
-    preset = Preset.from_mapping({**ODD, "num_slices": 2, "total_thickness_A": 6, "probe_modes": 2, "epoch_max": 3})
+    preset = Preset.from_mapping(
+        {**ONE_MODE, "num_slices": 2, "total_thickness_A": 6, "probe_modes": 2, "epoch_max": 3}
+    )
     result = refine(simulated.dataset, preset, backend="cpu")
     assert result.object.dtype == result.probe.dtype == np.complex64
     assert result.object.shape[:2] == (1, 2)
-    assert result.probe.shape == (1, 2, 24, 24)
+    assert result.probe.shape == (1, 2, 32, 32)
     assert result.slice_thickness_A == (3.0, 3.0)
     counts = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns).sum((1, 2)).mean()
     assert (np.abs(result.probe) ** 2).sum() == pytest.approx(counts, rel=1e-2)  # the model fits sums of counts
     intensity = (np.abs(result.probe[0]) ** 2).sum(0)
     centre = [(intensity * axis).sum() / intensity.sum() for axis in np.indices(intensity.shape)]
-    np.testing.assert_allclose(centre, [12, 12], atol=0.5)  # in pixels: within the middle one
+    np.testing.assert_allclose(centre, [16, 16], atol=0.5)  # in pixels: within the middle one
     np.testing.assert_array_equal(result.positions_A, simulated.dataset.positions_A)
     assert len(result.loss) == len(result.seconds) == len(result.phases) == 3
 
 
 def test_progress_counts_and_previews(simulated):
     seen = []
-    refine(simulated.dataset, Preset.from_mapping({**ODD, "epoch_max": 6}), backend="cpu", on_progress=seen.append)
+    refine(simulated.dataset, Preset.from_mapping({**ONE_MODE, "epoch_max": 6}), backend="cpu", on_progress=seen.append)
     assert [p.epoch for p in seen if p.state == "running"][-1] == 6
     assert seen[-1].state == "done"
     assert seen[-1].seconds_left == 0
     assert {p.phase for p in seen} == {"sweep", "lbfgs"}
     preview = seen[-1].preview()
     assert preview.slices.shape == (1, *preview.object_phase.shape)
-    assert preview.probe.shape == (1, 24, 24)
+    assert preview.probe.shape == (1, 32, 32)
     assert preview.amplitude is None and preview.slice_amplitudes is None, "phase alone"
 
 
 def test_an_absorbing_object_is_previewed_with_amplitudes(simulated):
     seen = []
-    preset = Preset.from_mapping({**ODD, "epoch_max": 2, "phase_only_obj": False})
+    preset = Preset.from_mapping({**ONE_MODE, "epoch_max": 2, "phase_only_obj": False})
     refine(simulated.dataset, preset, backend="cpu", on_progress=seen.append)
     preview = seen[-1].preview()
     assert preview.slice_amplitudes.shape == preview.slices.shape
@@ -116,7 +118,7 @@ def test_an_absorbing_object_is_previewed_with_amplitudes(simulated):
 @pytest.mark.parametrize("asked_before_stop", quick_first([3, 14, 20], 2))
 def test_stopped_and_resumed_is_the_same_trajectory(simulated, tmp_path, asked_before_stop):
     """The run is stopped inside a sweep, or among L-BFGS epochs."""
-    preset = Preset.from_mapping({**ODD, "epoch_max": 10, "batch_size": 50})
+    preset = Preset.from_mapping({**ONE_MODE, "epoch_max": 10, "batch_size": 50})
     whole = refine(simulated.dataset, preset, backend="cpu")
     asked = 0
 
@@ -138,7 +140,7 @@ def test_stopped_and_resumed_is_the_same_trajectory(simulated, tmp_path, asked_b
 
 def test_a_finished_run_can_be_continued_with_more_epochs(simulated, tmp_path):
     path = tmp_path / "checkpoint.npz"
-    short = Preset.from_mapping({**ODD, "epoch_max": 6, "sweeps": 4})
+    short = Preset.from_mapping({**ONE_MODE, "epoch_max": 6, "sweeps": 4})
     refine(simulated.dataset, short, backend="cpu", checkpoint=path)
     longer = short.model_copy(update={"epoch_max": 9})
     continued = refine(simulated.dataset, longer, backend="cpu", checkpoint=path, resume=True)
@@ -148,15 +150,15 @@ def test_a_finished_run_can_be_continued_with_more_epochs(simulated, tmp_path):
 def test_a_run_continued_with_more_epochs_has_as_many_as_requested(simulated, tmp_path):
     """A longer run has more sweeps of its own accord, 4 of 6 epochs instead of 2 of 4."""
     path = tmp_path / "checkpoint.npz"
-    short = refine(simulated.dataset, Preset.from_mapping({**ODD, "epoch_max": 4}), backend="cpu", checkpoint=path)
-    longer = Preset.from_mapping({**ODD, "epoch_max": 6})
+    short = refine(simulated.dataset, Preset.from_mapping({**ONE_MODE, "epoch_max": 4}), backend="cpu", checkpoint=path)
+    longer = Preset.from_mapping({**ONE_MODE, "epoch_max": 6})
     continued = refine(simulated.dataset, longer, backend="cpu", checkpoint=path, resume=True)
     assert continued.phases == ("sweep", "sweep", "lbfgs", "lbfgs", "lbfgs", "lbfgs")
     np.testing.assert_array_equal(continued.loss[:4], short.loss)
 
 
 def test_resuming_from_nothing_starts_afresh(simulated, tmp_path):
-    preset = Preset.from_mapping({**ODD, "epoch_max": 1})
+    preset = Preset.from_mapping({**ONE_MODE, "epoch_max": 1})
     result = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "c.npz", resume=True)
     assert result.state == "done"
 
@@ -166,7 +168,7 @@ def test_a_start_map_is_used_when_asked_for(simulated):
     points = dataset.positions_A.reshape(12, 12, 2)
     phase = simulated.specimen.phase(points[..., 0], points[..., 1]).astype(np.float32)
     start = StartGuess(phase, (0.8, 0.8), 25.0)
-    preset = Preset.from_mapping({**ODD, "start_from_map": True, "epoch_max": 1, "sweeps": 1, "update_obj": False})
+    preset = Preset.from_mapping({**ONE_MODE, "start_from_map": True, "epoch_max": 1, "sweeps": 1, "update_obj": False})
     result = refine(dataset, preset, start=start, backend="cpu")
     assert correlation(result, simulated.specimen) > 0.95
 
@@ -180,7 +182,7 @@ def test_what_is_missing_is_named(simulated):
 def test_dark_patterns_are_refused(simulated):
     dark = replace(simulated.dataset, patterns=np.zeros_like(simulated.dataset.patterns))
     with pytest.raises(RefinementError, match="hold no counts"):
-        refine(dark, Preset(**ODD), backend="cpu")
+        refine(dark, Preset(**ONE_MODE), backend="cpu")
 
 
 def test_importing_the_refinement_loads_no_compiler():
@@ -213,7 +215,7 @@ def test_what_trials_kept_is_given_back_before_the_run_takes_its_memory(simulate
 
     monkeypatch.setattr(TrialContext, "forget", noted)
     monkeypatch.setattr(run, "open_backend", lambda *given: (order.append("run"), opened(*given))[1])
-    refine(simulated.dataset, Preset.from_mapping({**ODD, "epoch_max": 1}), backend="cpu")
+    refine(simulated.dataset, Preset.from_mapping({**ONE_MODE, "epoch_max": 1}), backend="cpu")
     assert order == ["forgotten", "run"]
 
 
@@ -259,7 +261,7 @@ def test_a_phase_of_one_slice_is_no_witness_where_depth_shall_decide(simulated, 
     seen = []
     monkeypatch.setattr(run, "with_atoms_as_peaks", lambda tuned, context: seen.append(tuned) or tuned)
     once = partial(run._run_once, TrialContext("cpu"), run._Options(resume=False, sharing=None), None)
-    preset = Preset.from_mapping(ODD | {"epoch_max": 1, "sweeps": 1})
+    preset = Preset.from_mapping(ONE_MODE | {"epoch_max": 1, "sweeps": 1})
     observers = Observers(lambda progress: None, lambda: False, None, Identity("here"))
     once(Way(simulated.dataset, preset, turned_by_depth=by_depth), observers, None)
     assert bool(seen) is not by_depth
@@ -271,5 +273,5 @@ def test_a_finished_run_is_kept_if_its_likelihood_cannot_be_computed(simulated, 
         raise error
 
     monkeypatch.setattr(refinement, "likelihood_over_noise", fails)
-    result = refine(simulated.dataset, Preset.from_mapping(ODD | {"num_slices": 1}), backend="cpu")
+    result = refine(simulated.dataset, Preset.from_mapping(ONE_MODE | {"num_slices": 1}), backend="cpu")
     assert (result.state, result.likelihood_over_noise) == ("done", None)

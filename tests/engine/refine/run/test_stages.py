@@ -33,23 +33,23 @@ def refined(dataset, preset, **options):
     return refine(dataset, preset, backend="cpu", **options)
 
 
-def test_one_slice_then_several_in_a_finer_window(simulated):
+def test_one_slice_then_several_in_a_finer_window(small):
     preset = staged({"name": "coarse", "window_px": 16}, {"name": "fine", **SLICES}, {**SLICES, "probe_modes": 2})
-    result = refined(simulated.dataset, preset)
+    result = refined(small.dataset, preset)
     assert result.object.shape[1] == 3 and result.probe.shape[1] == 2
     assert len(result.loss) == len(result.phases) == len(result.seconds) == 12
     assert [end.first_epoch for end in result.stages] == [0, 4, 8]
     assert [end.name for end in result.stages] == ["coarse", "fine", ""]
     assert [used(end).object.slices for end in result.stages] == [1, 3, 3]
     assert "stage 3 of 3" in result.reason and "started from an earlier refinement" in result.reason
-    alone = refined(simulated.dataset, Preset.from_mapping({**SHARED, **SLICES}))
+    alone = refined(small.dataset, Preset.from_mapping({**SHARED, **SLICES}))
     assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
 
 
 @pytest.mark.parametrize(
     ("word", "bound"), [("phase_only_obj", True), ("weakly_damped_obj", True), ("weakly_damped_obj", False)]
 )
-def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simulated, monkeypatch, word, bound):
+def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(small, monkeypatch, word, bound):
     def decided(tuned, context):
         form, chosen = tuned.preset.object, {word: True, "non_negative_phase": bound}
         open_ = form.phase_only_obj == "auto" and not form.weakly_damped_obj
@@ -58,19 +58,19 @@ def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simu
     monkeypatch.setattr(run, "with_chosen_form", decided)
     thick = {"num_slices": 2, "total_thickness_A": 20.0}
     preset = staged(thick, thick, {**thick, "phase_only_obj": False}, sweeps=1, epoch_max=1)
-    forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
+    forms = [used(end).object for end in refined(small.dataset, preset).stages]
     assert [getattr(form, word) for form in forms] == [True, True, False]
     assert [form.non_negative_phase for form in forms] == [bound, bound, "auto"]
 
 
-def test_a_damped_object_that_a_stage_asks_for_is_its_own(simulated):
+def test_a_damped_object_that_a_stage_asks_for_is_its_own(small):
     thick = {"num_slices": 2, "total_thickness_A": 20.0}
     preset = staged({**thick, "weakly_damped_obj": True}, thick, sweeps=1, epoch_max=1)
-    forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
+    forms = [used(end).object for end in refined(small.dataset, preset).stages]
     assert [form.weakly_damped_obj for form in forms] == [True, False]
 
 
-def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_own(simulated, monkeypatch):
+def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_own(small, monkeypatch):
     """A stage of one slice decides nothing; the first stage of several slices does, also for those after it."""
     tried = []
 
@@ -83,7 +83,7 @@ def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_o
     monkeypatch.setattr(run, "with_chosen_anchor", weaker)
     two, three = ({"num_slices": n, "total_thickness_A": 20.0} for n in (2, 3))
     shared = {"sweeps": 1, "epoch_max": 2, "phase_only_obj": True}
-    result = refined(simulated.dataset, staged({}, two, three, {**two, "anchor": 0.2}, **shared))
+    result = refined(small.dataset, staged({}, two, three, {**two, "anchor": 0.2}, **shared))
     assert [used(end).solver.anchor for end in result.stages] == ["auto", 0.03, 0.03, 0.2]
     assert tried == [2]
     decided, asked = Preset.from_mapping({**two, "anchor": 0.03}), Preset.from_mapping(two)
@@ -91,45 +91,45 @@ def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_o
         assert _anchor(decided, asked, Preset.from_mapping({**two, **change})) == {}
 
 
-def test_a_single_stage_is_the_run_without_stages(simulated):
-    plain = refined(simulated.dataset, Preset.from_mapping(SHARED))
-    one = refined(simulated.dataset, staged({"name": "all"}))
+def test_a_single_stage_is_the_run_without_stages(small):
+    plain = refined(small.dataset, Preset.from_mapping(SHARED))
+    one = refined(small.dataset, staged({"name": "all"}))
     np.testing.assert_array_equal(one.object, plain.object)
     np.testing.assert_array_equal(one.loss, plain.loss)
 
 
-def test_a_stage_puts_vacuum_in_front_and_the_next_does_not_once_more(simulated):
+def test_a_stage_puts_vacuum_in_front_and_the_next_does_not_once_more(small):
     thin, thick = ({"num_slices": n, "slice_distances_A": [10.0]} for n in (2, 4))
-    result = refined(simulated.dataset, staged(thin, {**thick, "start_depth_A": 20.0}, thick, phase_only_obj=True))
+    result = refined(small.dataset, staged(thin, {**thick, "start_depth_A": 20.0}, thick, phase_only_obj=True))
     assert [used(end).start.start_depth_A for end in result.stages] == [0.0, 20.0, 0.0]
     assert result.loss[8] < 1.1 * result.loss[7], "the third stage goes on where the second ended"
-    shared = refined(simulated.dataset, staged(thin, thick, thick, phase_only_obj=True, start_depth_A=20.0))
+    shared = refined(small.dataset, staged(thin, thick, thick, phase_only_obj=True, start_depth_A=20.0))
     assert [used(end).start.start_depth_A for end in shared.stages] == [20.0, 0.0, 0.0]
 
 
-def test_positions_that_were_freed_stay_where_they_came_to(simulated):
+def test_positions_that_were_freed_stay_where_they_came_to(small):
     rng = np.random.default_rng(0)
-    shaken = simulated.dataset.positions_A + rng.normal(0, 0.1, simulated.dataset.positions_A.shape)
-    dataset = replace(simulated.dataset, positions_A=shaken)
+    shaken = small.dataset.positions_A + rng.normal(0, 0.1, small.dataset.positions_A.shape)
+    dataset = replace(small.dataset, positions_A=shaken)
     result = refined(dataset, staged({}, {"update_probe_pos": True}, {}))
     moved = refined(dataset, staged({}, {"update_probe_pos": True}))
     assert np.abs(moved.positions_A - shaken).max() > 0
     np.testing.assert_array_equal(result.positions_A, moved.positions_A)
 
 
-def test_what_a_stage_refined_beside_object_and_probe_is_kept(simulated):
-    result = refined(simulated.dataset, staged({"update_beam_current": True}, {}))
-    before = refined(simulated.dataset, staged({"update_beam_current": True}))
+def test_what_a_stage_refined_beside_object_and_probe_is_kept(small):
+    result = refined(small.dataset, staged({"update_beam_current": True}, {}))
+    before = refined(small.dataset, staged({"update_beam_current": True}))
     np.testing.assert_allclose(result.refined.beam_current, before.refined.beam_current, rtol=1e-6)
     assert used(result.stages[1]).schedules == {"update_beam_current": KEPT}
 
 
-def test_a_part_of_the_patterns_then_all(simulated):
-    result = refined(simulated.dataset, staged({"sequence": "0::2", "update_probe_pos": True}, {}))
-    part = refined(simulated.dataset, staged({"sequence": "0::2", "update_probe_pos": True}))
-    assert len(result.positions_A) == len(simulated.dataset.positions_A)
+def test_a_part_of_the_patterns_then_all(small):
+    result = refined(small.dataset, staged({"sequence": "0::2", "update_probe_pos": True}, {}))
+    part = refined(small.dataset, staged({"sequence": "0::2", "update_probe_pos": True}))
+    assert len(result.positions_A) == len(small.dataset.positions_A)
     np.testing.assert_array_equal(result.positions_A[::2], part.positions_A)
-    np.testing.assert_array_equal(result.positions_A[1::2], simulated.dataset.positions_A[1::2])
+    np.testing.assert_array_equal(result.positions_A[1::2], small.dataset.positions_A[1::2])
 
 
 @pytest.mark.slow
@@ -147,18 +147,18 @@ def test_a_drift_that_a_part_of_the_patterns_hides_is_found_in_all_of_them(drift
     np.testing.assert_allclose(seen.positions_A, hidden.positions_A, atol=1e-9)  # removed once each
 
 
-def test_refined_distances_of_slices_go_on_where_there_are_as_many(simulated):
+def test_refined_distances_of_slices_go_on_where_there_are_as_many(small):
     free = {"update_slice_distances": True}
-    result = refined(simulated.dataset, staged(free, {}, {"total_thickness_A": 18.0}, **SLICES))
-    alone = refined(simulated.dataset, staged(free, **SLICES))
+    result = refined(small.dataset, staged(free, {}, {"total_thickness_A": 18.0}, **SLICES))
+    alone = refined(small.dataset, staged(free, **SLICES))
     assert used(result.stages[1]).object.spacings_A == pytest.approx(alone.refined.slice_distances_A)
     assert used(result.stages[2]).object.spacings_A == (6.0, 6.0)
 
 
-def test_a_refined_thickness_goes_on_and_is_told(simulated):
+def test_a_refined_thickness_goes_on_and_is_told(small):
     free = {"update_thickness": True}
-    result = refined(simulated.dataset, staged(free, {}, **SLICES))
-    alone = refined(simulated.dataset, staged(free, **SLICES))
+    result = refined(small.dataset, staged(free, {}, **SLICES))
+    alone = refined(small.dataset, staged(free, **SLICES))
     distances_A = alone.refined.slice_distances_A
     assert len(set(distances_A)) == 1 and distances_A[0] != pytest.approx(6.0, abs=1e-4)
     assert alone.slice_thickness_A == pytest.approx((*distances_A, distances_A[0]))
@@ -166,7 +166,7 @@ def test_a_refined_thickness_goes_on_and_is_told(simulated):
     assert f"thickness refined to {sum(alone.slice_thickness_A):.3g} Å" in alone.reason
 
 
-def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monkeypatch):
+def test_a_thickness_that_trials_changed_is_that_of_later_stages(small, monkeypatch):
     curve = Curve(Scanned.THICKNESS, (20.0, 26.0), (2.0, 1.0), 20.0, 26.0, 1.0, applied=True, reason="found")
 
     def tune(tuned, context):
@@ -176,7 +176,7 @@ def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monk
 
     monkeypatch.setattr(run, "tune", tune)
     stages = ({"scan_thickness": True}, {"num_slices": 2}, {"total_thickness_A": 18.0})
-    result = refined(simulated.dataset, staged(*stages, **SLICES))
+    result = refined(small.dataset, staged(*stages, **SLICES))
     total_A = [sum(used(end).object.slice_thickness_A) for end in result.stages]
     assert total_A == pytest.approx([26.0, 26.0, 18.0])
     assert result.curves == (curve,)
@@ -192,17 +192,17 @@ TWO = ({"name": "thin"}, {"name": "thick", **SLICES})
 
 
 @pytest.mark.parametrize("epochs", [2, 4, 6])
-def test_a_stopped_run_goes_on_in_its_stage_on_the_same_trajectory(simulated, tmp_path, epochs):
-    whole = refined(simulated.dataset, staged(*TWO))
+def test_a_stopped_run_goes_on_in_its_stage_on_the_same_trajectory(small, tmp_path, epochs):
+    whole = refined(small.dataset, staged(*TWO))
     place = tmp_path / "run.checkpoint"
     on_progress, should_stop = stopping_after(epochs)
     files = {"checkpoint": place, "loss_table": tmp_path / "loss.csv"}
-    stopped = refined(simulated.dataset, staged(*TWO), on_progress=on_progress, should_stop=should_stop, **files)
+    stopped = refined(small.dataset, staged(*TWO), on_progress=on_progress, should_stop=should_stop, **files)
     assert stopped.state == "stopped" and len(stopped.loss) == epochs
     assert f"stage {1 if epochs < 5 else 2}" in stopped.message
     assert of_stage(place, 2).exists() == (epochs > 4)
     told: list = []
-    result = refined(simulated.dataset, staged(*TWO), resume=True, on_progress=told.append, **files)
+    result = refined(small.dataset, staged(*TWO), resume=True, on_progress=told.append, **files)
     assert result.state == "done"
     for progress in told:  # by a new process, which has not heard of the epochs before
         assert list(progress.losses) == whole.loss[: progress.epoch].tolist()
@@ -215,26 +215,26 @@ def test_a_stopped_run_goes_on_in_its_stage_on_the_same_trajectory(simulated, tm
     assert [float(row["loss"]) for row in rows] == result.loss.tolist()
 
 
-def test_a_stage_that_follows_on_something_else_begins_anew(simulated, tmp_path):
+def test_a_stage_that_follows_on_something_else_begins_anew(small, tmp_path):
     """With more epochs in the first stage, the checkpoint of the second no longer follows from it."""
     place = tmp_path / "run.checkpoint"
-    refined(simulated.dataset, staged(*TWO), checkpoint=place)
+    refined(small.dataset, staged(*TWO), checkpoint=place)
     longer = staged({**TWO[0], "epoch_max": 6}, TWO[1])
-    resumed = refined(simulated.dataset, longer, checkpoint=place, resume=True)
+    resumed = refined(small.dataset, longer, checkpoint=place, resume=True)
     assert [end.first_epoch for end in resumed.stages] == [0, 6] and len(resumed.loss) == 10
-    assert resumed.loss[6] < refined(simulated.dataset, staged(*TWO)).loss[4]
+    assert resumed.loss[6] < refined(small.dataset, staged(*TWO)).loss[4]
 
 
-def test_the_checkpoint_says_which_stage(simulated, tmp_path):
+def test_the_checkpoint_says_which_stage(small, tmp_path):
     place = tmp_path / "run.checkpoint"
-    refined(simulated.dataset, staged(*TWO), checkpoint=place)
+    refined(small.dataset, staged(*TWO), checkpoint=place)
     with np.load(of_stage(place, 2)) as file:
         assert b"stage 2 (thick) of 2" in bytes(file["header"])
 
 
-def test_progress_counts_the_epochs_of_all_stages(simulated):
+def test_progress_counts_the_epochs_of_all_stages(small):
     heard = []
-    refined(simulated.dataset, staged(*TWO), on_progress=heard.append)
+    refined(small.dataset, staged(*TWO), on_progress=heard.append)
     epochs = [progress.epoch for progress in heard]
     assert epochs == sorted(epochs) and epochs[-1] == 8
     assert {progress.epochs for progress in heard} == {8}
@@ -246,10 +246,10 @@ def test_progress_counts_the_epochs_of_all_stages(simulated):
 
 
 @pytest.mark.slow
-def test_an_estimated_defocus_is_found_again_where_one_slice_becomes_several(simulated):
+def test_an_estimated_defocus_is_found_again_where_one_slice_becomes_several(small):
     """For one slice it is the defocus of the middle; a stage that sets scan_defocus decides for itself."""
     estimated = Quantity(-55.0, Origin.ESTIMATED)
-    dataset = replace(simulated.dataset, calibration=simulated.dataset.calibration.having(C10=estimated))
+    dataset = replace(small.dataset, calibration=small.dataset.calibration.having(C10=estimated))
     quick = {"sweeps": 1, "epoch_max": 1}
     result = refined(dataset, staged({}, SLICES, **quick))
     assert [str(curve.quantity) for curve in result.curves] == ["defocus_A", "defocus_A"]
@@ -257,12 +257,12 @@ def test_an_estimated_defocus_is_found_again_where_one_slice_becomes_several(sim
     assert [str(curve.quantity) for curve in result.curves] == ["defocus_A"]
 
 
-def test_a_checkpoint_of_other_settings_is_refused_in_any_stage(simulated, tmp_path):
+def test_a_checkpoint_of_other_settings_is_refused_in_any_stage(small, tmp_path):
     place = tmp_path / "run.checkpoint"
-    refined(simulated.dataset, staged(*TWO), checkpoint=place)
+    refined(small.dataset, staged(*TWO), checkpoint=place)
     other = staged(TWO[0], {**TWO[1], "batch_size": 8})
     with pytest.raises(RefinementError, match=r"stage2 belongs to other settings .batch_size was 16, is 8"):
-        refined(simulated.dataset, other, checkpoint=place, resume=True)
+        refined(small.dataset, other, checkpoint=place, resume=True)
 
 
 def test_impossible_stages_name_themselves():

@@ -39,7 +39,7 @@ def no_trial_refines_it(monkeypatch, request):
         monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
         monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
         monkeypatch.setattr(depth_choice, "likeliest_like_one", lambda thin, several, context: None)
-        monkeypatch.setattr(seen_depth, "DEEP_GAIN", 1.0)
+        monkeypatch.setattr(depth_choice, "depth_in_many_slices", lambda tuned, why, *others: (None, why))
         monkeypatch.setattr(seen_depth, "_shown_below_given", lambda tuned, why, thin, depth_A: (None, why))
         monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
 

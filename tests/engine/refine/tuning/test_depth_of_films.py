@@ -76,6 +76,7 @@ def test_what_longer_trials_do_not_show_is_one_slice(longer):
 
 def test_of_crystals_short_trials_decide(monkeypatch, longer):
     monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
+    monkeypatch.setattr(depth_choice, "depth_in_many_slices", lambda tuned, why, *others: (None, why))
     asked = longer({LESS: 0.02, FIRST: 0.02})
     assert found().preset.object.num_slices == 1
     assert asked == []

@@ -169,7 +169,8 @@ def test_optics_that_nobody_stated_are_refined_with_several_slices_of_a_film(
     dataset = replace(still, calibration=still.calibration.having(C10=defocus))
     preset = Preset(num_slices=slices, total_thickness_A=20.0 if slices > 1 else None, probe_modes=1)
     drift = found(deviations=2.5, applied=True)
-    measured = replace(measure(without_drift(dataset, drift), preset), drift=drift)
+    not_looked_for = preset.model_copy(update={"refine_drift": False})
+    measured = replace(measure(without_drift(dataset, drift), not_looked_for), drift=drift)
     with pytest.raises(Ended):
         with_checked_drift(measured, Tuned(dataset, preset, atoms_at_random=film), TrialContext("cpu"))
     assert tried[0].update_aberrations is (refined is not None)
@@ -216,7 +217,9 @@ def test_a_rotation_that_was_found_on_the_drift_is_found_with_it(moving):
         (-4.0, {"start_positions": "positions.npy"}, {}),
     ],
 )
-def test_a_turn_that_patterns_do_not_want_or_nothing_may_take_is_left(moving, turn_deg, changed, how):
+def test_a_turn_that_patterns_do_not_want_or_nothing_may_take_is_left(moving, monkeypatch, turn_deg, changed, how):
+    if changed or how:  # trials are not to turn it, whatever they say of the drift
+        Told(monkeypatch, 12.0, 12.0, over_none=5.0)
     drift = replace(found(deviations=3.0, applied=True), turn_deg=turn_deg, turn_uncertainty_deg=0.7)
     off = turned_by(moving, 4.0)
     tuned, measured = tuned_and_checked(off, drift, PRESET.model_copy(update=changed), **how)

@@ -114,14 +114,14 @@ def wrong_half() -> Dataset:
 
 
 def test_a_told_depth_settles_it():
-    wrong, preset = wrong_half(), Preset(probe_modes=1, num_slices=4, total_thickness_A=70.0)
+    wrong, preset = wrong_half(), Preset(probe_modes=1, num_slices=4, total_thickness_A=70.0, window_px=32)
     tuned = with_half_turn_by_depth(Tuned(wrong, preset), CPU)
     assert tuned.half_turn
     assert tuned.dataset.calibration.aberrations["C10"] == -25.0
     assert tuned.words[0].startswith("the other half turn, rotation 0.0°, C10 -25 Å: for a thick specimen")
     right = Tuned(tuned.dataset, preset)
     assert with_half_turn_by_depth(right, CPU) == replace(right, half_turn_settled=True)
-    sheet = Tuned(wrong, Preset(probe_modes=1, num_slices=1))
+    sheet = Tuned(wrong, Preset(probe_modes=1, num_slices=1, window_px=32))
     assert with_half_turn_by_depth(sheet, CPU) is sheet
 
 

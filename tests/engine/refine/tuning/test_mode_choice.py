@@ -52,8 +52,8 @@ def test_one_mode_that_is_behind_at_first_is_behind():
 )
 def test_nothing_is_tried_without_an_object_far_from_the_specimen(simulated, settings):
     frames = repeated(simulated.dataset)
-    assert may_be_tried(frames, Preset(window_px=24))
-    assert not may_be_tried(frames, Preset(window_px=24).model_copy(update=settings))
+    assert may_be_tried(frames, Preset(window_px=32))
+    assert not may_be_tried(frames, Preset(window_px=32).model_copy(update=settings))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_trial_ends_where_one_mode_cannot_win(monkeypatch, simulated, severa
         return None, HeldOutLoss(tuple(loss + (0.0 if one else part) for part in (0.5, -0.5, 0.5, -0.5)))
 
     monkeypatch.setattr(Trial, "continued", continued)
-    preset = Preset(window_px=24)
+    preset = Preset(window_px=32)
     choice = choose_modes(repeated(simulated.dataset), preset, TrialContext("cpu"))
     assert made[: len(looked)] == looked
     assert choice.modes == modes
@@ -84,7 +84,7 @@ def test_the_trial_ends_where_one_mode_cannot_win(monkeypatch, simulated, severa
 def test_a_trial_goes_on_where_it_was(simulated, monkeypatch):
     swept, step = [], Sweeps.step
     monkeypatch.setattr(Sweeps, "step", lambda self, state: swept.append(state.sweep) or step(self, state))
-    trial = Trial.of(simulated.dataset, Preset(window_px=24, probe_modes=1), TrialContext("cpu"))
+    trial = Trial.of(simulated.dataset, Preset(window_px=32, probe_modes=1), TrialContext("cpu"))
     state, first = trial.continued(None, 1, 2, TrialContext("cpu"))
     assert state.sweep == 1
     at_once = trial.continued(None, 2, 2, TrialContext("cpu"))[1]
@@ -131,7 +131,7 @@ def test_nothing_is_tried_where_modes_are_given_or_patterns_few(simulated):
 
 def test_the_choice_does_not_depend_on_steps_batch_and_seed_asked_for(simulated):
     dataset = repeated(simulated.dataset)
-    presets = [Preset(window_px=24, sweep_step=step, probe_step=probe) for step, probe in ((0.5, 0.1), (1.0, 0.2))]
+    presets = [Preset(window_px=32, sweep_step=step, probe_step=probe) for step, probe in ((0.5, 0.1), (1.0, 0.2))]
     presets[1] = presets[1].model_copy(update={"batch_size": 4, "seed": 3})
     first, second = (choose_modes(dataset, preset, TrialContext("cpu")) for preset in presets)
     assert first == second

@@ -21,7 +21,7 @@ from ptylive.engine.refine.tuning.parameter_search import (
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
-ODD = {"window_px": 24, "probe_modes": 1}
+ODD = {"window_px": 32, "probe_modes": 1}
 PRESET = Preset.from_mapping(ODD)
 THICK = Preset.from_mapping({**ODD, "num_slices": 3, "total_thickness_A": 30.0})
 CPU = TrialContext(backend="cpu")
@@ -124,7 +124,7 @@ def test_checks_know_overlap_and_sampling(simulated):
     assert checks.memory_bytes > simulated.dataset.patterns.nbytes
     wandering = check(replace(simulated.dataset, offsets_px=np.zeros((144, 2))), PRESET, CPU)
     assert (
-        wandering.memory_bytes - checks.memory_bytes == 144 * 4 * 24 * 4
+        wandering.memory_bytes - checks.memory_bytes == 144 * 4 * 32 * 4
     )  # cosine and sine along both axes, a float each
     assert checks.warnings == ()
     assert "one slice" in checks.reason

@@ -58,10 +58,14 @@ OTHERS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def first(simulated):
+    return refine(simulated.dataset, preset(8, 8), backend="cpu")
+
+
 @pytest.mark.parametrize("change", OTHERS, ids=lambda change: next(iter(change)))
-def test_other_slices_windows_and_modes_begin_near_the_end_of_the_first(simulated, change):
+def test_other_slices_windows_and_modes_begin_near_the_end_of_the_first(simulated, first, change):
     """The loss of the converted start is below halfway from an empty object to the refined one."""
-    first = refine(simulated.dataset, preset(8, 8), backend="cpu")
     changed = Preset(**{"probe_modes": 1, "algorithm": "lsq_sqrt", "sweeps": 1, "epoch_max": 1, **change})
     empty = prepare(simulated.dataset, changed, None)
     behind = first_invA(prepare(simulated.dataset, preset(1, 1), None).measured)

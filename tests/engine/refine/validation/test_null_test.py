@@ -11,7 +11,7 @@ from ptylive.engine.refine.validation import null_test
 from ptylive.engine.refine.validation.null_test import losses_by_place
 from ptylive.schema.preset import Preset
 
-ODD = {"window_px": 24, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0}
+ODD = {"window_px": 32, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0}
 WHERE = ("cpu", 1)
 
 

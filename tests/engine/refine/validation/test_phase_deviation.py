@@ -172,13 +172,15 @@ def test_memory_is_bounded_before_it_is_taken(simulated, known, monkeypatch):
         raise MetadataError("it would take 9 GB", "set phase_deviation=false")
 
     monkeypatch.setattr(module, "check_fits", full)
-    result = refine(simulated.dataset, Preset.from_mapping({**PLAIN, "epoch_max": 2}), backend="cpu")
+    result = refine(
+        simulated.dataset, Preset.from_mapping({**PLAIN, "epoch_max": 2, "phase_deviation": True}), backend="cpu"
+    )
     assert result.phase_deviation is None
     assert "the standard deviation of the phase could not be estimated: it would take 9 GB" in result.message
 
 
 def test_a_run_brings_it_and_a_setting_leaves_it_out(simulated):
-    plain = Preset.from_mapping({**PLAIN, "epoch_max": 3})
+    plain = Preset.from_mapping({**PLAIN, "epoch_max": 3, "phase_deviation": True})
     found = refine(simulated.dataset, plain, backend="cpu")
     assert found.phase_deviation.map_rad.shape == found.object.shape[2:]
     assert 0 < found.phase_deviation.median_rad < 1

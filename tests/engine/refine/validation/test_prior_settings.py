@@ -11,7 +11,7 @@ from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
-ODD = {"window_px": 24, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0}
+ODD = {"window_px": 32, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0}
 
 
 @pytest.fixture

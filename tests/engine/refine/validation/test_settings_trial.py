@@ -11,7 +11,7 @@ from ptylive.engine.refine.validation.settings_trial import Judge, disagreement,
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
-ODD = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", "refine_drift": False}
+ODD = {"window_px": 32, "probe_modes": 1, "algorithm": "lsq_sqrt", "refine_drift": False}
 PRESET = Preset.from_mapping(ODD)
 CPU = TrialContext(backend="cpu")
 SWEEPS = 4

@@ -14,7 +14,7 @@ from ptylive.engine.refine.validation.validation import ring_correlation
 from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
 
-ODD = {"window_px": 24, "probe_modes": 1}
+ODD = {"window_px": 32, "probe_modes": 1}
 CPU = TrialContext(backend="cpu")
 
 

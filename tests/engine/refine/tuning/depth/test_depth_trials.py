@@ -40,7 +40,7 @@ def test_trials_end_after_a_sweep_only_where_they_are_hopeless(monkeypatch, earl
 def test_settled_trials_make_more_sweeps_of_the_same(monkeypatch):
     dataset, context = scan_of_columns(points=16), TrialContext("cpu")
     trials, begun, begin = (
-        DepthTrials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0),
+        DepthTrials(dataset, Preset(probe_modes=1, window_px=32), context, 28.0),
         [],
         DepthTrials._trial,
     )
@@ -48,7 +48,7 @@ def test_settled_trials_make_more_sweeps_of_the_same(monkeypatch):
     early, late = (trials.settled(1.0, 2, sweeps, 16) for sweeps in (8, 16))
     assert begun == [(1.0, 2)]
     assert late.mean < early.mean < trials.loss(1.0, 2).mean
-    afresh = DepthTrials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0)
+    afresh = DepthTrials(dataset, Preset(probe_modes=1, window_px=32), context, 28.0)
     assert afresh.settled(1.0, 2, 16, 16) == late  # which continued an earlier trial
 
 
@@ -122,7 +122,7 @@ def thick():
 
 def test_freed_trials_move_the_plane_with_the_object(thick):
     """From 12 Å off, half a depth of focus, they predict better beyond doubt; few sweeps move it part of the way."""
-    preset = Preset(probe_modes=1, window_px=24)
+    preset = Preset(probe_modes=1, window_px=32)
     off = estimated(thick, -48.0)
     freed, fixed = (DepthTrials(off, preset, TrialContext("cpu"), 24.0, freed=one) for one in (True, False))
     losses = [trials.loss(2.0, 6) for trials in (freed, fixed)]
@@ -141,7 +141,7 @@ def test_what_moves_with_the_object_has_more_sweeps(thick, monkeypatch, freed, s
     monkeypatch.setattr(
         Trial, "continued", lambda self, state, one, most, context: asked.append(one) or end(self, state, 1, 1, context)
     )
-    trials = DepthTrials(estimated(thick, -36.0), Preset(probe_modes=1, window_px=24), CPU, DEPTH_A, freed=freed)
+    trials = DepthTrials(estimated(thick, -36.0), Preset(probe_modes=1, window_px=32), CPU, DEPTH_A, freed=freed)
     trials.loss(1.0, 2)
     assert asked == [sweeps]
 

@@ -14,7 +14,7 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
-PRESET = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "regime": "thin", "source_size_A": 0.0})
+PRESET = Preset.from_mapping({"window_px": 32, "probe_modes": 1, "regime": "thin", "source_size_A": 0.0})
 SIZE_A = 30.0
 
 

@@ -98,14 +98,14 @@ def test_what_is_left_open_is_refined():
     ("share", "low", "high"), quick_first([(0.5, 0.2, 1.0), (1.5, -1.0, -0.05), (1.0, -0.05, 0.05)], 2)
 )
 def test_a_trial_leads_towards_the_thickness(share, low, high):
-    preset = Preset(probe_modes=1, window_px=24)
+    preset = Preset(probe_modes=1, window_px=32)
     tuned = Tuned(*thickened(scan_of_columns(), preset, share * THICKNESS_A, 3))
     assert low < refined_thickness._log_change(tuned, CPU) < high
 
 
 def test_other_trials_leave_it_as_it_is():
     """It stays fixed whatever the run does, as their decisions were measured with a fixed thickness."""
-    preset = Preset(probe_modes=1, window_px=24, update_thickness=True)
+    preset = Preset(probe_modes=1, window_px=32, update_thickness=True)
     tuned = Tuned(*thickened(scan_of_columns(), preset, THICKNESS_A, 3))
     blocks = [as_refined(tuned, CPU, more).problem.layout.blocks for more in ({}, {"update_thickness": True})]
     assert [[block.name for block in one] for one in blocks] == [[], [BlockName.THICKNESS]]

@@ -58,6 +58,7 @@ def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(monkeypatc
         return Gain(0.2, 0.01) if thick.warm_start is COLUMNS else gain, thick
 
     monkeypatch.setattr(told_thickness, "compared", gaining)
+    monkeypatch.setattr(told_thickness, "in_its_own_plane", lambda thin, context: thin)
     monkeypatch.setattr(
         told_thickness, "with_columns", lambda tuned, context, *, sooner: replace(tuned, warm_start=COLUMNS)
     )

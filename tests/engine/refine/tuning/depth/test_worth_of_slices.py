@@ -145,7 +145,7 @@ def test_a_plane_that_is_off_makes_no_slices_worth_it(drifted):
     stated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-85.0, Origin.GIVEN)))
     gains = []
     for one in (far, stated):
-        thin, thick = both(one, window_px=24)
+        thin, thick = both(one, window_px=32)
         placed = replace(
             thick, dataset=replace(one, calibration=one.calibration.having(C10=Quantity(-95.0, Origin.GIVEN)))
         )

@@ -17,7 +17,7 @@ from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
-PRESET = Preset.from_mapping({"window_px": 24, "num_slices": 1})
+PRESET = Preset.from_mapping({"window_px": 32, "num_slices": 1})
 HERE = 100.0
 """Loss of the calibration as it is."""
 

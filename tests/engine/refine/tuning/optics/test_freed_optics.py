@@ -17,7 +17,7 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
-SETTINGS = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "regime": "thin", "source_size_A": 0.0}
+SETTINGS = {"window_px": 32, "probe_modes": 1, "num_slices": 1, "regime": "thin", "source_size_A": 0.0}
 PRESET = Preset.from_mapping(SETTINGS)
 TRUE_A = -60.0
 ENOUGH = 200.0

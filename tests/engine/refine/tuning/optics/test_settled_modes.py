@@ -86,5 +86,5 @@ def test_the_trials_are_as_long_as_the_sweeps_and_judge_by_the_same_patterns(mon
 @pytest.mark.slow
 def test_one_mode_describes_a_coherent_scan_better_in_the_end(drifted):
     """Modes for a source of 0.8 Å blur details that a probe without a source shows."""
-    preset = Preset(num_slices=1, window_px=24, regime="thin", source_size_A=0.8)
+    preset = Preset(num_slices=1, window_px=32, regime="thin", source_size_A=0.8)
     assert settled_modes._gain(Tuned(drifted((0.0, 0.0), 3), preset), 2, CPU).certain

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from simulated_datasets import dataset_of, simulated
 
-import ptylive
-from ptylive.application.offline import reconstruct_file, refinable
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.gain import Gain
@@ -25,7 +24,6 @@ from ptylive.engine.refine.tuning.start.columns import (
 )
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.preset import Preset
-from ptylive.streamer.source import open_source
 
 CONTEXT = TrialContext("cpu", 1)
 THICKNESS_A = 88.9
@@ -44,19 +42,18 @@ SIMULATED = {
 }
 OF_SLICES = {"num_slices": 4, "total_thickness_A": THICKNESS_A, "refine_drift": False, "probe_modes": 1}
 SLICES = Preset.from_mapping(OF_SLICES)
+NARROW = SLICES.model_copy(update={"window_px": 32})
+"""Takes half as long, where it does not matter what is found."""
 
 
 @pytest.fixture(scope="module")
-def crystal(tmp_path_factory):
+def crystal():
     """A scan of SrTiO3 for which an empty object converges to the negative, as a data set with its true optics."""
-    return simulated_crystal(tmp_path_factory.mktemp("crystal") / "sto.h5")
+    return simulated_crystal()
 
 
-def simulated_crystal(path, **changed):
-    ptylive.simulate(path, seed=1, **{**SIMULATED, **changed})
-    made = reconstruct_file(path, {}, ["obf"])
-    with open_source(path, {}) as source:
-        return refinable(source, made.calibration)
+def simulated_crystal(**changed):
+    return dataset_of(simulated(seed=1, **{**SIMULATED, **changed}))
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +77,9 @@ def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, 
 
 
 @pytest.mark.slow
-def test_so_it_does_in_another_field_and_detector(tmp_path):
+def test_so_it_does_in_another_field_and_detector():
     """After one sweep the right start for this data set predicts worse by half."""
-    dataset = simulated_crystal(tmp_path / "sto.h5", scan_shape=(24, 24), detector_shape=(40, 40))
+    dataset = simulated_crystal(scan_shape=(24, 24), detector_shape=(40, 40))
     assert with_columns(Tuned(dataset, SLICES), CONTEXT).warm_start is not None
 
 
@@ -116,7 +113,7 @@ def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, fo
 def test_what_is_far_thicker_than_a_focus_is_also_looked_at_out_of_focus(crystal):
     depth_A = depth_of_focus_A(crystal)
     for thickness_A, planes_A in ((1.5 * depth_A, {0.0}), (2.5 * depth_A, {0.0, depth_A})):
-        tuned = Tuned(crystal, SLICES.model_copy(update={"total_thickness_A": thickness_A}))
+        tuned = Tuned(crystal, NARROW.model_copy(update={"total_thickness_A": thickness_A}))
         empty = Trial.of(crystal, tuned.preset.model_copy(update=TRIAL_SETTINGS), CONTEXT)
         starts = columns._starts(tuned, empty, CONTEXT)
         assert {one.defocused_A for one in starts} == planes_A
@@ -150,6 +147,7 @@ def test_the_bright_are_peaks_and_only_where_the_scan_has_been(simulated):
     assert tuned.strategy.reason == problem.strategy.reason  # the caller states the reason
 
 
+@pytest.mark.slow
 def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
     """Some of the trials are continued, and none that is hopeless."""
     followed = []
@@ -185,10 +183,10 @@ def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
     late = Foreseen(-0.5, 0.1, 0.2, 0.3)
     others = [Foreseen(share, 0.0, 0.1, 0.2) for share in (-0.6, -0.4, -0.45, -0.7)]
     monkeypatch.setattr(columns, "_starts", lambda *_: [*others, late])
-    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (late, late.gain)
+    assert columns._best(Tuned(crystal, NARROW), CONTEXT) == (late, late.gain)
     assert [swept.count(sweeps) for sweeps in (1, 2, 4, 8)] == [5, 3, 2, 2]
     monkeypatch.setattr(columns, "_starts", lambda *_: [Foreseen(-0.5, -0.3, share, 0.0) for share in (-0.2, -0.1)])
-    assert columns._best(Tuned(crystal, SLICES), CONTEXT) == (None, Gain(-0.1, 0.01))
+    assert columns._best(Tuned(crystal, NARROW), CONTEXT) == (None, Gain(-0.1, 0.01))
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
@@ -298,6 +296,13 @@ def test_columns_that_are_far_behind_are_looked_for_through_one_depth(crystal, m
     )
     assert columns_of_some_depth([Tuned(crystal, SLICES)] * 3, CONTEXT) is None
     assert len(tried) == 1
+
+
+def test_a_start_gains_what_it_leaves_less_than_an_empty_object():
+    swept = SimpleNamespace(continued=lambda state, sweeps, most, context: ("swept", HeldOutLoss((8.0, 8.0))))
+    start = columns._Start(Image.DARK, 0.0, swept, None)
+    start.swept(1, HeldOutLoss((10.0, 10.0)), CONTEXT)
+    assert (start.state, start.gain.share) == ("swept", pytest.approx(0.2))
 
 
 def test_longer_trials_begin_with_neither_ahead(crystal):

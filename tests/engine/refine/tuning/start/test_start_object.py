@@ -18,7 +18,7 @@ from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
-VALUES = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", "phase_only_obj": True}
+VALUES = {"window_px": 32, "probe_modes": 1, "algorithm": "lsq_sqrt", "phase_only_obj": True}
 
 
 def test_going_on_from_a_file(simulated, tmp_path):
