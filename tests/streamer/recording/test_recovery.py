@@ -33,6 +33,7 @@ from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
 WORKER = FileWorker()
+PATIENCE_S = 60.0
 CHILD = Path(__file__).parents[1] / "receiver_child.py"
 
 
@@ -53,26 +54,39 @@ def interrupted(folder: Path, header: ScanHeader, messages: list[FramesMessage],
 
 
 def kill_during_scan(folder: Path, header: ScanHeader, messages: list[FramesMessage], after_s: float) -> np.ndarray:
-    """Run a child, send to it slowly, kill -9 it after a while; return what it had last called safe."""
+    """Run a child, send to it slowly, kill -9 it a while after its first frames are safe; return what it last called so.
+
+    Counted from the first frame, a busy machine would have the child killed before it has any.
+    """
     command = [sys.executable, str(CHILD), str(folder), header.uid, "tcp://127.0.0.1:0"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     address = json.loads(child.stdout.readline())["address"]
     lines: list[str] = []
-    reading = threading.Thread(target=lambda: lines.extend(child.stdout))  # type: ignore[arg-type]
+    killer, begun = threading.Timer(after_s, child.kill), threading.Event()
+
+    def read() -> None:
+        for line in child.stdout or ():
+            lines.append(line)
+            if not begun.is_set() and line.endswith("\n") and json.loads(line)["safe"]:
+                killer.start()
+                begun.set()
+
+    reading = threading.Thread(target=read)
     reading.start()
-    killer = threading.Timer(after_s, child.kill)
     with connected(address) as socket:
         socket.linger = 0
         socket.sndtimeo = 300
         send(socket, ArmMessage(header))
-        killer.start()
         try:
             for message in messages:
                 send(socket, message)
                 time.sleep(0.004)
         except OSError:
             pass
+        if not begun.wait(PATIENCE_S):
+            child.kill()
+            raise AssertionError("no frame was called safe")
     killer.join()
     child.wait()
     reading.join()
