@@ -54,7 +54,7 @@ def interrupted(folder: Path, header: ScanHeader, messages: list[FramesMessage],
 
 
 def kill_during_scan(folder: Path, header: ScanHeader, messages: list[FramesMessage], after_s: float) -> np.ndarray:
-    """Run a child, send to it slowly, kill -9 it a while after its first frames are safe; return what it last called so.
+    """Run a child, send to it slowly, kill -9 it a while after its first frames are safe; return what was safe then.
 
     Counted from the first frame, a busy machine would have the child killed before it has any.
     """
