@@ -21,10 +21,10 @@ ByteArray = npt.NDArray[np.uint8]
 class Model(BaseModel):
     """Immutable; unknown keys are ignored, as the wire protocol demands (docs/protocol.md)."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 
 
 class StrictModel(BaseModel):
     """Immutable; unknown keys are errors. For hand-written input: configuration and presets."""
 
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
