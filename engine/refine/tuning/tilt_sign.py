@@ -38,13 +38,13 @@ def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
     part = _middles(dataset, dataset.scan_of, TRIAL_PATTERNS // len(given))
     quick = of_trials(preset, 1, frames=True)
     gains: list[Gain] = []
-    while len(gains) < SPLITS:
+    for split in range(SPLITS):
         losses = []
         for sign, words in ((1, "as given"), (-1, "reversed")):
             context.before(f"the tilts {words}")
             tilts = tuple((sign * row, sign * column) for row, column in given)
             tilted = quick.model_copy(update={"scan_tilts_mrad": tilts})
-            losses.append(held_out_loss(part, tilted, SWEEPS, context, split=len(gains)).groups)
+            losses.append(held_out_loss(part, tilted, SWEEPS, context, split=split).groups)
         gains.append(Gain.over(*losses))
         if not gains[0].exceeds(BEYOND_DOUBT):
             return tuned
