@@ -46,6 +46,10 @@ DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32, "float64":
 """Recorded types that are read without conversion; others, and float64 in single precision, are converted once."""
 
 
+OWN_TYPE = ("C", "W")
+"""What arrays given by a caller must be: to the compiler a read-only array is of another type (see ``_contiguous``)."""
+
+
 class CompiledMultislice:
     """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for windows of a fast size."""
 
@@ -58,7 +62,7 @@ class CompiledMultislice:
         self._recorded, self._counts_type = transposed_patterns(problem.patterns, self._real)
         self._term = term_of(problem.data_term, self._real)
         self._weights = laid_out(problem.weights.T, self._real)
-        self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
+        self._corners = np.require(problem.corners, np.int64, OWN_TYPE)
         self._frequencies = np.fft.fftfreq(problem.window).astype(self._real)
         self._places = np.arange(problem.window, dtype=self._real) - problem.window // 2
         self._shifts = np.array(problem.shifts_px, dtype=np.float64, order="C")
@@ -105,7 +109,7 @@ class CompiledMultislice:
         """The parameters in the kernel's layout."""
         problem, real = self._problem, self._real
         slices, rows, columns = problem.object_shape
-        planes = np.ascontiguousarray(object_planes, dtype=real).reshape(2, -1, rows * columns)
+        planes = np.require(object_planes, real, OWN_TYPE).reshape(2, -1, rows * columns)
         window, modes = problem.window, planes.shape[1] // slices
         background = zeros_at_a_line((plane_size(window, real),), real)
         if corrections.background is not None:

@@ -46,10 +46,12 @@ def method(name="mine", **more):
 WHOLE = """
 import json
 from synthetic import WeakPhaseScan, batches
+from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, check_methods
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 
+use_persistent_cache()
 scan = WeakPhaseScan.make({}, n=12, strength=0.05)
 _, offline = reconstruct(scan.header(), lambda: batches(scan.patterns), ["bf", "com_curl"])
 live = LiveEngine(scan.header(), methods=["bf", "com_curl"])

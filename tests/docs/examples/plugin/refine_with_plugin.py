@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from ptylive.application.extensions import Preset
+from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
@@ -60,6 +61,7 @@ def refused(**values: object) -> str:
     return ""
 
 
+use_persistent_cache()
 preset = Preset.from_mapping(SETTINGS)
 data = dataset()
 result = refine(data, preset, backend="cpu", threads=1)

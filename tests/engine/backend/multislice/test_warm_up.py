@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,6 +60,24 @@ def test_offsets_in_any_order_need_nothing_more():
     found = [CompiledMultislice(replace(problem, offsets_px=each)) for each in (offsets, offsets.copy("C"))]
     np.testing.assert_array_equal(*(backend.intensities(*planes) for backend in found))
     assert compiled(single=True)[4] == 1
+
+
+@pytest.mark.parametrize("backend", [CompiledMultislice, partial(SpecialisedMultislice, name="kernel")])
+def test_what_may_not_be_changed_needs_nothing_more(backend):
+    """Arrays of a caller may be read-only, which is another type: the kernel would be compiled again, for half a minute."""
+    warm_up(32)
+    problem = replace(make_problem(window=32), model=None)
+    planes = [plane.astype(np.float32) for plane in make_planes(problem, 1, 1)]
+    for array in (*planes, *(value for value in vars(problem).values() if isinstance(value, np.ndarray))):
+        array.flags.writeable = False
+    every = np.arange(problem.count)
+    every.flags.writeable = False
+    found = backend(problem)
+    found.loss_and_gradient(*planes, every)
+    found.illumination(planes[1], every)
+    if backend is CompiledMultislice:
+        found.intensities(*planes)
+    assert compiled(single=True) == [1] * len(WAYS)
 
 
 SCRIPT = """
