@@ -10,6 +10,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from ptylive.streamer.fast.c_functions import c_function
 from ptylive.streamer.fast.lz4 import SLACK_BYTES, lz4_block, lz4_size
 from ptylive.streamer.fast.memory import COMPILED, INNER, bytes_at, store8
 
@@ -237,7 +238,7 @@ DECODER = nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64, nb.ui
 """Signature of the function that decodes one pattern for :class:`ptylive.schema.CodedFrames`."""
 
 
-@nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
+@c_function(DECODER)
 def decode_at(data, size, itemsize, target, target_bytes, work, _told):
     """:func:`decode_bslz4` as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
     words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
@@ -245,7 +246,7 @@ def decode_at(data, size, itemsize, target, target_bytes, work, _told):
     return nb.int64(decode_bslz4(bytes_at(data, size), itemsize, bytes_at(target, target_bytes), block, words))
 
 
-@nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
+@c_function(DECODER)
 def decode_bytes_at(data, size, itemsize, target, target_bytes, work, _told):
     """Like :func:`decode_at`, to one byte per pixel."""
     words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
@@ -253,7 +254,7 @@ def decode_bytes_at(data, size, itemsize, target, target_bytes, work, _told):
     return nb.int64(_decode(bytes_at(data, size), itemsize, 1, bytes_at(target, target_bytes), block, words))
 
 
-@nb.cfunc(nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64), nopython=True, cache=True)
+@c_function(nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64))
 def decode_lz4_at(data, size, step, target, nbytes):
     """LZ4 blocks of ``step`` bytes in the framing of the HDF5 filter; writes up to SLACK_BYTES behind the target."""
     part, at, done = bytes_at(data, size), FRAMING_BYTES, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ptylive.schema.model import ByteArray
-from ptylive.streamer.fast.bslz4 import DECODED, MAX_BLOCK_BYTES, WORK_BYTES, decode_at, decode_lz4_at
+from ptylive.streamer.fast.bslz4 import DECODED, MAX_BLOCK_BYTES, WORK_BYTES, decode_at, decode_bytes_at, decode_lz4_at
 from ptylive.streamer.fast.lz4 import SLACK_BYTES
 from ptylive.streamer.wire import codec as wire_codec
 from ptylive.streamer.wire.codec import Codec
@@ -32,5 +32,10 @@ class CompiledDecoder:
 
 
 def use_compiled_decoder() -> None:
-    """Decode single patterns here from now on, in every thread. Takes seconds the first time on a machine."""
+    """Decode single patterns here from now on, in every thread. Takes seconds the first time on a machine.
+
+    Readers of coded batches find their decoders compiled, too.
+    """
+    for decoder in (decode_at, decode_bytes_at, decode_lz4_at):
+        decoder.compile()
     wire_codec.decode_with(CompiledDecoder)

@@ -14,6 +14,7 @@ from ptylive.schema import CodedFrames
 from ptylive.schema.model import Array, ByteArray, IndexArray
 from ptylive.streamer.fast import merlin_headers
 from ptylive.streamer.fast.bslz4 import DECODED, DECODER, WRONG_SIZE
+from ptylive.streamer.fast.c_functions import c_function
 from ptylive.streamer.fast.coded import HandedOn
 from ptylive.streamer.fast.memory import COMPILED, INNER, load8, load64, shuffled_copy, store8, words_at
 from ptylive.streamer.marks import WORDS
@@ -163,7 +164,7 @@ def _pack_all(frames, count, stride, parameters, target, space):
         _decode_one(space, parameters, target + nb.uintp(n * parameters[_BYTES]))
 
 
-@nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
+@c_function(DECODER)
 def decode_frame_at(data, size, _itemsize, target, target_bytes, _work, parameters):
     """Decode a frame with prefix and header, as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
     words = words_at(parameters, _SIDE + 1)
@@ -259,4 +260,5 @@ def use_compiled_runs() -> None:
     compiled.pack(layout, frame, _ALIGNED)
     compiled.alike(frame, np.zeros(1, np.int64), np.zeros(1, np.uint8), slice(0, 1))
     compiled.marks(frame, np.zeros(8 * WORDS, np.int64), 64)
+    decode_frame_at.compile()
     decode_runs_with(compiled)

@@ -46,10 +46,6 @@ DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32, "float64":
 """Recorded types that are read without conversion; others, and float64 in single precision, are converted once."""
 
 
-OWN_TYPE = ("C", "W")
-"""What arrays given by a caller must be: to the compiler a read-only array is of another type (see ``_contiguous``)."""
-
-
 class CompiledMultislice:
     """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for windows of a fast size."""
 
@@ -62,7 +58,7 @@ class CompiledMultislice:
         self._recorded, self._counts_type = transposed_patterns(problem.patterns, self._real)
         self._term = term_of(problem.data_term, self._real)
         self._weights = laid_out(problem.weights.T, self._real)
-        self._corners = np.require(problem.corners, np.int64, OWN_TYPE)
+        self._corners = _writable(problem.corners, np.dtype(np.int64))
         self._frequencies = np.fft.fftfreq(problem.window).astype(self._real)
         self._places = np.arange(problem.window, dtype=self._real) - problem.window // 2
         self._shifts = np.array(problem.shifts_px, dtype=np.float64, order="C")
@@ -109,7 +105,7 @@ class CompiledMultislice:
         """The parameters in the kernel's layout."""
         problem, real = self._problem, self._real
         slices, rows, columns = problem.object_shape
-        planes = np.require(object_planes, real, OWN_TYPE).reshape(2, -1, rows * columns)
+        planes = _writable(object_planes, real).reshape(2, -1, rows * columns)
         window, modes = problem.window, planes.shape[1] // slices
         background = zeros_at_a_line((plane_size(window, real),), real)
         if corrections.background is not None:
@@ -256,6 +252,11 @@ def _contiguous(indices: IndexArray) -> IndexArray:
     numbers (seen with numba 0.68).
     """
     return np.array(indices, dtype=np.int64, order="C")
+
+
+def _writable(array: Any, dtype: np.dtype[Any]) -> Array:
+    """A caller's array in contiguous memory, copied where it is read-only: that would be another argument type, too."""
+    return np.require(array, dtype, ["C", "W"])
 
 
 def transposed_patterns(patterns: Array, real: Real) -> tuple[Array, int]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 from ptylive.schema.pattern.distortion import LARGEST, true_places
@@ -194,6 +194,7 @@ class _Profile:
 
     def rings(self) -> list[tuple[float, float, float]]:
         """Return radius, inner and outer limit of each ring, pixels."""
+        from scipy import signal  # takes two thirds of a second to import
         radius = np.arange(INNERMOST_PX, self.outermost_px - KNOT_PX, KNOT_PX / 4)
         height = self.spline(radius)
         peaks, properties = signal.find_peaks(height, prominence=0.0)
