@@ -108,6 +108,8 @@ class Checked:
     def defocus(self) -> Check:
         """Check where the defocus comes from."""
         origin = self.calibration.origin("C10")
+        if not self.calibration.entries:
+            return Check("defocus", "unknown", "not estimated yet")
         if origin in (None, Origin.DEFAULT):
             return Check("defocus", "warn", "not known: 0 is assumed")
         if origin is Origin.UNDECIDED:

@@ -171,6 +171,12 @@ def test_the_plane_in_focus_has_to_lie_inside_the_specimen(
     assert looked.half_turn_is_in_doubt == (state == "warn")
 
 
+def test_a_defocus_is_not_called_zero_before_anything_is_known(engine: LiveEngine) -> None:
+    """On a new machine the maps, and with them the calibration, wait for their code to be compiled."""
+    check = replace(in_doubt(engine), calibration=Calibration()).defocus()
+    assert (check.state, check.text) == ("unknown", "not estimated yet")
+
+
 def test_a_defocus_that_was_found_places_no_plane(engine: LiveEngine) -> None:
     c10, depth = Quantity(60.0, Origin.ESTIMATED), Quantity(49.0, Origin.ESTIMATED, 5.0)
     assert in_doubt(engine, C10=c10, depth_A=depth).rotation().state == "warn"

@@ -38,6 +38,12 @@ def test_a_stored_scan_lacks_what_nobody_has_given() -> None:
     assert lacking(silent_feed(state="scanning", message="", calibration=STEP)._view.state, obf) == []
 
 
+def test_a_scan_of_which_nothing_is_known_yet_lacks_nothing() -> None:
+    compiling = "compiling the live maps (first scan on this machine), 3 s so far"
+    complete = silent_feed(state="complete", message=compiling, calibration={})._view.state
+    assert lacking(complete, MapKind("obf", "x", method="obf")) == []
+
+
 def test_what_is_known_is_not_asked_for() -> None:
     names = [name for name, _ in lacking(state_of(calibration=STEP), MapKind("obf", "x", method="obf"))]
     assert names == ["energy_eV", "convergence_semiangle_mrad"]
