@@ -8,7 +8,8 @@ STAMP  := $(VENV)/.installed
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'  # Python compiles what is used
+	-$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --upgrade pip  # Debian 12's takes twice as long
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -e '.[dev]'  # Python compiles what is used
 	$(BIN)/python tools/link_tree.py >/dev/null
 	touch $@
 

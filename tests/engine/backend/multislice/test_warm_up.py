@@ -64,7 +64,7 @@ def test_offsets_in_any_order_need_nothing_more():
 
 @pytest.mark.parametrize("backend", [CompiledMultislice, partial(SpecialisedMultislice, name="kernel")])
 def test_what_may_not_be_changed_needs_nothing_more(backend):
-    """Arrays of a caller may be read-only, which is another type: the kernel would be compiled again, for half a minute."""
+    """A read-only array is another type: for it the kernel would be compiled again, for half a minute."""
     warm_up(32)
     problem = replace(make_problem(window=32), model=None)
     planes = [plane.astype(np.float32) for plane in make_planes(problem, 1, 1)]
