@@ -39,7 +39,7 @@ from ptylive.streamer.vetting.vouched import Doorkeeper, known_as
 from ptylive.streamer.vetting.worker import FileWorker
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def files():
     with FileWorker() as worker:
         yield worker
