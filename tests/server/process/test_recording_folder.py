@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -105,6 +106,10 @@ def test_the_program_ends_as_its_receiving_process_did(monkeypatch):
         assert made._ended() == status
     (line,) = told
     assert "NOT EVERYTHING WAS RECORDED" in line
+    made._acquire = SimpleNamespace(wait=lambda: -signal.SIGTERM)
+    assert made._ended() == ExitCode.DONE, "told to end before it accepted data"
+    made._ready = True
+    assert made._ended() == ExitCode.FAILED
 
 
 @pytest.mark.slow
