@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -23,7 +24,8 @@ def test_a_taken_port_is_one_clear_line(
 ) -> None:
     for name in ("say_unraisable_in_a_line", "logging"):  # they are for a process of its own
         monkeypatch.setattr(dashboard_main, name, MagicMock())
-    assert dashboard_main.main(["--port", str(dashboard.port)]) == 1
+    with ThreadPoolExecutor(1) as other:  # in this one, an event loop of the browser's tests may run
+        assert other.submit(dashboard_main.main, ["--port", str(dashboard.port)]).result() == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.strip().splitlines() == [
