@@ -15,7 +15,6 @@ import msgpack
 import numpy as np
 import pytest
 from odd_files import put_loop
-from quick_first import quick_first
 
 from ptylive.application.offline import reconstruct_file
 from ptylive.application.outputs import scan_settings
@@ -112,7 +111,7 @@ print("written")
 
 @pytest.mark.parametrize(
     ("begun", "work_s", "status", "said"),
-    quick_first([(True, 0.3, 0, b"written\n"), (False, 60, ORPHANED, b"")]),
+    [(True, 0.3, 0, b"written\n"), (False, 60, ORPHANED, b"")],
     ids=["begun: written", "nothing to keep: ended"],
 )
 def test_a_process_whose_server_is_gone_ends_by_itself(tmp_path, begun, work_s, status, said):
@@ -137,7 +136,7 @@ print("written", flush=True)
 
 @pytest.mark.parametrize(
     ("compiling", "work_s", "status", "said"),
-    quick_first([(True, 60, ORPHANED, ""), (False, 0.3, 0, "written")]),
+    [(True, 60, ORPHANED, ""), (False, 0.3, 0, "written")],
     ids=["compiling: ended", "it comes to its next pause"],
 )
 def test_a_process_that_is_stopped_while_it_compiles_ends_at_once(tmp_path, compiling, work_s, status, said):

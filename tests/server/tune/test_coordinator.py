@@ -116,7 +116,7 @@ def test_so_many_trials_are_made_the_start_first_and_compared_at_the_end(tuning,
 
 
 def test_bad_trials_are_told_to_end(tuning):
-    found, _ = tuning(30)
+    found, _ = tuning(20)
     pruned = [one for one in found if one.state == "pruned"]
     assert pruned and all(max(one.groups) < SWEEPS for one in pruned)
 
