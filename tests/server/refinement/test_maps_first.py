@@ -314,19 +314,23 @@ def test_a_distortion_that_was_taken_back_stays_away(job):
     assert again.calibration.to_plain() == first.calibration.to_plain()
 
 
-@pytest.mark.parametrize("numbers", quick_first([[0.0], [-0.05, 0.0, 0.03, 0.0]]))
-@pytest.mark.parametrize("before", quick_first([[0.05, 0.02, 0.0, 0.0], None]), ids=["another", "none"])
+ANOTHER = [0.05, 0.02, 0.0, 0.0]
+BOTH = [[-0.05, 0.0, 0.03, 0.0], [0.0]]
+
+
+@pytest.mark.parametrize(("before", "asked_for"), quick_first([(ANOTHER, [[0.0]]), (ANOTHER, BOTH), (None, BOTH)]))
 @pytest.mark.parametrize("taken", quick_first([{"resume": True}, {"takes_maps": True}]), ids=["gone on with", "taken"])
-def test_another_distortion_makes_maps_anew(job, before, taken, numbers):
+def test_another_distortion_makes_maps_anew(job, before, taken, asked_for):
     """Places in stored maps refer to patterns corrected with the distortion of those maps."""
     distorted = {} if before is None else {"distortion": before}
     made(replace(job, values={**job.values, **distorted}, methods=("wdd",)))
-    asked = replace(job, values={**job.values, "distortion": numbers}, methods=("wdd",), **taken)
-    again, said = made(asked)
-    assert said[-1] == {"kind": "maps"}
-    fresh, _ = made(replace(asked, results=job.results.with_name("other_results.h5")))
-    assert again.calibration.to_plain() == fresh.calibration.to_plain()
-    assert made(asked)[1] == [], "and then they are there"
+    for numbers in asked_for:
+        asked = replace(job, values={**job.values, "distortion": numbers}, methods=("wdd",), **taken)
+        again, said = made(asked)
+        assert said[-1] == {"kind": "maps"}
+        fresh, _ = made(replace(asked, results=job.results.with_name("other_results.h5")))
+        assert again.calibration.to_plain() == fresh.calibration.to_plain()
+        assert made(asked)[1] == [], "and then they are there"
     with h5py.File(job.results, "r+") as file:
         del file["settings"].attrs["distortion"]
     assert made(replace(asked, values={**job.values, "distortion": before or (0.1, 0.0, 0.0, 0.0)}))[1] == []
