@@ -322,8 +322,7 @@ BOTH = [[-0.05, 0.0, 0.03, 0.0], [0.0]]
 @pytest.mark.parametrize("taken", quick_first([{"resume": True}, {"takes_maps": True}]), ids=["gone on with", "taken"])
 def test_another_distortion_makes_maps_anew(job, before, taken, asked_for):
     """Places in stored maps refer to patterns corrected with the distortion of those maps."""
-    distorted = {} if before is None else {"distortion": before}
-    made(replace(job, values={**job.values, **distorted}, methods=("wdd",)))
+    made(replace(job, values={**job.values, **({"distortion": before} if before else {})}, methods=("wdd",)))
     for numbers in asked_for:
         asked = replace(job, values={**job.values, "distortion": numbers}, methods=("wdd",), **taken)
         again, said = made(asked)
