@@ -56,6 +56,7 @@ def test_maps(score, reconstructed, name, live_map, least):
     assert score.score_map(str(shared_data(name)), str(reconstructed(name)), live_map)["corr"] >= least
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_messy_scan_with_rotation_centre_and_transform_unknown(score, reconstructed, tmp_path):
     import h5py

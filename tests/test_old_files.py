@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from kept_processes import a_reader_that_stays
 from running import last_json, ptylive_here
 
 import ptylive
@@ -25,6 +26,8 @@ from ptylive.server.session.library import Library
 from ptylive.streamer.recording.recording_writer import record
 from ptylive.streamer.source import open_source
 from ptylive.streamer.vetting.worker import FileWorker
+
+__all__ = ["a_reader_that_stays"]
 
 OLD = Path(__file__).parent / "fixtures" / "old"
 FOLDERS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
@@ -144,7 +147,7 @@ def test_results_take_another_run(path, tmp_path):
         assert {name: [d.attrs["units"], digest(d[()])] for name, d in file.get("maps", {}).items()} == was["maps"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def files():
     with FileWorker() as worker:
         yield worker

@@ -100,27 +100,28 @@ class _Reader:
     """Reads the messages of one module."""
 
     def __init__(self, tree: ast.Module, errors: set[str]) -> None:
-        self._tree = tree
+        self._nodes = list(_nodes_of_scope(tree))
         self._errors = errors
-        self._values_by_name = _assigned(tree.body)
+        self._values_by_name = _assigned(self._nodes)
 
     def messages(self, room: str) -> Iterator[Message]:
         """Messages of the module's own lines, then of each function, which has its own names."""
-        yield from self._messages_in(self._tree, room)
+        yield from self._messages_in(self._nodes, room)
 
-    def _messages_in(self, scope: ast.AST, room: str) -> Iterator[Message]:
-        for node in _nodes_of_scope(scope):
+    def _messages_in(self, nodes: list[ast.AST], room: str) -> Iterator[Message]:
+        for node in nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 outer = self._values_by_name
                 parameters = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
                 known = {name: values for name, values in outer.items() if name not in parameters}
-                local = _assigned(node.body if isinstance(node.body, list) else [])
+                below = list(_nodes_of_scope(node))
+                local = {} if isinstance(node, ast.Lambda) else _assigned(below)
                 unknown: list[ast.expr] = [ast.Constant(None)]
                 local = {name: values + (unknown if name in parameters else []) for name, values in local.items()}
                 self._values_by_name = known | local
-                yield from self._messages_in(node, room)
+                yield from self._messages_in(below, room)
                 if not isinstance(node, ast.Lambda) and RETURNERS.search(node.name):
-                    yield from self._returned_messages(node, room)
+                    yield from self._returned_messages(below, room)
                 self._values_by_name = outer
             elif isinstance(node, ast.Call) and node.args and self._is_message_call(node):
                 yield from self._of_call(node, room)
@@ -138,8 +139,8 @@ class _Reader:
             hint = max(self._texts(entries["hint"]), key=len, default="") if "hint" in entries else ""
             yield from self._messages_of(self._texts(entries["error"]), hint, room)
 
-    def _returned_messages(self, function: ast.AST, room: str) -> Iterator[Message]:
-        for node in _nodes_of_scope(function):
+    def _returned_messages(self, nodes: list[ast.AST], room: str) -> Iterator[Message]:
+        for node in nodes:
             value = node.value if isinstance(node, ast.Return | ast.Yield) else None
             if value is None:
                 continue
@@ -247,10 +248,10 @@ def _below(node: ast.AST) -> list[ast.AST]:
     return found
 
 
-def _assigned(body: list[ast.stmt]) -> dict[str, list[ast.expr]]:
-    """Values assigned to names in a body, including its branches but not functions in it."""
+def _assigned(nodes: list[ast.AST]) -> dict[str, list[ast.expr]]:
+    """Values assigned to names in a scope, including its branches but not functions in it."""
     found: dict[str, list[ast.expr]] = {}
-    for node in _nodes_of_scope(ast.Module(body, [])):
+    for node in nodes:
         if isinstance(node, ast.Assign):
             targets, value = node.targets, node.value
         elif isinstance(node, ast.AnnAssign | ast.NamedExpr | ast.AugAssign) and node.value is not None:

@@ -3,12 +3,19 @@
 import subprocess
 import sys
 
+import pytest
+
+COMMAND = [sys.executable, "-m", "ptylive"]
+
+
+@pytest.mark.slow
+def test_it_tells_its_version() -> None:
+    told = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, timeout=120, check=True)
+    assert told.stdout.startswith("ptylive ")
+
 
 def test_it_is_the_command_line() -> None:
-    command = [sys.executable, "-m", "ptylive"]
-    told = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=120, check=True)
-    assert told.stdout.startswith("ptylive ")
-    wrong = subprocess.run([*command, "inspect"], capture_output=True, text=True, timeout=120, check=False)
+    wrong = subprocess.run([*COMMAND, "inspect"], capture_output=True, text=True, timeout=120, check=False)
     assert wrong.returncode == 2
     assert "python -m ptylive inspect" in wrong.stderr
 

@@ -15,6 +15,7 @@ from ptylive.server.wire.messages import array_to_plain
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.slow
 def test_refine_sends_the_preset_and_the_loss_appears(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:

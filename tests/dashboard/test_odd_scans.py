@@ -38,7 +38,7 @@ def figure() -> PictureFigure:
 
 
 @pytest.mark.parametrize(
-    ("dead_row", "shape", "fill"), quick_first(every_two([False, True], SHAPES, list(FILLS)), 9), ids=str
+    ("dead_row", "shape", "fill"), quick_first(every_two([False, True], SHAPES, list(FILLS)), 5), ids=str
 )
 def test_an_odd_scan_is_shown(figure: PictureFigure, fill: str, shape: tuple[int, int], dead_row: bool) -> None:
     data = scan(FILLS[fill], shape, dead_row=dead_row)

@@ -89,7 +89,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dic
 
 
 @seed(12)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(WORDS, VALUES, max_size=4), st.integers(0, 20))
 def test_any_document_is_a_preset_or_refused(tmp_path_factory, values, epoch):
     path = tmp_path_factory.getbasetemp() / "any.json"
@@ -99,7 +99,7 @@ def test_any_document_is_a_preset_or_refused(tmp_path_factory, values, epoch):
 
 
 @seed(13)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(WORDS, st.sampled_from("= . [ ] [[ ]] { } ' \" \n , # nan 1 1e9 true".split(" "))), max_size=12)
 )

@@ -261,7 +261,7 @@ PLACES: tuple[tuple[str, str], ...] = (
 OTHERS = ("reconstruct FILE -o OUT", "refine FILE -o OUT", "convert FILE OUT", "replay FILE")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def worker() -> Iterator[FileWorker]:
     with FileWorker(Limits(memory_bytes=2**30)) as one:
         yield one

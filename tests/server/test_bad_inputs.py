@@ -265,7 +265,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
 """Arguments, words of the answer, exit status."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def worker() -> Iterator[FileWorker]:
     with FileWorker(Limits(memory_bytes=2**30)) as one:
         yield one

@@ -30,7 +30,7 @@ from ptylive.streamer.vetting.journals import journal_frames, read_journal
 from ptylive.streamer.vetting.tasks import describe_recording, frames, walk, walk_hdf5
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
-QUICK, MANY = 20, 2000
+QUICK, MANY = 12, 2000
 MOST_S = 5.0
 """Time limit for one file, given the whole machine; checked in the long run only."""
 SEED = int(os.environ.get("PTYLIVE_FLIPS_SEED", "12"))
@@ -111,7 +111,7 @@ def flip(kind, folder, count):
     path = kind(folder)
     content = path.read_bytes()
     slowest = 0.0
-    with FileWorker(Limits(cpu_s=1.0)) as worker:  # a bit that makes a file endless takes all of it
+    with FileWorker(Limits(cpu_s=0.4)) as worker:  # a bit that makes a file endless takes all of it
         assert READERS[kind](worker, path) >= 1
         for _ in range(count):
             damaged, which = flipped(content, rng)

@@ -39,6 +39,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"native": native, "nion": folder / "nion.npy", "pypty": folder / "pypty.h5"}
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_maps_are_those_of_the_native_file(files: dict[str, Path]) -> None:
     with h5py.File(files["native"]) as file:

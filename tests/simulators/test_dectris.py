@@ -139,6 +139,7 @@ def test_lost_repeated_and_shuffled_images(tmp_path: Path, protocol: str) -> Non
         assert digests_of_file(Path(status.recording)) == got
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_damaged_images_are_counted_as_lost(tmp_path: Path, protocol: str) -> None:
     path = native(tmp_path / "a.h5")
@@ -173,6 +174,7 @@ def wait_for_the_whole_scan(run: Running) -> None:
     assert len(resumed) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [pytest.param("dectris-v1", marks=pytest.mark.slow), "dectris-v2"])
 def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_path: Path, protocol: str) -> None:
     path = native(tmp_path / "a.h5")

@@ -189,6 +189,7 @@ def test_a_sender_that_is_killed_and_started_again_completes_its_scan(tmp_path: 
         assert run.frames[UID] == {number: digest(frame) for number, frame in enumerate(frames)}
 
 
+@pytest.mark.slow
 def test_a_sender_that_hangs_for_a_while_is_waited_for(tmp_path: Path) -> None:
     """SIGSTOP for less than the idle time-out."""
     path, frames = scan_file(tmp_path / "scan.h5", 24)

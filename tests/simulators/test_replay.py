@@ -42,6 +42,7 @@ def test_a_file_arrives_frame_by_frame_and_is_recorded_identically(tmp_path: Pat
             assert copy.header.detector == source.header.detector
 
 
+@pytest.mark.slow
 def test_shuffled_repeated_and_lost_messages(tmp_path: Path) -> None:
     path = native(tmp_path / "a.h5")
     wanted = digests_of_file(path)

@@ -20,14 +20,14 @@ BOTH_LOOPS = (
     "test_senders",
     "test_strangers",
 )
-PLAIN_IS_SLOW = ("test_known_scans", "test_recovery", "test_senders", "test_strangers")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     module = metafunc.module.__name__.rpartition(".")[2]
     if module in BOTH_LOOPS:
-        marks = [pytest.mark.slow] if module in PLAIN_IS_SLOW else []
-        metafunc.parametrize("receive_loop", [pytest.param("plain", marks=marks), "compiled"], indirect=True)
+        # other modules use the plain loop in every run
+        loops = [pytest.param("plain", marks=pytest.mark.slow), "compiled"]
+        metafunc.parametrize("receive_loop", loops, indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from quick_first import quick_first
 from shared_data import shared_data
 from stream_tools import make_frames, make_header, stored_recording
 
@@ -187,7 +188,9 @@ def test_of_a_results_file_the_scan_is_named(tmp_path: Path, told: str | int | N
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["tiny_mos2_80kV_focus", "ws2_messy_60kV_lowdose", "rotavirus_300kV_cryo_raw256"])
+@pytest.mark.parametrize(
+    "name", quick_first(["tiny_mos2_80kV_focus", "ws2_messy_60kV_lowdose", "rotavirus_300kV_cryo_raw256"])
+)
 def test_the_shared_data_sets_are_read_as_h5py_reads_them(name: str) -> None:
     path = shared_data(name)
     with h5py.File(path) as file:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick_first import quick_first
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "mutants.py"
 
@@ -27,6 +28,7 @@ def test_double():
 """
 NOTICED = 'smaller = { old = "a > b", new = "a < b" }'
 UNSEEN = 'same = { old = "2 * a", new = "a + a" }'
+BROKEN = 'nonsense = { old = "return 2 * a", new = "return (" }'
 SURVIVES = 'triple = { old = "2 * a", new = "3 * a" }'
 
 
@@ -55,14 +57,15 @@ def tree(tmp_path, monkeypatch):
 
 
 def test_what_survives_is_told_and_what_is_noticed_names_its_test(tree):
-    status, said = tree(NOTICED, SURVIVES)
+    status, said = tree(NOTICED, SURVIVES, BROKEN)
     assert status == 1
     rows = said.partition("\nmutant")[2].splitlines()
     assert rows[1].split()[:3] == ["arithmetic.py:", "triple", "SURVIVED"]
     assert rows[1].endswith("2 * a  ->  3 * a")
-    assert rows[2].split()[2] == "noticed"
-    assert rows[2].endswith("tests/test_arithmetic.py::test_larger")
-    assert said.endswith("1 of 2 mutants noticed\n")
+    assert rows[2].split()[2:4] == ["BROKE", "DOWN"]
+    assert rows[3].split()[2] == "noticed"
+    assert rows[3].endswith("tests/test_arithmetic.py::test_larger")
+    assert said.endswith("1 of 3 mutants noticed\n")
 
 
 @pytest.mark.slow  # as is what the tool is for: make check-all plants the bugs
@@ -71,8 +74,9 @@ def test_all_noticed(tree):
     assert tree(NOTICED, SURVIVES, options=["--only", "smaller"])[0] == 0
 
 
+@pytest.mark.slow
 def test_a_source_that_no_longer_loads_says_nothing_about_its_tests(tree):
-    status, said = tree('nonsense = { old = "return 2 * a", new = "return (" }')
+    status, said = tree(BROKEN)
     assert status == 1
     assert "BROKE DOWN" in said
 
@@ -91,13 +95,16 @@ def test_slow_tests_are_asked_where_the_others_stay_green(tree, slow, word):
 
 @pytest.mark.parametrize(
     ("entry", "words"),
-    [
-        ('gone = { old = "a >= b", new = "a < b" }', "its text stands there 0 times"),
-        ('twice = { old = "return", new = "yield" }', "its text stands there 2 times"),
-        ('idle = { old = "2 * a", new = "2 * a" }', "differ"),
-        ('untested = { old = "2 * a", new = "a", tests = [] }', "no tests are named"),
-        ('moved = { old = "2 * a", new = "a", tests = ["tests/test_old.py::test_a"] }', "tests/test_old.py"),
-    ],
+    quick_first(
+        [
+            ('gone = { old = "a >= b", new = "a < b" }', "its text stands there 0 times"),
+            ('twice = { old = "return", new = "yield" }', "its text stands there 2 times"),
+            ('idle = { old = "2 * a", new = "2 * a" }', "differ"),
+            ('untested = { old = "2 * a", new = "a", tests = [] }', "no tests are named"),
+            ('moved = { old = "2 * a", new = "a", tests = ["tests/test_old.py::test_a"] }', "tests/test_old.py"),
+        ],
+        3,
+    ),
 )
 def test_a_list_that_does_not_fit_is_refused(tree, entry, words):
     status, said = tree(NOTICED, entry)

@@ -75,6 +75,7 @@ def test_noise_and_blur_cost(scene):
     assert soft["corr_best_blur"] > 0.97
 
 
+@pytest.mark.slow
 def test_another_frame_of_the_detector_is_as_right(scene):
     """A detector flip found as a transposition comes with a quarter turn: the same picture, rotated."""
     truth, found = scene

@@ -37,7 +37,7 @@ def test_presets_as_text(text):
         assert isinstance(parse_text(text, "preset").values, dict)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.dictionaries(st.sampled_from([row.name for row in ROWS if row.fate is Fate.MAPPED]), VALUES, max_size=3))
 def test_values_of_any_kind(values):
     with contextlib.suppress(MetadataError):

@@ -17,7 +17,7 @@ from ptylive.server.serve.control import READS_FILES
 from ptylive.streamer.vetting.worker import FileWorker
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def worker():
     worker = FileWorker()
     yield worker

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from quick_first import quick_first
 from running import PTYLIVE, ptylive
 
 from ptylive.engine.results import Stored
@@ -66,7 +67,7 @@ def test_version_and_short_help():
 
 @pytest.mark.parametrize(
     ("line", "word", "completed"),
-    [("ptylive ref", "1", ["refine", "refine-now"]), ("ptylive refine-now --w", "2", ["--wait"])],
+    quick_first([("ptylive refine-now --w", "2", ["--wait"]), ("ptylive ref", "1", ["refine", "refine-now"])]),
 )
 def test_completion_completes(line, word, completed):
     asked = {"_PTYLIVE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": word}

@@ -2,17 +2,24 @@
 
 import os
 import shutil
+import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
-from running import Server, ptylive
+from running import PATIENCE_S, Server, ptylive_here
 from scan_parts import part_of
 
 from ptylive.schema import PtyliveError
+from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.server.process import recording_folder
+from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.recording_folder import require_recordable
+from ptylive.server.serve import acquire
+from ptylive.server.serve.session import Session
+from ptylive.server.serve.supervisor import Supervisor
 from ptylive.simulators.replay import ReplaySettings, replay
 
 
@@ -57,13 +64,56 @@ def test_a_full_disk(tmp_path, monkeypatch):
 
 def test_serve_refuses_before_it_says_that_it_records(tmp_path):
     (tmp_path / "taken").write_text("x")
-    done = ptylive("serve", "--headless", "--record", tmp_path / "taken")
+    done = ptylive_here("serve", "--headless", "--record", tmp_path / "taken")
     assert done.returncode == ExitCode.FAILED
     (line,) = done.stderr.strip().splitlines()
     assert "not a folder" in line
     assert "--no-record" in line
 
 
+def test_a_recording_that_fails_later_is_shouted_and_is_the_status_of_the_receiving_process(
+    tmp_path, monkeypatch, caplog
+):
+    for name in ("handle_ending", "_warm_up", "_say"):
+        monkeypatch.setattr(acquire, name, lambda *_: None)
+    data, control = free_addresses()
+    folder = tmp_path / "recordings"
+    session = Session(ServerConfig(data=data, control=control, record=str(folder), dashboard=None, metrics=None))
+    monkeypatch.setattr(session.compilation, "start", lambda: None)
+    folder.write_text("in the way")
+
+    def use():
+        replay(part_of("mos2_svac_80kV_focus", 8, tmp_path / "scan.h5"), ReplaySettings(to=data))
+        for _ in range(int(PATIENCE_S / 0.01)):
+            if session.recordings_failed:
+                break
+            time.sleep(0.01)
+        session.shutdown_requested.set()
+
+    user = threading.Thread(target=use)
+    user.start()
+    assert acquire._run(session, []) == ExitCode.PARTIAL
+    user.join()
+    assert "RECORDING FAILED" in caplog.text
+
+
+def test_the_program_ends_as_its_receiving_process_did(monkeypatch):
+    told = []
+    made = Supervisor(ServerConfig(dashboard=None, record=None))
+    monkeypatch.setattr(made, "say", told.append)
+    for status in (ExitCode.DONE, ExitCode.PARTIAL):
+        made._acquire = SimpleNamespace(wait=lambda status=status: status)
+        assert made._ended() == status
+    (line,) = told
+    assert "NOT EVERYTHING WAS RECORDED" in line
+    made._acquire = SimpleNamespace(wait=lambda: -signal.SIGTERM)
+    assert made._ended() == ExitCode.DONE, "told to end before it accepted data"
+    made._ready = True
+    assert made._ended() == ExitCode.FAILED
+
+
+@pytest.mark.slow
+@pytest.mark.data
 def test_a_recording_that_fails_later_is_shouted_and_changes_the_exit_status(tmp_path):
     folder = tmp_path / "recordings"
     running = Server(folder)

@@ -197,8 +197,8 @@ def test_the_start_is_made_with_its_settings_and_its_amplitude(job):
     first, _ = made(replace(job, preset=preset, methods=("ssb",)))
     assert first.start.amplitude.shape == first.start.phase.shape
     assert abs(float(first.start.amplitude.mean()) - 1) < 0.05
-    there = RefineJob.from_plain(unpack(pack(first.to_plain())))
-    np.testing.assert_array_equal(there.start.amplitude, first.start.amplitude)
+    plainly = RefineJob.from_plain(unpack(pack(first.to_plain()))).start.amplitude
+    np.testing.assert_array_equal(plainly, first.start.amplitude)
     taken, said = made(replace(job, preset=preset, takes_maps=True))
     assert said == []
     other = Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.5})
@@ -297,7 +297,7 @@ def test_a_distortion_that_was_given_earlier_stays(job, settings):
     first, _ = made(replace(job, values=told, methods=("wdd",)))
     again, said = made(replace(job, takes_maps=True, methods=("wdd",), map_settings=settings))
     assert (said == []) == (not settings)
-    assert list(again.values["distortion"])[:2] == list(distortion_numbers(told))[:2]
+    assert list(again.values["distortion"])[:2] == list(Detector(distortion=told["distortion"]).distortion)[:2]
     if not settings:
         assert again.calibration.to_plain() == first.calibration.to_plain()
     none, _ = made(replace(job, takes_maps=True, values={**job.values, "distortion": (0.0,)}))
@@ -314,13 +314,16 @@ def test_a_distortion_that_was_taken_back_stays_away(job):
     assert again.calibration.to_plain() == first.calibration.to_plain()
 
 
-@pytest.mark.parametrize("before", quick_first([[0.05, 0.02, 0.0, 0.0], None]), ids=["another", "none"])
+ANOTHER = [0.05, 0.02, 0.0, 0.0]
+BOTH = [[-0.05, 0.0, 0.03, 0.0], [0.0]]
+
+
+@pytest.mark.parametrize(("before", "asked_for"), quick_first([(ANOTHER, [[0.0]]), (ANOTHER, BOTH), (None, BOTH)]))
 @pytest.mark.parametrize("taken", quick_first([{"resume": True}, {"takes_maps": True}]), ids=["gone on with", "taken"])
-def test_another_distortion_makes_maps_anew(job, before, taken):
+def test_another_distortion_makes_maps_anew(job, before, taken, asked_for):
     """Places in stored maps refer to patterns corrected with the distortion of those maps."""
-    distorted = {} if before is None else {"distortion": before}
-    made(replace(job, values={**job.values, **distorted}, methods=("wdd",)))
-    for numbers in ((-0.05, 0.0, 0.03, 0.0), (0.0,)):
+    made(replace(job, values={**job.values, **({"distortion": before} if before else {})}, methods=("wdd",)))
+    for numbers in asked_for:
         asked = replace(job, values={**job.values, "distortion": numbers}, methods=("wdd",), **taken)
         again, said = made(asked)
         assert said[-1] == {"kind": "maps"}
@@ -340,12 +343,11 @@ OTHERS = {
 }  # fmt: skip
 
 
-WAYS = itertools.cycle(("takes_maps", "resume"))
-EACH_ONE_WAY = [("energy_eV", "resume"), ("depth_A", "resume"), *zip(OTHERS, WAYS, strict=False)]
+EACH_ONE_WAY = [("energy_eV", "resume"), ("depth_A", "resume"), *zip(OTHERS, itertools.cycle(("takes_maps", "resume")))]
 """The existing maps are examined before any value: two values are tested both ways, the others alternate."""
 
 
-@pytest.mark.parametrize(("name", "way"), quick_first(EACH_ONE_WAY, 4))
+@pytest.mark.parametrize(("name", "way"), quick_first(EACH_ONE_WAY, 2))
 def test_another_value_makes_maps_anew(job, stored, name, way):
     """By any of its names; values not given now stay as they were given for the stored maps."""
     shutil.copytree(stored, job.recording.parent, dirs_exist_ok=True)
@@ -375,20 +377,18 @@ def test_another_shape_of_the_scan_makes_maps_anew(job):
     assert made(asked)[1] == [], "and then they are there"
 
 
-def test_an_angle_that_was_given_for_a_pixel_stays_an_angle_at_another_energy(job):
+ANGLE = ({"detector_pixel_mrad": 4.0}, mrad_to_invA(4.0, wavelength_A(300e3)))
+
+
+@pytest.mark.parametrize(("given", "at_300"), quick_first([ANGLE, ({"detector_pixel_invA": 0.1}, 0.1)]))
+def test_an_angle_that_was_given_for_a_pixel_stays_an_angle_at_another_energy(job, given, at_300):
     """1/Å follows from the angle; a pixel given in 1/Å stays the same."""
-    for given, at_300 in (({"detector_pixel_mrad": 4.0}, mrad_to_invA(4.0, wavelength_A(300e3))),
-                          ({"detector_pixel_invA": 0.1}, 0.1)):  # fmt: skip
-        made(replace(job, methods=("wdd",), values={**job.values, **given}))
-        asked = replace(job, takes_maps=True, values={"energy_eV": 300e3}, map_settings={"wdd.epsilon": 0.2})
-        again, said = made(asked)
-        assert said[-1] == {"kind": "maps"}
-        assert again.calibration.get("energy_eV") == 300e3
-        assert again.calibration.get("detector_pixel_invA") == pytest.approx(at_300, rel=1e-12)
-
-
-def distortion_numbers(values):
-    return Detector(distortion=values["distortion"]).distortion
+    made(replace(job, methods=("wdd",), values={**job.values, **given}))
+    asked = replace(job, takes_maps=True, values={"energy_eV": 300e3}, map_settings={"wdd.epsilon": 0.2})
+    again, said = made(asked)
+    assert said[-1] == {"kind": "maps"}
+    assert again.calibration.get("energy_eV") == 300e3
+    assert again.calibration.get("detector_pixel_invA") == pytest.approx(at_300, rel=1e-12)
 
 
 def test_an_upsample_that_is_taken_back_is_noticed(job):

@@ -15,13 +15,14 @@ import msgpack
 import numpy as np
 import pytest
 from odd_files import put_loop
-from quick_first import quick_first
 
 from ptylive.application.offline import reconstruct_file
 from ptylive.application.outputs import scan_settings
 from ptylive.application.presets import files_of
+from ptylive.engine.backend import device
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Preview, Progress
+from ptylive.engine.simulation import first_on_gpu
 from ptylive.schema import Calibration, Detector, InputFileError, Scan, ScanHeader
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.plain_errors import ORPHANED
@@ -39,7 +40,7 @@ from ptylive.streamer.vetting.vouched import Doorkeeper, known_as
 from ptylive.streamer.vetting.worker import FileWorker
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def files():
     with FileWorker() as worker:
         yield worker
@@ -178,8 +179,21 @@ sys.exit(refine_process.main(["40"]))
 
 
 @pytest.mark.parametrize(
+    ("missing", "shared", "ready", "pixels"),
+    [("", True, True, [40]), ("none", True, False, []), ("", False, False, [])],
+)
+def test_a_process_gets_ready_where_there_is_a_gpu_to_share(monkeypatch, missing, shared, ready, pixels):
+    warmed = []
+    monkeypatch.setattr(device, "missing", lambda: missing)
+    monkeypatch.setattr(device, "is_shared", lambda: shared)
+    monkeypatch.setattr(first_on_gpu, "warm_up_gpu", warmed.append)
+    assert (refine_process._got_ready(40), warmed) == (ready, pixels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("missing", "shared", "status", "said"),
-    quick_first([("", True, ORPHANED, b"ready for 40\n"), ("none", True, NO_GPU, b""), ("", False, NO_GPU, b"")]),
+    [("", True, ORPHANED, b"ready for 40\n"), ("none", True, NO_GPU, b""), ("", False, NO_GPU, b"")],
     ids=["ready, and nobody wants it", "no GPU", "a GPU of one process"],
 )
 def test_a_process_gets_ready_before_it_has_a_job_where_there_is_a_gpu_to_share(missing, shared, status, said):

@@ -43,6 +43,7 @@ def test_a_dashboard_that_hangs_at_its_start_keeps_nobody_from_looking_after_the
     assert not hung
 
 
+@pytest.mark.slow
 def test_a_server_that_is_told_to_end_while_it_starts_ends_with_all_its_processes(tmp_path):
     data, control = free_addresses()
     command = [PTYLIVE, "serve", "--data", data, "--control", control, "--record", str(tmp_path), "--dashboard"]

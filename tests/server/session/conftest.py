@@ -1,11 +1,8 @@
 """Fixtures for the library's tests."""
 
 import pytest
-from kept_processes import a_reader_that_stays
 
 from ptylive.server.session import library
-
-__all__ = ["a_reader_that_stays"]
 
 
 @pytest.fixture(autouse=True)

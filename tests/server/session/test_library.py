@@ -44,7 +44,7 @@ def write_results(path, **maps):
         write_maps(path.with_name(f"{path.stem}_results.h5"), made, np.ones((6, 7), bool), Calibration(), {})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def files():
     with FileWorker() as worker:
         yield worker

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from quick_first import quick_first
 from tuning_trials import DEFOCUS, SWEEPS, THICKNESS, tried
 
 from ptylive.application.tuning.trials import JOURNAL, Trials
@@ -102,7 +103,7 @@ def tuning(tmp_path, monkeypatch):
     return Run()
 
 
-@pytest.mark.parametrize("places", [1, 3])
+@pytest.mark.parametrize("places", quick_first([3, 1]))
 def test_so_many_trials_are_made_the_start_first_and_compared_at_the_end(tuning, places):
     found, kept = tuning(14, places=places)
     assert len(found) == 14 and len({one.number for one in found}) == 14
@@ -115,26 +116,26 @@ def test_so_many_trials_are_made_the_start_first_and_compared_at_the_end(tuning,
 
 
 def test_bad_trials_are_told_to_end(tuning):
-    found, _ = tuning(30)
+    found, _ = tuning(20)
     pruned = [one for one in found if one.state == "pruned"]
     assert pruned and all(max(one.groups) < SWEEPS for one in pruned)
 
 
 def test_a_second_call_does_nothing_and_a_larger_one_goes_on(tuning):
-    first, _ = tuning(12)
-    again, _ = tuning(12)
+    first, _ = tuning(8)
+    again, _ = tuning(8)
     assert again == first and tuning.log == []
-    more, _ = tuning(15)
-    assert more[:12] == first and len(more) == 15
+    more, _ = tuning(10)
+    assert more[:8] == first and len(more) == 10
 
 
 def test_a_stop_loses_no_trial_that_had_ended(tuning):
     asked = iter([False] * 12)
     stopped, _ = tuning(40, should_stop=lambda: next(asked, True))
     assert len(stopped) < 40
-    done, _ = tuning(20)
+    done, _ = tuning(14)
     kept = [one for one in done if one.number in {each.number for each in stopped}]
-    assert kept == stopped and len(done) == 20
+    assert kept == stopped and len(done) == 14
 
 
 def test_a_worker_that_is_killed_is_followed_by_another_with_the_same_trial(tuning):

@@ -176,7 +176,7 @@ def test_many_damaged_patterns() -> None:
     assert 0 < fuzz(200_000, seed=2) < 100_000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([1, 2, 4]), st.integers(1, 600))
 def test_arbitrary_bytes(body: bytes, itemsize: int, elements: int) -> None:
     nbytes = itemsize * elements

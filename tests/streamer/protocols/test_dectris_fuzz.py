@@ -134,7 +134,7 @@ def check(protocol: str, data: st.DataObject, acquisition: Acquisition) -> None:
 
 
 @pytest.mark.parametrize("protocol", list(SAMPLES))
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_mutated_messages_are_refused_or_harmless(protocol: str, acquisition: Acquisition, data: st.DataObject) -> None:
     check(protocol, data, acquisition)

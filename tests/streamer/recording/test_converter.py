@@ -34,8 +34,6 @@ from ptylive.streamer.recording.converter import (
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.wire import ArmMessage
 
-pytestmark = pytest.mark.own_recorder
-
 
 def journal_of(path: Path) -> dict[int, bytes]:
     header = make_header()
@@ -52,7 +50,7 @@ def open_handles() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="handles are counted in /proc")
-@pytest.mark.parametrize("scans", [50, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scans", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_scans_that_wait_for_their_recordings_take_no_threads_or_handles(tmp_path: Path, scans: int) -> None:
     threads, handles = threading.active_count(), open_handles()
     most_threads = most_handles = 0
@@ -72,6 +70,7 @@ def test_scans_that_wait_for_their_recordings_take_no_threads_or_handles(tmp_pat
     assert list(tmp_path.glob("*.journal")) == []
 
 
+@pytest.mark.own_recorder
 def test_one_process_makes_all_recordings_and_is_started_again_when_it_dies(tmp_path: Path) -> None:
     events: list[RecordingEvent] = []
     one = Converter(events.append)
@@ -94,6 +93,7 @@ def test_one_process_makes_all_recordings_and_is_started_again_when_it_dies(tmp_
     assert all(digests_of_file(tmp_path / f"{name}.h5") == digests for name, digests in wanted.items())
 
 
+@pytest.mark.own_recorder
 @pytest.mark.parametrize("answer", ['{"ok": false, "error": "No space left on device", "over": true}', ""])
 def test_a_process_that_is_about_to_end_gets_no_further_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
@@ -239,6 +239,7 @@ def test_a_disk_that_cannot_be_asked_has_no_room(tmp_path: Path) -> None:
     assert not converter._has_room(Job("a", tmp_path / "a.journal", tmp_path / "none" / "a.h5"))
 
 
+@pytest.mark.own_recorder
 @pytest.mark.skipif(not hasattr(os, "getpriority"), reason="no priorities here")
 def test_a_recorder_steps_back_behind_frames_and_maps(tmp_path: Path) -> None:
     process = RecorderProcess()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from stream_tools import connected, digest, digests_of_file, make_frames, make_header, messages_of, running, send
 
 from ptylive.schema import ScanHeader
@@ -98,7 +99,8 @@ def kill_during_scan(folder: Path, header: ScanHeader, messages: list[FramesMess
     return safe
 
 
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", quick_first([2, 8]))
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, rounds: int) -> None:
     header = make_header((20, 20), pixels=(32, 32))
     frames = make_frames(header)
     messages = messages_of(header, frames, batch=4)
@@ -106,7 +108,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     chance.shuffle(messages)
     wanted = digests(frames)
     acknowledged = 0
-    for round_ in range(5):
+    for round_ in range(rounds):
         folder = tmp_path / str(round_)
         folder.mkdir()
         safe = kill_during_scan(folder, header, messages, after_s=chance.uniform(0.05, 0.5))

@@ -23,13 +23,13 @@ from ptylive.streamer.vetting.tasks import describe_recording, frames, walk
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
 
-GIVEN_UP = r"could not be read in (1 s of computing|30 s)"
-"""The second limit applies if other programs leave it less than a tenth of a processor."""
+GIVEN_UP = r"could not be read in (0\.4 s of computing|30 s)"
+"""The second limit applies if other programs leave it less than a seventieth of a processor."""
 
 
 @pytest.fixture(scope="module")
 def worker():
-    with FileWorker(Limits(cpu_s=1.0)) as started:
+    with FileWorker(Limits(cpu_s=0.4)) as started:
         yield started
 
 

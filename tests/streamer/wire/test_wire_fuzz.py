@@ -41,13 +41,13 @@ def decoded_or_refused(parts: list[bytes]) -> None:
         assert "\n" not in str(error)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_random_bytes(parts: list[bytes]) -> None:
     decoded_or_refused(parts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(SAMPLES), st.data())
 def test_flipped_bytes_and_cuts(parts: list[bytes], data: st.DataObject) -> None:
     header = bytearray(parts[0])
@@ -58,7 +58,7 @@ def test_flipped_bytes_and_cuts(parts: list[bytes], data: st.DataObject) -> None
     decoded_or_refused([bytes(header[:cut]), *parts[1:]])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.sampled_from(SAMPLES),
     st.sampled_from(
@@ -71,7 +71,7 @@ def test_any_value_in_any_field(parts: list[bytes], key: str, value: object) -> 
     decoded_or_refused([msgpack.packb(header), *parts[1:]])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(["scan", "optics", "detector", "basis"]), SECTION_KEYS, VALUES)
 def test_any_value_in_any_section(section: str, key: str, value: object) -> None:
     header = msgpack.unpackb(SAMPLES[0][0])

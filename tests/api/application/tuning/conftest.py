@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ptylive.application.tuning import estimates, told
 from ptylive.engine.dataset import Dataset
 from ptylive.schema import Calibration, Origin, Quantity
 
@@ -13,6 +14,13 @@ GIVEN = {
     "energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "detector_pixel_invA": 0.1, "C10": -60.0,
     "rotation_deg": 25.0, "scan_step_A": (0.8, 0.8),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fewer_points(monkeypatch):
+    """Half as many points of a curve: each of them is a minimum over all other values."""
+    monkeypatch.setattr(estimates, "POINTS", 13)
+    monkeypatch.setattr(told, "POINTS", 21)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import pytest
 from tuning_trials import BEST, DEFOCUS, SWEEPS, THICKNESS, drawn, tried
 
 from ptylive.application.presets import load_preset
+from ptylive.application.tuning import outcome as module
+from ptylive.application.tuning.estimates import findings
 from ptylive.application.tuning.outcome import best_preset, outcome, write_csv
 from ptylive.application.tuning.trials import Tried
 
@@ -22,7 +24,9 @@ def trials():
     return drawn(OVER, 24)
 
 
-def test_values_are_said_with_what_they_gain_on_other_patterns(trials):
+def test_values_are_said_with_what_they_gain_on_other_patterns(trials, monkeypatch):
+    once = findings(OVER, trials, SWEEPS)
+    monkeypatch.setattr(module, "findings", lambda *_: once)  # for both outcomes
     values = outcome(OVER, trials, SWEEPS, {}).values
     found = outcome(
         OVER, trials, SWEEPS, confirmed(values, [10.0, 11.0, 12.0, 13.0], [9.0, 9.9, 10.8, 11.7]), ["a note"]

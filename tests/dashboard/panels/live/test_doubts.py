@@ -109,7 +109,7 @@ def test_another_orientation_of_a_refinement_is_offered_until_it_is_used(sender:
 
 
 @pytest.mark.parametrize(
-    "message", ["the other half turn, rotation 164.8°, C10 150 Å", cannot_tell_words("a", "b", "c")]
+    "message", quick_first(["the other half turn, rotation 164.8°, C10 150 Å", cannot_tell_words("a", "b", "c")])
 )
 def test_what_a_refinement_found_is_no_doubt_about_the_next_scan(sender: CommandSender, message: str) -> None:
     """Regression: the rotation of a refined scan was offered for the scan that arrived after it."""

@@ -6,7 +6,6 @@ import os
 import h5py
 import numpy as np
 import pytest
-from quick_first import quick_first
 from running import last_json, ptylive_here
 from shared_data import shared_data
 
@@ -190,8 +189,9 @@ def raw_maps():
     return {m.name: m.data for m in made.rendering.maps}
 
 
+@pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize("text", quick_first(FLOORS))
+@pytest.mark.parametrize("text", list(FLOORS))
 def test_maps_of_mos2_from_few_masks(raw_maps, tmp_path, text):
     from synthetic import correlation
 

@@ -222,8 +222,8 @@ def fuzzed(count: int, seed: int) -> Counter[str]:
     return refused
 
 
-def test_500_damaged_headers() -> None:
-    assert fuzzed(500, 1)[REPAIRED] > 50
+def test_200_damaged_headers() -> None:
+    assert fuzzed(200, 1)[REPAIRED] > 20
 
 
 @pytest.mark.slow

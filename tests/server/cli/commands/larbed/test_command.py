@@ -1,15 +1,18 @@
 import json
 
+import numpy as np
 from typer.testing import CliRunner
 
-from ptylive.engine.larbed import larbed_file
+from ptylive.engine.larbed import inversion, larbed_file
 from ptylive.server.cli.main import build
 from tests.engine.larbed.test_inversion import outcome
 
 RUNNER = CliRunner()
 
 
-def test_larbed(tmp_path):
+def test_larbed(tmp_path, monkeypatch):
+    monkeypatch.setattr(inversion, "CURVE", np.linspace(0.9, 1.1, 3))  # each of its points takes half a second
+    monkeypatch.setattr(inversion, "CURVE_ITERATIONS", 3)
     larbed_file.write(tmp_path / "in.h5", outcome(), {})
     words = ["larbed", str(tmp_path / "in.h5"), "-o", str(tmp_path / "out.h5"), "--starts", "1"]
     ended = RUNNER.invoke(build(("larbed",)), [*words, "--iterations", "2", "--thickness", "96,96", "--json"])

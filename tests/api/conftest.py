@@ -1,0 +1,5 @@
+"""Recordings of these tests are made and read by processes that are shared, as in tests/streamer."""
+
+from kept_processes import a_reader_that_stays, a_recorder_that_stays
+
+__all__ = ["a_reader_that_stays", "a_recorder_that_stays"]
