@@ -87,6 +87,7 @@ def test_thin_sets(name):
             assert found.origin("C10") is Origin.ESTIMATED
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_smallest_set_at_full_scan():
     found = BlindScan("tiny_mos2_80kV_focus").calibrate(1.0)

@@ -24,7 +24,7 @@ FOUR_DIGITS = 1e-4
             {"batch_size": 9, "probe_modes": 3, "batch_choice": "sparse"},
             {"batch_size": 2, "absorbing": True, "lsq_damping": 0.5},
         ],
-        2,
+        1,
     ),
     ids=["batches", "all at once", "three modes", "absorbing"],
 )

@@ -1,11 +1,12 @@
 """PyPty's optimiser: histories, block factors, steps extended and cut."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
@@ -20,7 +21,9 @@ from ptylive.schema.preset import Preset
 
 SEARCH = BacktrackingSearch(0.1, 0.9, 20)
 PYPTY = Descent(SEARCH, FactorOfEachQuantity())
+WOLFE = Descent(WolfeSearch(1e-4, 0.9, 8))
 EVERYTHING = 100_000
+MORE = [*product([PYPTY], [1, EVERYTHING]), *product([WOLFE], [0, 5])]
 
 
 @pytest.fixture
@@ -44,8 +47,10 @@ def losses(objective, start, history, rule):
     return found + list(state.losses), state
 
 
-@pytest.mark.parametrize("history", [0, 1, 5, EVERYTHING])
-@pytest.mark.parametrize("rule", [PYPTY, Descent(WolfeSearch(1e-4, 0.9, 8))])
+@pytest.mark.parametrize(
+    ("rule", "history"),
+    quick_first([*product([PYPTY], [0, 5]), *product([WOLFE], [1, EVERYTHING]), *MORE], 4),
+)
 def test_every_history_lowers_the_loss_at_every_epoch(setup, objective, history, rule):
     found, state = losses(objective, setup.start, history, rule)
     assert len(found) == 9

@@ -74,7 +74,7 @@ def test_nor_of_few_patterns(monkeypatch):
                 "gain 0.94 ± 0.05 %",
             ),  # risen by two deviations
         ],
-        2,
+        1,
     ),
     ids=["late", "clear-before", "little-before", "risen", "in-doubt"],
 )
