@@ -69,7 +69,7 @@ def test_live_equals_offline_in_any_order(scan, seed, lost, size):
 
 def test_maps_of_events_are_those_of_their_frames(scan):
     patterns = scan.patterns.astype("<u2")
-    header = scan.header()
+    header = scan.header(lies_still=True)
     header = replace(header, detector=header.detector.model_copy(update={"dtype": "<u2"}))
     made = []
     for sparse in (False, True):
@@ -151,9 +151,9 @@ def test_configuring_energy_later_brings_the_phase_maps(scan):
 
 def test_repeated_frames_are_averaged(scan):
     twice = np.repeat(scan.patterns, 2, axis=0)
-    header = scan.header(frames=len(twice), repeats=2)
+    header = scan.header(lies_still=True, frames=len(twice), repeats=2)
     _, rendering = reconstruct(header, lambda: batches(twice))
-    _, once = reconstruct(scan.header(), lambda: batches(scan.patterns))
+    _, once = reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns))
     assert_same(by_name(rendering), by_name(once))
 
 

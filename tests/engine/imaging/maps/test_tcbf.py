@@ -38,6 +38,7 @@ def absorbing():
     return scan_of(1.0)
 
 
+@pytest.mark.slow
 def test_absorption_turns_no_ring_over(absorbing, monkeypatch):
     upright = by_rings(absorbing, absorbing.patterns)
     assert upright.min() > 0

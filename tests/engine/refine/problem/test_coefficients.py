@@ -150,6 +150,7 @@ def test_mirrored_masks_are_put_right(simulated):
     np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, run(dataset).loss, rtol=1e-4)  # up to rounding
 
 
+@pytest.mark.slow
 def test_halves_and_shuffled_coefficients_are_compared(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     judged = validate(dataset, Preset.from_mapping({**PLAIN, "epoch_max": 4}))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from combinations import every_two
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
@@ -123,9 +124,7 @@ def test_a_loss_that_is_not_finite_restores_the_start(setup, objective):
     assert lbfgs.finished(lbfgs.init(setup.start))
 
 
-@pytest.mark.parametrize("anchor", [0.0, 0.1])
-@pytest.mark.parametrize("history", [0, 5])
-@pytest.mark.parametrize("phase_only", [True, False])
+@pytest.mark.parametrize(("anchor", "history", "phase_only"), every_two([0.0, 0.1], [0, 5], [True, False]))
 def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_only):
     preset = Preset(window_px=24, probe_modes=1, phase_only_obj=phase_only)
     setup = prepare(simulated.dataset, preset, None)

@@ -44,7 +44,7 @@ def loss_of(problem: Problem) -> float:
 def test_one_slice_cannot_tell(simulated):
     """After conjugation and a half turn, object and probe give the same patterns: an exact symmetry."""
     dataset = found_blind(simulated.dataset, C30=Quantity(4e4, Origin.ESTIMATED))
-    signed = Preset(**{**ONE.model_dump(exclude_unset=True), "phase_only_obj": False})
+    signed = Preset(**{**ONE.model_dump(exclude_unset=True), "phase_only_obj": False, "scan_defocus": False})
     ended = WarmStart.of(refine(dataset, signed, backend="cpu"))
     here = loss_of(ended.applied(prepare(dataset, signed, None)))
     turned = loss_of(ended.half_turned().applied(prepare(half_turned(dataset), signed, None)))
@@ -113,6 +113,7 @@ def wrong_half() -> Dataset:
     return half_turned(replace(dataset, calibration=dataset.calibration.having(**found)))
 
 
+@pytest.mark.slow
 def test_a_told_depth_settles_it():
     wrong, preset = wrong_half(), Preset(probe_modes=1, num_slices=4, total_thickness_A=70.0, window_px=32)
     tuned = with_half_turn_by_depth(Tuned(wrong, preset), CPU)

@@ -11,7 +11,7 @@ from ptylive.engine.backend.multislice.kernel_parts.rows import add_unshifted, c
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import window_of
 
-SIZES = [(48, "float32"), (128, "float32"), (48, "float64")]
+SIZES = quick_first([(48, "float32"), (128, "float32"), (48, "float64")], 2)
 
 
 @numba.jit(**FAST)
