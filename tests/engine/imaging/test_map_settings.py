@@ -76,7 +76,7 @@ def test_finer_maps_are_of_the_same_field(name: str, scan: WeakPhaseScan) -> Non
 
 
 @pytest.mark.parametrize("name", ["tcbf", "obf"])
-@pytest.mark.parametrize("factor", [1.5, 2.7])
+@pytest.mark.parametrize("factor", quick_first([2.7, 1.5]))
 def test_maps_are_finer_by_any_factor(name: str, factor: float, scan: WeakPhaseScan) -> None:
     """The map is the same band-limited picture on other points: it is read from a map eight times finer."""
     fine, finest = (maps(scan, (name,), {f"{name}.upsample": n})[name] for n in (factor, 8))

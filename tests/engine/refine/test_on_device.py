@@ -159,7 +159,7 @@ def test_the_plain_model(small, both, values):
         {"probe_marker": "columns:2", **MODES},
         {"damping_cutoff_multislice": 0.7, "smooth_rolloff": 0.1, "weakly_damped_obj": True},
         {"upsample_pattern": 2, "update_static_background": True},
-        {**THICK, "propmethod": "yoshida", "update_slice_distances": True},
+        pytest.param({**THICK, "propmethod": "yoshida", "update_slice_distances": True}, marks=SLOW),
         {**THICK, "update_thickness": True},
     ],
     ids=" ".join,

@@ -240,6 +240,7 @@ def test_the_band_limit_is_the_formula():
     np.testing.assert_allclose(mask[edge], expected[edge], atol=1e-6)  # stored in single precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("propmethod", quick_first(["better_multislice", "yoshida"]))
 def test_split_steps_of_higher_order_find_the_object(simulated, propmethod):
     result = run(simulated.dataset, propmethod=propmethod, num_slices=2, total_thickness_A=4.0, phase_only_obj=True)

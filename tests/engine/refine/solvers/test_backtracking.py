@@ -27,9 +27,9 @@ MORE = [*product([PYPTY], [1, EVERYTHING]), *product([WOLFE], [0, 5])]
 
 
 @pytest.fixture
-def setup(simulated):
+def setup(small):
     preset = Preset(window_px=24, probe_modes=1, phase_only_obj=False, update_beam_current=True)
-    return prepare(simulated.dataset, preset, None)
+    return prepare(small.dataset, preset, None)
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def test_no_step_is_found_uphill_or_below_the_shortest(setup, objective):
     assert short.evaluations == 1
 
 
-def test_a_run_as_pypty_makes_it(simulated):
+def test_a_run_as_pypty_makes_it(small):
     preset = Preset.from_mapping(
         {"optimizer": "pypty", "sweeps": 0, "epoch_max": 12, "algorithm": "lsq_sqrt", "loss_offset": 0.0}
         | {"wolfe_c1_constant": 0.1, "max_count": 20, "probe_modes": 1, "phase_only_obj": False, "hist_length": 1000}
     )
-    result = refine(simulated.dataset, preset, backend="cpu")
+    result = refine(small.dataset, preset, backend="cpu")
     assert result.phases == ("lbfgs",) * 12
     assert all(np.diff(result.loss) < 0)
     with pytest.raises(MetadataError, match="reduce_factor"):
