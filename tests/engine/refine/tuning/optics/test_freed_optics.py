@@ -36,7 +36,6 @@ def still(drifted) -> Dataset:
     return drifted((0.0, 0.0), 3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("off_A", quick_first([20.0, -20.0]))
 def test_most_of_an_error_of_the_defocus_is_taken_away(still, off_A):
     """A depth of focus is 67 Å; the maps err by 10 Å and more if a source blurs the pattern."""
