@@ -69,7 +69,7 @@ def test_an_unknown_cell_leaves_the_linear_terms_open():
     assert lattice_left(found.numbers, true, linear=False) < 0.12 * lattice_left([0], true, linear=False)
 
 
-@pytest.mark.parametrize("stretch", quick_first([(-0.015, 0.02), (0.0, 0.0), (0.02, 0.0)]))
+@pytest.mark.parametrize(("stretch",), quick_first([((-0.015, 0.02),), ((0.0, 0.0),), ((0.02, 0.0),)]))
 def test_a_disc_tells_the_ellipse(stretch):
     coefficients = np.zeros((9, 2))
     coefficients[:2] = [[stretch[0], stretch[1]], [stretch[1], -stretch[0]]]

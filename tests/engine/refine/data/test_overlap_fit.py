@@ -68,7 +68,7 @@ def astigmatic(dataset, origin, c12_A=(3.0, -2.0), doubt_A=None):
     return replace(dataset, calibration=dataset.calibration.having(**named))
 
 
-@pytest.mark.parametrize("drift_A", quick_first([(0.0, 0.0), DRIFT_A]))
+@pytest.mark.parametrize(("drift_A",), quick_first([((0.0, 0.0),), (DRIFT_A,)]))
 def test_a_wrong_astigmatism_that_nobody_stated_makes_no_drift(drifted, drift_A):
     """A shear looks like astigmatism. For seeds 1 to 4: 0.5 to 3.1 deviations from the truth."""
     found = find_drift(*parts(astigmatic(drifted(drift_A, seed=3), Origin.ESTIMATED)))
