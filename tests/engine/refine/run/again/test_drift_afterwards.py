@@ -21,8 +21,7 @@ from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
-OTHERS = {"regime": "thin", "phase_deviation": False}
-SETTINGS = {"window_px": 32, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "epoch_max": 5, **OTHERS}
+SETTINGS = {"window_px": 32, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
 PRESET = Preset.from_mapping(SETTINGS)
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
 LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: not corrected, trials do not show it", 1.5)
