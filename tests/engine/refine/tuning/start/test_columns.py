@@ -274,7 +274,7 @@ def test_where_sooner_is_enough_few_sweeps_decide(judged):
     ],
     ids=["at once", "through more", "nowhere far enough", "behind at first", "behind", "behind beyond doubt"],
 )
-def test_columns_that_are_not_far_behind_are_looked_for_through_more(crystal, monkeypatch, few, looked, taken):
+def test_columns_that_are_not_far_behind_are_looked_for_through_more(part, monkeypatch, few, looked, taken):
     seen = []
     settled = columns.Settling(Gain(0.09, 0.01), Gain(0.08, 0.01))
 
@@ -290,19 +290,19 @@ def test_columns_that_are_not_far_behind_are_looked_for_through_more(crystal, mo
     shown = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
     monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: shown)
     monkeypatch.setattr(columns, "peaks", lambda *_: WarmStart(shown.transmission[None, None], 0.5, (0.0, 0.0)))
-    candidates = (Tuned(crystal, SLICES.model_copy(update={"num_slices": slices})) for slices in (1, 2, 3))
+    candidates = (Tuned(part, SLICES.model_copy(update={"num_slices": slices})) for slices in (1, 2, 3))
     found = columns_of_some_depth(candidates, CONTEXT)
     assert seen == looked
     assert (None if found is None else seen[-1]) == taken
 
 
-def test_columns_that_are_far_behind_are_looked_for_through_one_depth(crystal, monkeypatch):
+def test_columns_that_are_far_behind_are_looked_for_through_one_depth(part, monkeypatch):
     uncertain = Gain(-0.11, 0.05)
     tried = []
     monkeypatch.setattr(
         columns, "_with_columns_found", lambda tuned, *_, **__: tried.append(tuned) or (tuned, uncertain)
     )
-    assert columns_of_some_depth([Tuned(crystal, SLICES)] * 3, CONTEXT) is None
+    assert columns_of_some_depth([Tuned(part, SLICES)] * 3, CONTEXT) is None
     assert len(tried) == 1
 
 
@@ -313,7 +313,7 @@ def test_a_start_gains_what_it_leaves_less_than_an_empty_object():
     assert (start.state, start.gain.share) == ("swept", pytest.approx(0.2))
 
 
-def test_longer_trials_begin_with_neither_ahead(crystal):
+def test_longer_trials_begin_with_neither_ahead(part):
     """Empty object and columns are swept as often as in the run, then continue for the same number of epochs."""
     asked = []
 
