@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from combinations import every_two
 from emitted_code import compiled
 from rounding import U
 
@@ -22,9 +23,7 @@ def planes(rows, columns=STRIP):
     return np.random.default_rng(rows).normal(size=(2, rows, columns)).astype(np.float32)
 
 
-@pytest.mark.parametrize("lanes", [8, 16])
-@pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("radix", [2, 3, 4, 6, 8, 12, 16])
+@pytest.mark.parametrize(("radix", "sign", "lanes"), every_two([2, 3, 4, 6, 8, 12, 16], [-1, 1], [8, 16]))
 def test_a_pass_of_one_radix_is_the_whole_transform(radix, sign, lanes):
     def emit(code, xr, xi, yr, yi):
         emit_pass(code, Pass(radix, radix, 1, sign), Strip(xr, xi, STRIP), Strip(yr, yi, STRIP))

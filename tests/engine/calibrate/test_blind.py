@@ -87,6 +87,7 @@ def test_thin_sets(name):
             assert found.origin("C10") is Origin.ESTIMATED
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_smallest_set_at_full_scan():
     found = BlindScan("tiny_mos2_80kV_focus").calibrate(1.0)
@@ -172,6 +173,7 @@ def test_rotation_out_of_focus_when_only_the_defocus_is_known():
     assert found.origin("rotation_deg") is Origin.ESTIMATED
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
     """Entrance 100 Å, mid-plane 150 Å: the given value is kept, and the maps are focused in between."""

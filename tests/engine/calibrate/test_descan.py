@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX, blocks_of, slopes
@@ -43,7 +44,7 @@ def error_px(found, wanted, shape=(32, 32)):
     return np.abs(Descan.of(found.value).minus(wanted).at_points(np.arange(np.prod(shape)), shape)).max()
 
 
-@pytest.mark.parametrize("descan", [PLANE, BOW], ids=["plane", "bow"])
+@pytest.mark.parametrize("descan", quick_first([BOW, PLANE]), ids=["bow", "plane"])
 def test_the_centre_of_mass_tells_it(scan, descan):
     found = find_descan(store_of(scan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))), RADIUS)
     assert error_px(found, descan) < 0.1

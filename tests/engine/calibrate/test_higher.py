@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.calibrate import higher
@@ -141,7 +142,7 @@ def test_leaving_out_one_frequency_moves_a_maximum_as_far_as_the_jackknife_says(
     assert higher._Derivatives(gradients, curvatures).jackknife() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("promising", [higher.PROMISING, 0.0], ids=["", "all tried"])
+@pytest.mark.parametrize("promising", quick_first([0.0, higher.PROMISING]), ids=["all tried", ""])
 def test_aberrations_that_are_not_there_are_not_invented(promising, monkeypatch):
     monkeypatch.setattr(higher, "PROMISING", promising)
     for seed in range(2):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.calibrate import independent
@@ -33,14 +34,17 @@ def wrong_about(engine: LiveEngine, **given: object) -> Calibration:
 
 @pytest.mark.parametrize(
     ("done", "rotation_deg", "said"),
-    [
-        ("none", 0.0, "none"),
-        ("none", 90.0, "none"),
-        ("none", -127.0, "transpose"),
-        ("transpose", 30.0, "none"),
-        ("flip_rows", 0.0, "none"),
-        ("flip_cols", 180.0, "transpose+flip_rows"),
-    ],
+    quick_first(
+        [
+            ("none", -127.0, "transpose"),
+            ("transpose", 30.0, "none"),
+            ("flip_cols", 180.0, "transpose+flip_rows"),
+            ("none", 0.0, "none"),
+            ("none", 90.0, "none"),
+            ("flip_rows", 0.0, "none"),
+        ],
+        3,
+    ),
 )
 def test_the_first_of_eight_orientations_is_the_one_that_the_data_have(
     done: str, rotation_deg: float, said: str
@@ -70,7 +74,7 @@ def test_a_scan_that_is_too_small_has_no_orientations() -> None:
     assert orientations(engine.calibration, engine.store) == []
 
 
-@pytest.mark.parametrize("claimed", [-60.0, 300.0])
+@pytest.mark.parametrize("claimed", quick_first([300.0, -60.0]))
 def test_a_defocus_that_was_given_is_measured_all_the_same(claimed: float) -> None:
     scan = WeakPhaseScan.make({"C10": -60.0}, n=32, strength=0.1)
     engine = reconstructed(scan, scan.patterns)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from rounding import MAP_ROUNDING, U
 from synthetic import WeakPhaseScan, batches, correlation
 
@@ -148,7 +149,7 @@ def test_coefficients_that_do_not_fit_go_to_a_file(scan, monkeypatch, caplog, tm
 
 
 @pytest.mark.parametrize("method", BUILDERS)
-@pytest.mark.parametrize("C10", [0.0, -80.0])
+@pytest.mark.parametrize("C10", quick_first([-80.0, 0.0]))
 def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
     """On a scan of many points, filters are evaluated on a coarser grid of Q without changing the maps."""
     scan = WeakPhaseScan.make({"C10": C10}, n=24, strength=0.05)

@@ -172,7 +172,7 @@ def test_weights_that_follow_the_data_scatter_as_they_do(weight) -> None:
 @pytest.mark.parametrize("plausible", quick_first([3.0, 0.3]))
 def test_weights_that_are_cautious_scatter_as_they_do(plausible: float) -> None:
     """Half of the rings exceed what is plausible; beyond thirty errors all weights are alike."""
-    rng, rings, scans = np.random.default_rng(9), 2000, 40
+    rng, rings, scans = np.random.default_rng(9), 2000, 20
     error = np.sqrt(2 / COUNT)
     true = np.minimum(error * plausible * np.tan(0.5 * np.pi * rng.random(rings)), 30 * error)
     power = rng.noncentral_chisquare(2 * COUNT, 2 * COUNT * true, (scans, rings)) / (2 * COUNT)

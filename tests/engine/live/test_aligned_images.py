@@ -70,9 +70,10 @@ def test_what_cannot_be_aligned_costs_that_map_only(scan):
         made(scan, WRONG, align_order=1, depth_A=20.0)
 
 
-def test_while_frames_come_the_map_waits_for_rows(scan):
+def test_while_frames_come_the_map_waits_for_rows():
+    scan = WeakPhaseScan.make({"C10": -150.0}, n=16, strength=0.05)
     engine = LiveEngine(scan.header(lies_still=True), methods=("tcbf",), settings={"tcbf.align_order": 1})
-    for batch in batches(scan.patterns[: 6 * SIDE]):
+    for batch in batches(scan.patterns[: 4 * scan.n]):
         engine.add(batch)
     early = engine.refresh()
     assert "too few" in early.missing.get("tcbf", "") or not early.maps

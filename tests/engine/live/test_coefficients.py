@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from rounding import MAP_ROUNDING
 from synthetic import WeakPhaseScan, batches, correlation
 
@@ -67,7 +68,9 @@ def test_as_many_masks_as_bins_give_the_raw_maps(scan, raw, field):
     assert LEAST <= set(found)
 
 
-@pytest.mark.parametrize(("text", "least"), [("zernike:45+1", 0.97), ("binning:45+1", 0.95), ("data:40+1", 0.85)])
+@pytest.mark.parametrize(
+    ("text", "least"), quick_first([("zernike:45+1", 0.97), ("data:40+1", 0.85), ("binning:45+1", 0.95)], 2)
+)
 def test_maps_from_coefficients(scan, raw, field, text, least):
     header, vectors = compressed(scan, field, text)
     _, rendering = reconstruct(header, lambda: batches(vectors))

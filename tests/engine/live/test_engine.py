@@ -52,7 +52,7 @@ def test_offline_makes_every_map(scan):
     assert correlation(obf[2:-2, 2:-2], scan.phase[2:-2, 2:-2]) > 0.95
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 2**31), lost=st.floats(0, 0.05), size=st.integers(1, 200))
 def test_live_equals_offline_in_any_order(scan, seed, lost, size):
     rng = np.random.default_rng(seed)
@@ -69,7 +69,7 @@ def test_live_equals_offline_in_any_order(scan, seed, lost, size):
 
 def test_maps_of_events_are_those_of_their_frames(scan):
     patterns = scan.patterns.astype("<u2")
-    header = scan.header()
+    header = scan.header(lies_still=True)
     header = replace(header, detector=header.detector.model_copy(update={"dtype": "<u2"}))
     made = []
     for sparse in (False, True):
@@ -110,8 +110,9 @@ def test_snake_and_flyback_land_where_raster_frames_do(scan):
     frames[1::2] = frames[1::2, ::-1]
     padded = np.concatenate([frames, np.full((n, flyback, n, n), 7, np.float32)], axis=1).reshape(-1, n, n)
     header = scan.header(frames=len(padded), pattern="snake", flyback_frames=flyback)
-    _, rendering = reconstruct(header, lambda: batches(padded))
-    _, plain = reconstruct(scan.header(), lambda: batches(scan.patterns))
+    methods = ("bf", "com", "tcbf", "ssb")
+    _, rendering = reconstruct(header, lambda: batches(padded), methods)
+    _, plain = reconstruct(scan.header(), lambda: batches(scan.patterns), methods)
     assert_same(by_name(rendering), by_name(plain))
 
 
@@ -150,9 +151,9 @@ def test_configuring_energy_later_brings_the_phase_maps(scan):
 
 def test_repeated_frames_are_averaged(scan):
     twice = np.repeat(scan.patterns, 2, axis=0)
-    header = scan.header(frames=len(twice), repeats=2)
+    header = scan.header(lies_still=True, frames=len(twice), repeats=2)
     _, rendering = reconstruct(header, lambda: batches(twice))
-    _, once = reconstruct(scan.header(), lambda: batches(scan.patterns))
+    _, once = reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns))
     assert_same(by_name(rendering), by_name(once))
 
 

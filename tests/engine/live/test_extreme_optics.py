@@ -25,6 +25,7 @@ def outcomes(*arguments: str) -> list[str]:
     return child.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_random_optics_make_maps_or_are_refused() -> None:
     assert len(outcomes("0", "2")) == 2
 

@@ -100,6 +100,7 @@ def test_half_data_agree(engine, filters, method, least):
         assert 1 / frequency[2 + int(np.argmax(curve[2:] < 0.5))] <= 58.0
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("method", quick_first(["obf", "tcbf"]))
 def test_shuffled_frames_agree_in_nothing(engine, filters, method):
@@ -113,6 +114,7 @@ def test_shuffled_frames_agree_in_nothing(engine, filters, method):
     assert np.abs(curve[frequency > 1 / 120]).max() < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_wiener_filter_beyond_the_scan_nyquist_frequency(engine, filters):
     """The filter made from the even half is scored on the odd one; 1 is the best filter that is constant on rings."""
@@ -137,6 +139,7 @@ def ring_members(ring, use):
     return [use & (ring == r) for r in np.unique(ring[use])]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_denser_matter_is_bright(engine):
     """The data alone settle the sign of the phase, clearly."""

@@ -33,6 +33,14 @@ class Specimen:
         away = (row_A[..., None] - self.atoms[:, 0]) ** 2 + (col_A[..., None] - self.atoms[:, 1]) ** 2
         return 0.4 * np.exp(-away / (2 * 0.5**2)).sum(-1)
 
+    def phase_on(self, rows_A: DoubleArray, cols_A: DoubleArray) -> DoubleArray:
+        """The same on a grid, from the profile of each atom along rows and columns: much faster."""
+        row, col = (
+            np.exp(-((at[:, None] - self.atoms[:, axis]) ** 2) / (2 * 0.5**2))
+            for axis, at in enumerate((rows_A, cols_A))
+        )
+        return 0.4 * row @ col.T
+
 
 @dataclass(frozen=True)
 class Simulated:
@@ -116,7 +124,7 @@ def simulated_scan(
     )  # of the exit wave: the content at k moves to k + offset
     time = (np.arange(len(positions)) + 0.5) / len(positions) - 0.5
     for n, (row, col) in enumerate(positions + np.outer(time, rotation_matrix(ROTATION_DEG) @ drift_A)):
-        transmission = np.exp(1j * specimen.phase(row + x[:, None], col + x[None, :]))
+        transmission = np.exp(1j * specimen.phase_on(row + x, col + x))
         turn = turns[n, 0, :, None] * turns[n, 1]
         patterns[n] = np.abs(to_row.conj() @ (probe * transmission * turn) @ to_col.conj().T) ** 2
     patterns *= 4000 / patterns.sum((1, 2)).mean()

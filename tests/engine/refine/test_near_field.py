@@ -66,7 +66,7 @@ NEAR = {
     "update_probe": False,
     "damping_cutoff_multislice": 0.4,
     "sweeps": 0,
-    "epoch_max": 25,
+    "epoch_max": 12,
 }
 
 

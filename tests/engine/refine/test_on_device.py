@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from compressed_scans import compressed
 from device_kernels import fused, fused_general
+from quick_first import quick_first
 from strict_device import ON_CARD, device
 from tilted_scans import TiltedScans
 
@@ -25,7 +26,7 @@ from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, choose_mode
 from ptylive.engine.refine.tuning.parameter_search import Scanned
 from ptylive.schema.preset import Preset
 
-COUNT = 64
+COUNT, SLOW = 64, pytest.mark.slow
 """Number of patterns in the scan; failures on a device show with few patterns as well."""
 PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 3, "sweeps": 1, "phase_deviation": False}
 DEVIATION = {"phase_deviation": True}
@@ -101,37 +102,38 @@ WEIGHTS = {
 }
 LIMITED = {"probe_part": "phase", "damping_cutoff_multislice": 0.7}
 TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
+CLEANED = {"identical_slices": "epoch < 3", "obja_thresh": True, "obj_zblur_A": 5.0, "q_highpass_invA": 0.05}
+FLIPS = {"do_charge_flip": "epoch == 1", "fancy_sigma_phase_px": (1.5, 1.0)}
+MODES = {"keep_probe_states_orthogonal": True, "probe_modes": 2}
 
 
 @pytest.mark.parametrize(
     "values",
-    [
-        DEVIATION,
-        {"algorithm": "ml", "probe_modes": 3},
-        {"algorithm": "lsq"},
-        {"algorithm": "lsq_sqrt_2", "phase_only_obj": False, **DEVIATION},
-        {"update_probe_pos": True, "position_prior_A": 0.1},
-        {**OTHERS, "phase_only_obj": False},
-        {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2, **DEVIATION},
-        {"weakly_damped_obj": True, "abs_norm_weight": 0.1},
-        {"probe_part": "phase", "update_aberrations": True},
-        {"probe_part": "amplitude"},
-        {"early_stop": True, "sweeps": 10, "epoch_max": 12},
-        {"sweeps": 0, "epoch_max": 6, "anchor": 0.0},
-        {"optimizer": "pypty", "sweeps": 0, "epoch_max": 8},
-        {"optimizer": "pypty", "sweeps": 0, "hist_length": 0, **OTHERS},
-        {"optimizer": "epie", "batch_size": 16, "probe_modes": 2},
-        {"optimizer": "epie", "batch_size": 16, **THICK},
-        {"optimizer": "lsq_ml", "batch_size": 16, "probe_modes": 2},
-        {"optimizer": "adam", "batch_size": 16, "update_probe_pos": True},
-        {**WEIGHTS, "update_probe_pos": True},
-        {**LAYERS, "missing_wedge_weight": 0.1, "mixed_variance_weight": 0.1, "obj_modes": 2},
-        {**LAYERS, "identical_slices": "epoch < 3", "layers_tikhonov_weight": 0.1, "surface_zero_weight": 0.1},
-        {**LAYERS, "obja_thresh": True, "obj_zblur_A": 5.0, "q_highpass_invA": 0.05, "layers_tv_weight": 0.1},
-        {**LAYERS, "complex_ratio": True, "kz_filter_beta": 0.2, "obj_z_recenter": True, "objp_postiv": True},
-        {"weakly_damped_obj": True, "obja_thresh": True, "mirrored_amp": True},
-        {"source_blur_A": 0.2, "fly_scan_share": 1.0, "probe_orthogonality_weight": 0.1, "probe_modes": 2},
-    ],
+    quick_first(
+        [
+            {"algorithm": "lsq_sqrt_2", "phase_only_obj": False, **DEVIATION},
+            {"algorithm": "ml", "probe_modes": 3, "update_probe_pos": True, "position_prior_A": 0.1},
+            {**OTHERS, "phase_only_obj": False},
+            {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2},
+            {"probe_part": "phase", "update_aberrations": True},
+            {"early_stop": True, "sweeps": 10, "epoch_max": 12},
+            {"optimizer": "pypty", "sweeps": 0, **OTHERS},
+            {"optimizer": "epie", "batch_size": 16, "probe_modes": 2, **THICK},
+            {"optimizer": "lsq_ml", "batch_size": 16, "probe_modes": 2},
+            {"optimizer": "adam", "batch_size": 16, "update_probe_pos": True},
+            {**WEIGHTS, **LAYERS, "missing_wedge_weight": 0.1, "mixed_variance_weight": 0.1},
+            {**LAYERS, **CLEANED, "layers_tikhonov_weight": 0.1, "layers_tv_weight": 0.1, "surface_zero_weight": 0.1},
+            {**LAYERS, "complex_ratio": True, "kz_filter_beta": 0.2, "obj_z_recenter": True, "objp_postiv": True},
+            {"weakly_damped_obj": True, "obja_thresh": True, "mirrored_amp": True, "abs_norm_weight": 0.1},
+            {"algorithm": "lsq", "probe_part": "amplitude"},
+            {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2, **DEVIATION},
+            {"sweeps": 0, "epoch_max": 6, "anchor": 0.0, **DEVIATION},
+            {"optimizer": "pypty", "sweeps": 0, "hist_length": 0, **OTHERS},
+            {**WEIGHTS, "update_probe_pos": True},
+            {"source_blur_A": 0.2, "fly_scan_share": 1.0, "probe_orthogonality_weight": 0.1, "probe_modes": 2},
+        ],
+        14,
+    ),
     ids=" ".join,
 )
 def test_the_plain_model(small, both, values):
@@ -147,17 +149,17 @@ def test_the_plain_model(small, both, values):
 @pytest.mark.parametrize(
     "values",
     [
-        {**THICK, **TILTED, "tilt_mode": 4, **DEVIATION},
+        pytest.param({**THICK, **TILTED, "tilt_mode": 4, **DEVIATION}, marks=SLOW),
         {"update_detector_psf": True, "update_static_background": True},
         {"opr_components": 2, "source_blur_A": 0.2, "probe_modes": 2},
         {**THICK, "field_order": 2, "field_terms": ["C10", "thickness", "tilts"], "tilt_mode": 2},
         {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True, "tilt_mode": 2, "fast_axis_reg_weight_tilts": 1.0},
-        {**THICK, "tilt_mode": 0, "tilts_mrad": [[0, 0, 1, 2, 0, 0]], "update_tilts": True},
+        pytest.param({**THICK, **TILTED, "tilt_mode": 0, "tilts_mrad": [[0, 0, 1, 2, 0, 0]]}, marks=SLOW),
         {"aberration_marker": "rows:3", "update_aberrations": True, "aberrations_array_A": [[5.0, 1.0], [2.0], [-4.0]]},
-        {"probe_marker": "columns:2", "probe_modes": 2, "keep_probe_states_orthogonal": True},
+        {"probe_marker": "columns:2", **MODES},
         {"damping_cutoff_multislice": 0.7, "smooth_rolloff": 0.1, "weakly_damped_obj": True},
         {"upsample_pattern": 2, "update_static_background": True},
-        {**THICK, "propmethod": "yoshida", "update_slice_distances": True},
+        pytest.param({**THICK, "propmethod": "yoshida", "update_slice_distances": True}, marks=SLOW),
         {**THICK, "update_thickness": True},
     ],
     ids=" ".join,
@@ -182,14 +184,12 @@ def test_coefficients(small, both, basis, values):
 @pytest.mark.parametrize(
     "values",
     [
-        {"apply_gaussian_filter_px": "0.5 if epoch % 4 == 3 else 0", "phase_only_obj": False},
-        {"do_charge_flip": "epoch == 1", "cf_delta_phase": 0.05, "fancy_sigma_phase_px": (1.5, 1.0)},
-        {"do_charge_flip": "epoch == 1", "fancy_sigma_phase_px": (1.5, 1.0), "fancy_deconvolution": "richardson_lucy"},
-        {**THICK, "beta_wedge": "2.0 if epoch == 2 else 0", "phase_only_obj": False},
+        {**FLIPS, "cf_delta_phase": 0.05},
+        {**FLIPS, "fancy_deconvolution": "richardson_lucy"},
+        {**LAYERS, "beta_wedge": "2 if epoch == 2 else 0", "apply_gaussian_filter_px": "0.5 if epoch == 3 else 0"},
         {"restart_from_vacuum": "epoch == 3", "obj_modes": 2, "update_probe": "epoch > 2"},
-        {"update_probe_pos": True, "reset_positions": "epoch == 3"},
         {"phase_only_obj": "epoch < 3", "probe_part": "'phase' if epoch < 3 else 'amplitude'"},
-        {"keep_probe_states_orthogonal": True, "probe_modes": 2},
+        {**MODES, "update_probe_pos": True, "reset_positions": "epoch == 3"},
         {
             "atv_weight": "0.5 / (1 + epoch)",
             "sequence": f"lambda x: list(range(0, {COUNT}, 2)) if x < 2 else list(range({COUNT}))",
@@ -206,7 +206,7 @@ def test_constraints_and_schedules(small, both, values):
 EVERYTHING = {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": True}
 
 
-@pytest.mark.parametrize("values", [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize("values", [{}, pytest.param(EVERYTHING, marks=SLOW)], ids=len)
 def test_the_fused_kernel(small, monkeypatch, values):
     """Its sums are in single precision, so the course is that of the arrays to this accuracy."""
     preset = Preset.from_mapping({**PLAIN, "window_px": 32, "epoch_max": 3, "sweeps": 2, **values})
@@ -219,7 +219,7 @@ def test_the_fused_kernel(small, monkeypatch, values):
     same_course(results, rtol=1e-4)
 
 
-@pytest.mark.parametrize("asked_before_stop", [3, 11])
+@pytest.mark.parametrize("asked_before_stop", quick_first([11, 3]))
 def test_stopped_and_resumed(small, both, tmp_path, asked_before_stop):
     preset = Preset.from_mapping({**PLAIN, "batch_size": 22, "epoch_max": 5, "sweeps": 3, "update_probe_pos": True})
 
@@ -279,9 +279,9 @@ def test_what_goes_before_and_after_a_run(small, both):
 @pytest.mark.parametrize(
     "values",
     [
-        {},
+        pytest.param({}, marks=SLOW),
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1},
-        {**THICK, "update_slice_distances": True},
+        pytest.param({**THICK, "update_slice_distances": True}, marks=SLOW),
         {**THICK, **TILTED, "tilt_mode": 4},
         {**LIMITED, "update_aberrations": True},
     ],
@@ -310,11 +310,11 @@ def noted(recordings, record, *given):
 @pytest.mark.parametrize(
     "values",
     [
-        {},
+        pytest.param({}, marks=SLOW),
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1, "deformation_reg_weight_positions": 0.0},
-        {**THICK, **TILTED, "tilt_mode": 4},
-        pytest.param({**THICK, "phase_only_obj": False}, marks=pytest.mark.slow),
-        pytest.param({**LIMITED, "update_aberrations": True}, marks=pytest.mark.slow),
+        pytest.param({**THICK, **TILTED, "tilt_mode": 4}, marks=SLOW),
+        pytest.param({**THICK, "phase_only_obj": False}, marks=SLOW),
+        pytest.param({**LIMITED, "update_aberrations": True}, marks=SLOW),
     ],
     ids=lambda values: " ".join(values) or "default",
 )
@@ -342,11 +342,11 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
 @pytest.mark.parametrize(
     "values",
     [
-        {**THICK, **TILTED, "tilt_mode": 4},
+        pytest.param({**THICK, **TILTED, "tilt_mode": 4}, marks=SLOW),
         {"aberration_marker": "rows:4", "update_aberrations": True},
-        pytest.param({"opr_components": 2}, marks=pytest.mark.slow),
+        pytest.param({"opr_components": 2}, marks=SLOW),
         {"detector_psf_px": 0.6, "update_detector_psf": True},
-        pytest.param({"damping_cutoff_multislice": 0.7, "probe_modes": 2}, marks=pytest.mark.slow),
+        pytest.param({"damping_cutoff_multislice": 0.7, "probe_modes": 2}, marks=SLOW),
     ],
     ids=" ".join,
 )

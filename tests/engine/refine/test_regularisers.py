@@ -166,13 +166,13 @@ def test_gradient_of_all_together(simulated, form):
         assert gradient[part] @ direction[part] == pytest.approx(expected, rel=1e-5)
 
 
-def test_off_means_absent(simulated):
-    setup = prepare(few(simulated.dataset), Preset(window_px=24), None)
+def test_off_means_absent(small):
+    setup = prepare(few(small.dataset), Preset(window_px=24), None)
     assert setup.terms == ()
 
 
-def test_the_objective_carries_them(simulated):
-    dataset = few(simulated.dataset)
+def test_the_objective_carries_them(small):
+    dataset = few(small.dataset)
     plain = prepare(dataset, Preset(window_px=24), None)
     heavy = prepare(dataset, Preset(window_px=24, atv_weight=1e3), None)
     losses = []
@@ -195,15 +195,15 @@ def test_grid_terms_follow_their_formulas():
     assert len(gap.row_triples) == 0
 
 
-def test_an_uneven_object_has_no_wedge(simulated):
+def test_an_uneven_object_has_no_wedge(small):
     preset = Preset(num_slices=3, slice_distances_A=(5.0, 9.0), missing_wedge_weight=1.0, window_px=24)
     with pytest.raises(MetadataError, match="equal distances"):
-        prepare(few(simulated.dataset), preset, None)
+        prepare(few(small.dataset), preset, None)
 
 
-def test_a_single_slice_has_no_wedge(simulated):
+def test_a_single_slice_has_no_wedge(small):
     """Trials with one slice make nothing of these settings."""
     preset = Preset(num_slices=1, missing_wedge_weight=1.0, beta_wedge=1.0, window_px=24)
-    problem = prepare(few(simulated.dataset), preset, None)
+    problem = prepare(few(small.dataset), preset, None)
     assert not any(problem.regularisation.owns(term) for term in problem.terms)
     assert not problem.regularisation.wedge(problem.layout.object_shape, 1.0).any()

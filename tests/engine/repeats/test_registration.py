@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from repeated_maps import lattice, place, scanned
 
 from ptylive.engine.repeats.registration import register, signal_share
 from ptylive.schema.maps import RingQuality
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", quick_first(range(6), 2))
 def test_the_shift_is_found_between_pixels(seed):
     shift = np.random.default_rng([seed, 8]).uniform(-9, 9, 2)
     print(f"seed {seed}, shift {shift}")
@@ -28,7 +29,7 @@ def test_smooth_maps_are_not_drawn_to_no_shift():
     np.testing.assert_allclose(found.shift_px, (8.0, -6.0), atol=0.5)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", quick_first(range(10), 3))
 def test_other_places_do_not_agree(seed):
     first, second = scanned(place(seed), (0, 0), 0.3, 1), scanned(place(seed + 100), (0, 0), 0.3, 2)
     found = register(first.live_map, second.live_map)

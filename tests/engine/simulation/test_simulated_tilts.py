@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.application.larbed import TiltGeometry, read
 from ptylive.application.simulation import simulate_file
@@ -73,7 +74,7 @@ def test_tilts_are_a_raster():
     np.testing.assert_allclose(snake.tilts_mrad.reshape(3, 4, 2)[1, ::-1], expected.reshape(3, 4, 2)[1], atol=1e-12)
 
 
-@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("follows", quick_first([True, False]))
 def test_a_file_is_read_as_reflections(tmp_path, follows):
     """The counts of each reflection are its intensity at every tilt, whether patterns move with the tilt or not."""
     settings = SimulationSettings.of({**SERIES, "follows_tilt": follows, "beam_offset_px": (1.3, -2.6)})

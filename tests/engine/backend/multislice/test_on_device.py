@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from combinations import every_two
 from forward_problems import COUNT, coefficients, every_correction, groups, make_planes, make_problem, near_field, tilts
 from strict_device import DeviceArray, device
 
@@ -70,9 +71,9 @@ def test_the_plain_model(kind, slices):
     np.testing.assert_allclose(known[1].get(), known[0], rtol=1e-9)
 
 
-@pytest.mark.parametrize("field", ["far", "near"])
-@pytest.mark.parametrize("each", [True, False])
-@pytest.mark.parametrize("kind", [*DataTermKind, *CoefficientTermKind])
+@pytest.mark.parametrize(
+    ("kind", "field", "each"), every_two([*DataTermKind, *CoefficientTermKind], ["far", "near"], [True, False])
+)
 def test_general_models(kind, field, each):
     parts = {"tilts": tilts(4 if each else 3, each), "aberrations": groups()}
     if field == "near":

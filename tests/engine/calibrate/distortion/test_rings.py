@@ -69,7 +69,7 @@ def test_a_powder_tells_all_terms(seed, texture):
     assert np.linalg.det(np.eye(2) + found.coefficients[:2].T) == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize(("radii", "width"), [((35.0,), 1.5), ((30.0,), 6.0)], ids=["a ring", "amorphous"])
+@pytest.mark.parametrize(("radii", "width"), quick_first([((35.0,), 1.5), ((30.0,), 6.0)]), ids=["a ring", "amorphous"])
 def test_one_ring_tells_the_ellipse(radii, width):
     true = drawn(2, chosen=(0, 1))
     found = of_rings(recorded(true, 3, radii, width), NONE)
@@ -95,7 +95,7 @@ def test_a_beam_stop_is_left_out():
     assert left_px(found.coefficients, true) < 0.06
 
 
-@pytest.mark.parametrize("draws", quick_first([2, 6]))
+@pytest.mark.parametrize("draws", quick_first([1, 6]))
 def test_round_rings_are_left_as_they_are(draws):
     """At most one of six draws may be judged slightly distorted: the limit is two standard errors of eight wedges."""
     found = [of_rings(recorded(np.zeros((9, 2)), seed), NONE).coefficients for seed in range(draws)]

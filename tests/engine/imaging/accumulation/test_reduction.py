@@ -71,7 +71,7 @@ def as_events(frames):
     return EventFrames(ends, pixels.astype(np.uint32), flat[number, pixels], frames.shape[1:])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     shape=st.tuples(st.integers(8, 40), st.integers(8, 40)),
     center=st.tuples(st.floats(-3, 45), st.floats(-3, 45)),

@@ -50,11 +50,11 @@ def test_modes_are_the_average_over_places(source_A, path_A):
     power = (np.hypot(k_row, k_col) <= K_ALPHA).astype(float)
     factors = blur_modes(k_row, k_col, power, source_A, np.array(path_A))
     assert len(factors) > 1
-    along = (np.arange(40) + 0.5) / 40 - 0.5
+    along = (np.arange(24) + 0.5) / 24 - 0.5
     node, weight = np.polynomial.hermite_e.hermegauss(9)
     y, x, t = (axis.ravel() for axis in np.meshgrid(node, node, along, indexing="ij"))
     places = source_A * np.stack([y, x], 1) + t[:, None] * np.array(path_A)
-    shares = (weight[:, None, None] * weight[None, :, None] * np.ones(40)).ravel()
+    shares = (weight[:, None, None] * weight[None, :, None] * np.ones(24)).ravel()
     wave = drawn_probe(1)
     true, found = averaged(wave, places, shares / shares.sum()), of_modes(wave, factors)
     assert found.sum() == pytest.approx(true.sum(), rel=1e-6)  # factors are kept in single precision

@@ -37,10 +37,10 @@ def mine(monkeypatch):
     return known
 
 
-def test_a_run_is_that_of_the_same_formula_built_in(mine, simulated):
+def test_a_run_is_that_of_the_same_formula_built_in(mine, small):
     """Setup and gradient agree; only the steps differ, as the curvature of the function is not known to be bounded."""
     setups = [
-        prepare(simulated.dataset, Preset.from_mapping({"algorithm": name, "probe_modes": 1}), None)
+        prepare(small.dataset, Preset.from_mapping({"algorithm": name, "probe_modes": 1}), None)
         for name in ("my_amplitudes", "lsq_sqrt")
     ]
     assert setups[0].strategy.algorithm == setups[1].strategy.algorithm.replace("lsq_sqrt", "my_amplitudes")
@@ -54,10 +54,10 @@ def test_a_run_is_that_of_the_same_formula_built_in(mine, simulated):
     np.testing.assert_allclose(results[0].object, results[1].object, rtol=1e-9, atol=1e-12)
 
 
-def test_it_is_said_why_nothing_is_compiled(mine, simulated):
+def test_it_is_said_why_nothing_is_compiled(mine, small):
     for settings in ({}, {"upsample_pattern": 2}):
         preset = Preset.from_mapping({"algorithm": "my_amplitudes", "probe_modes": 1, **settings})
-        backend = open_backend("cpu", prepare(simulated.dataset, preset, None).multislice)
+        backend = open_backend("cpu", prepare(small.dataset, preset, None).multislice)
         assert backend.name.endswith("the data term my_amplitudes, a Python function)")
         backend.close()
 
@@ -72,11 +72,11 @@ def of_pixel(intensity, counts, offset):
     ("settings", "name"),
     [({"window_px": 32}, "cpu"), ({"upsample_pattern": 2}, "cpu (compiled, with upsampling)")],
 )
-def test_with_a_form_for_one_pixel_it_is_compiled_where_any_term_is(mine, simulated, settings, name):
+def test_with_a_form_for_one_pixel_it_is_compiled_where_any_term_is(mine, small, settings, name):
     told = {"help": "the same", "curvature": TERM.curvature, "constant": "loss_offset", "pixel": of_pixel}
     registry.add(mine, getattr(data_term("of_a_pixel", **told)(amplitudes), MARK))
     preset = Preset.from_mapping({"algorithm": "of_a_pixel", **settings})
-    backend = open_backend("cpu", prepare(simulated.dataset, preset, None).multislice)
+    backend = open_backend("cpu", prepare(small.dataset, preset, None).multislice)
     assert backend.name == name
     assert isinstance(backend, CompiledMultislice) is (name == "cpu")
     backend.close()
@@ -93,9 +93,9 @@ def test_on_a_device_it_is_the_same_loss():
     np.testing.assert_allclose(found[1].get(), expected[1], rtol=1e-12)
 
 
-def test_compiled_code_computes_no_other_loss_instead(mine, simulated):
+def test_compiled_code_computes_no_other_loss_instead(mine, small):
     preset = Preset.from_mapping({"algorithm": "my_amplitudes", "window_px": 32})
-    problem = prepare(simulated.dataset, preset, None).multislice
+    problem = prepare(small.dataset, preset, None).multislice
     with pytest.raises(ValueError, match="my_amplitudes"):
         CompiledMultislice(problem, 1)
 
@@ -108,9 +108,9 @@ def test_compiled_code_computes_no_other_loss_instead(mine, simulated):
         (lambda *_: None, "failed: TypeError"),
     ],
 )
-def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
+def test_what_a_function_gets_wrong_is_one_line(small, function, line):
     function.__module__ = "somebody.else"
-    problem = prepare(simulated.dataset, Preset(probe_modes=1), None).multislice
+    problem = prepare(small.dataset, Preset(probe_modes=1), None).multislice
     problem = replace(problem, data_term=DataTerm(replace(TERM, compare=function), 0.0))
     backend = GeneralMultislice(problem, np, "complex64", "cpu")
     planes = np.zeros((2, *problem.object_shape), np.float32)

@@ -24,7 +24,7 @@ FOUR_DIGITS = 1e-4
             {"batch_size": 9, "probe_modes": 3, "batch_choice": "sparse"},
             {"batch_size": 2, "absorbing": True, "lsq_damping": 0.5},
         ],
-        2,
+        1,
     ),
     ids=["batches", "all at once", "three modes", "absorbing"],
 )
@@ -45,12 +45,15 @@ def test_the_curve_is_that_of_the_paper(small, values):
 
 @pytest.mark.parametrize(
     "values",
-    [
-        {"num_slices": 3, "total_thickness_A": 30.0, "probe_modes": 2},
-        {"phase_only_obj": True, "non_negative_phase": False},
-        {"update_probe": False},
-        {"update_obj": False},
-    ],
+    quick_first(
+        [
+            {"update_probe": False},
+            {"update_obj": False},
+            {"num_slices": 3, "total_thickness_A": 30.0, "probe_modes": 2},
+            {"phase_only_obj": True, "non_negative_phase": False},
+        ],
+        2,
+    ),
     ids=" ".join,
 )
 def test_it_descends(small, values):

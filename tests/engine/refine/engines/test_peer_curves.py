@@ -17,7 +17,7 @@ from shared_data import shared_data
 from benchmarks.peers.engine_cases import CASES, our_curve, problem_of
 
 CURVES = json.loads(Path(__file__).with_name("peer_curves.json").read_text(encoding="utf-8"))
-QUICK = [("adam", 3), ("gradient descent", 3)]
+QUICK = [pytest.param(name, 3, marks=pytest.mark.slow) for name in ("adam", "gradient descent")]
 SLOW = [pytest.param(name, case.epochs, marks=pytest.mark.slow) for name, case in CASES.items()]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from compressed_scans import compressed
+from quick_first import quick_first
 
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.forward.comparison import Coefficients as Compared
@@ -18,6 +19,7 @@ from ptylive.schema import MetadataError, RefinementError
 from ptylive.schema.preset import Preset
 
 PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 16, "sweeps": 8}
+REGULARISED = {"probe_reg_constraint_weight": 1.0}
 
 
 def correlation(result, specimen):
@@ -40,15 +42,18 @@ def run(dataset, **values):
 
 @pytest.mark.parametrize(
     ("basis", "values"),
-    [
-        ("zernike:45+1", {}),
-        ("data:15+1", {}),
-        ("zernike:45+1", {"noise_weighting": False}),
-        ("zernike:45+1:sqrt", {}),
-        ("binning:45+1", {"algorithm": "gauss_compressed"}),
-        ("binning:45+1", {"algorithm": "poisson_compressed"}),
-        ("zernike:45+1:sqrt", {"perpendicular_weight": 1e-4, "edge_weight": 1e-3, "probe_reg_constraint_weight": 1.0}),
-    ],
+    quick_first(
+        [
+            ("data:15+1", {}),
+            ("binning:45+1", {"algorithm": "gauss_compressed"}),
+            ("binning:45+1", {"algorithm": "poisson_compressed"}),
+            ("zernike:45+1:sqrt", {"perpendicular_weight": 1e-4, "edge_weight": 1e-3, **REGULARISED}),
+            ("zernike:45+1", {}),
+            ("zernike:45+1", {"noise_weighting": False}),
+            ("zernike:45+1:sqrt", {}),
+        ],
+        4,
+    ),
 )
 def test_every_loss_finds_the_object(simulated, basis, values):
     dataset, ratio = compressed(simulated.dataset, basis)
@@ -145,6 +150,7 @@ def test_mirrored_masks_are_put_right(simulated):
     np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, run(dataset).loss, rtol=1e-4)  # up to rounding
 
 
+@pytest.mark.slow
 def test_halves_and_shuffled_coefficients_are_compared(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     judged = validate(dataset, Preset.from_mapping({**PLAIN, "epoch_max": 4}))

@@ -79,7 +79,7 @@ def largest_curvature(objective, vector, part, estimate):
     ("algorithm", "slices", "along"),
     [
         ("ml", 1, ""),
-        ("lsq_sqrt", 3, "update_slice_distances"),
+        pytest.param("lsq_sqrt", 3, "update_slice_distances", marks=pytest.mark.slow),
         *(
             pytest.param(algorithm, slices, along, marks=pytest.mark.slow)
             for algorithm in ("lsq_sqrt", "ml", "lsq", "lsq_sqrt_2")

@@ -56,7 +56,10 @@ def run(dataset, **values):
         {"upsample_pattern": 2, "update_static_background": True},
         {"propmethod": "yoshida", "num_slices": 2, "total_thickness_A": 30.0, "update_slice_distances": True},
         {"num_slices": 3, "total_thickness_A": 30.0, "update_thickness": True, "update_aberrations": True},
-        {"source_blur_A": 0.3, "fly_scan_share": 1.0, "probe_modes": 2, "update_aberrations": True},
+        pytest.param(
+            {"source_blur_A": 0.3, "fly_scan_share": 1.0, "probe_modes": 2, "update_aberrations": True},
+            marks=pytest.mark.slow,
+        ),
         {"source_blur_A": 0.3, "damping_cutoff_multislice": 0.7, "probe_part": "amplitude", "probe_marker": "rows:2"},
         {"opr_components": 2, "probe_modes": 2, "source_blur_A": 0.2, "num_slices": 2, "total_thickness_A": 30.0},
         {"field_order": 2, "field_terms": ["C10", "tilts", "C21a"], "tilt_mode": 2, "opr_components": 1},
@@ -141,6 +144,7 @@ def test_a_fixed_tilt_of_the_specimen_stays_with_the_compiled_kernel(simulated):
     np.testing.assert_allclose(tilted.propagators, expected, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_aberrations_of_parts_of_the_scan_are_found(simulated):
     """The scan had a single defocus; wrong additions in its two halves are removed."""
     result = run(
@@ -236,6 +240,7 @@ def test_the_band_limit_is_the_formula():
     np.testing.assert_allclose(mask[edge], expected[edge], atol=1e-6)  # stored in single precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("propmethod", quick_first(["better_multislice", "yoshida"]))
 def test_split_steps_of_higher_order_find_the_object(simulated, propmethod):
     result = run(simulated.dataset, propmethod=propmethod, num_slices=2, total_thickness_A=4.0, phase_only_obj=True)

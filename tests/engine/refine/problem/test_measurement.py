@@ -36,6 +36,7 @@ def test_the_model_is_moved_and_not_the_counts(simulated, wandering):
     assert likeness(replace(moved.dataset, offsets_px=None), moved.specimen) < in_place - 0.02
 
 
+@pytest.mark.slow
 def test_coefficients_may_wander_by_pixels(simulated, wandering):
     """Over seeds: 0.962, 0.947, 0.962 in place; displaced 0.963, 0.945, 0.963, without offsets 0.46 to 0.56."""
     moved = wandering(1.5)

@@ -249,6 +249,7 @@ def test_noise_spread_sees_a_detector_that_smears_electrons():
     assert _noise_spread(_second_differences(smeared), interior) > 0.25  # neighbours share one of three
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "words"),

@@ -106,14 +106,14 @@ def test_a_run_that_is_stopped_goes_on_as_it_began(simulated, few_suffice, tmp_p
         assert rest.convergence == whole.convergence
 
 
-def test_a_run_goes_on_from_its_end_for_more_epochs(simulated, few_suffice, tmp_path):
+def test_a_run_goes_on_from_its_end_for_more_epochs(small, few_suffice, tmp_path):
     place = tmp_path / "checkpoint"
-    first = refine(simulated.dataset, Preset.from_mapping(PLAIN), backend="cpu", checkpoint=place)
+    first = refine(small.dataset, Preset.from_mapping(PLAIN), backend="cpu", checkpoint=place)
     more = Preset.from_mapping({**PLAIN, "epoch_max": len(first.loss) + 4})
-    then = refine(simulated.dataset, more, backend="cpu", checkpoint=place, resume=True)
+    then = refine(small.dataset, more, backend="cpu", checkpoint=place, resume=True)
     np.testing.assert_array_equal(then.loss[: len(first.loss)], first.loss)
     assert len(first.loss) < len(then.loss) <= len(first.loss) + 4 or "no step" in then.message
-    again = refine(simulated.dataset, more, backend="cpu", checkpoint=place, resume=True)
+    again = refine(small.dataset, more, backend="cpu", checkpoint=place, resume=True)
     assert (first.unchanged, then.unchanged, again.unchanged) == (False, len(then.loss) == len(first.loss), True)
     np.testing.assert_array_equal(again.loss, then.loss)
 

@@ -7,6 +7,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.depth import anchor_choice
+from ptylive.engine.refine.tuning.start import columns
 from ptylive.schema.preset import Preset
 
 THICK = {
@@ -36,6 +37,7 @@ def test_the_anchor_is_chosen_once_at_the_end_as_offline(monkeypatch):
     monkeypatch.setattr(run, "decide", noted)
     monkeypatch.setattr(anchor_choice, "_is_open", asked)
     monkeypatch.setattr(anchor_choice, "_gain", lambda *told: Gain(0.02, 0.002))
+    monkeypatch.setattr(columns, "_best", lambda *told: (None, columns.NONE))  # trials that take long
     dataset, preset = scan_of_columns(points=16), Preset.from_mapping({**THICK, **SHORT})
     live = IncrementalRefinement(preset, TrialContext(backend="cpu"))
     for share in (0.3, 0.5):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from combinations import every_two
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
@@ -23,8 +24,8 @@ RULE = Descent(SEARCH)
 
 
 @pytest.fixture
-def setup(simulated):
-    return prepare(simulated.dataset, Preset(window_px=24, probe_modes=2), None)
+def setup(small):
+    return prepare(small.dataset, Preset(window_px=24, probe_modes=2), None)
 
 
 @pytest.fixture
@@ -123,12 +124,10 @@ def test_a_loss_that_is_not_finite_restores_the_start(setup, objective):
     assert lbfgs.finished(lbfgs.init(setup.start))
 
 
-@pytest.mark.parametrize("anchor", [0.0, 0.1])
-@pytest.mark.parametrize("history", [0, 5])
-@pytest.mark.parametrize("phase_only", [True, False])
-def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_only):
+@pytest.mark.parametrize(("anchor", "history", "phase_only"), every_two([0.0, 0.1], [0, 5], [True, False]))
+def test_lbfgs_lowers_the_loss_at_every_epoch(small, anchor, history, phase_only):
     preset = Preset(window_px=24, probe_modes=1, phase_only_obj=phase_only)
-    setup = prepare(simulated.dataset, preset, None)
+    setup = prepare(small.dataset, preset, None)
     objective = Objective(
         GeneralMultislice(setup.multislice, np, "complex64", "cpu"), setup.layout, setup.multislice.count
     )
@@ -144,8 +143,8 @@ def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_
 
 
 @pytest.mark.parametrize("rule", [RULE, Descent(BacktrackingSearch(1e-4, 0.9, 20), FactorOfEachQuantity())])
-def test_lbfgs_with_packed_pairs_ends_where_it_does_with_whole_ones(simulated, rule, monkeypatch):
-    setup = prepare(simulated.dataset, Preset(window_px=24, probe_modes=1, phase_only_obj=False), None)
+def test_lbfgs_with_packed_pairs_ends_where_it_does_with_whole_ones(small, rule, monkeypatch):
+    setup = prepare(small.dataset, Preset(window_px=24, probe_modes=1, phase_only_obj=False), None)
     backend = GeneralMultislice(setup.multislice, np, "complex64", "cpu")
     objective = Objective(backend, setup.layout, setup.multislice.count)
     solver = Lbfgs(objective, 10, 5, rule, 0.2, 0.0)

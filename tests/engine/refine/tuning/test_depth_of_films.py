@@ -42,6 +42,8 @@ def longer(monkeypatch):
         monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
         monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(1.0, largest))
         monkeypatch.setattr(depth_choice, "compared", lambda thin, thick, context: (None, thick))
+        monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
+        monkeypatch.setattr(depth_choice, "columns_of_depth", lambda tuned, context, depth_A: None)
         return asked
 
     return gains

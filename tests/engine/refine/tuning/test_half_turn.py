@@ -41,10 +41,10 @@ def loss_of(problem: Problem) -> float:
         return float(backend.loss_and_gradient(physical.object, physical.probe, corrections=physical.corrections).loss)
 
 
-def test_one_slice_cannot_tell(simulated):
+def test_one_slice_cannot_tell(small):
     """After conjugation and a half turn, object and probe give the same patterns: an exact symmetry."""
-    dataset = found_blind(simulated.dataset, C30=Quantity(4e4, Origin.ESTIMATED))
-    signed = Preset(**{**ONE.model_dump(exclude_unset=True), "phase_only_obj": False})
+    dataset = found_blind(small.dataset, C30=Quantity(4e4, Origin.ESTIMATED))
+    signed = Preset(**{**ONE.model_dump(exclude_unset=True), "phase_only_obj": False, "scan_defocus": False})
     ended = WarmStart.of(refine(dataset, signed, backend="cpu"))
     here = loss_of(ended.applied(prepare(dataset, signed, None)))
     turned = loss_of(ended.half_turned().applied(prepare(half_turned(dataset), signed, None)))
@@ -71,8 +71,8 @@ def test_a_start_is_conjugated_about_its_middle(pixels):
     assert again.origin_A == pytest.approx(start.origin_A)
 
 
-def test_what_was_found_is_reversed_and_what_was_stated_is_not(simulated):
-    dataset = found_blind(simulated.dataset)
+def test_what_was_found_is_reversed_and_what_was_stated_is_not(small):
+    dataset = found_blind(small.dataset)
     turned = half_turned(replace(dataset, reach_A=np.array([[1.0, -2.0]])))
     assert np.array_equal(turned.positions_A, -dataset.positions_A)
     assert np.array_equal(turned.reach_A, [[-1.0, 2.0]])
@@ -86,21 +86,21 @@ def test_what_was_found_is_reversed_and_what_was_stated_is_not(simulated):
 
 
 @pytest.mark.parametrize("stated", ["C10", "rotation_deg", "start_object", "start_probe", "start_positions"])
-def test_whatever_is_stated_settles_it(simulated, stated):
-    blind, plain = found_blind(simulated.dataset), ONE
+def test_whatever_is_stated_settles_it(small, stated):
+    blind, plain = found_blind(small.dataset), ONE
     assert is_open(blind, plain)
     if stated in ("C10", "rotation_deg"):
-        assert not is_open(found_blind(simulated.dataset, **{stated: Quantity(10.0, Origin.GIVEN)}), plain)
+        assert not is_open(found_blind(small.dataset, **{stated: Quantity(10.0, Origin.GIVEN)}), plain)
     else:
         assert not is_open(blind, ONE.model_copy(update={stated: "earlier.h5"}))
 
 
-def test_a_start_phase_lies_turned_and_dark(simulated):
+def test_a_start_phase_lies_turned_and_dark(small):
     phase = np.random.default_rng(1).normal(size=(12, 12)).astype(np.float32)
     start = StartGuess(phase, (0.8, 0.8), 25.0, (0.4, -0.2))
     assert start_half_turned(None) is None
     turned = start_half_turned(start)
-    grid = prepare(found_blind(simulated.dataset), ONE, None).grid
+    grid = prepare(found_blind(small.dataset), ONE, None).grid
     last_A = grid.origin_A + (np.asarray(grid.shape) - 1) * grid.pixel_A
     opposite = replace(grid, origin_A=-last_A)
     assert np.allclose(opposite.resample(turned), -grid.resample(start)[::-1, ::-1], atol=1e-5)  # float32
@@ -113,6 +113,7 @@ def wrong_half() -> Dataset:
     return half_turned(replace(dataset, calibration=dataset.calibration.having(**found)))
 
 
+@pytest.mark.slow
 def test_a_told_depth_settles_it():
     wrong, preset = wrong_half(), Preset(probe_modes=1, num_slices=4, total_thickness_A=70.0, window_px=32)
     tuned = with_half_turn_by_depth(Tuned(wrong, preset), CPU)

@@ -45,6 +45,7 @@ def test_what_the_method_finds_too_little_is_added():
     np.testing.assert_allclose(first.propagation.tilts_mrad[0][2:4], [4.5, -2.7], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_result_gives_the_patterns_it_was_fitted_to():
     dataset = scan_of_columns()
     result = refine(dataset, PRESET.model_copy(update={"update_tilts": False}), backend="cpu")

@@ -27,15 +27,15 @@ def defocused(dataset, value):
     return replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-value, Origin.GIVEN)))
 
 
-def test_the_right_defocus_predicts_patterns_better_than_wrong_ones(simulated):
-    """The simulated scan has 60 Å."""
-    means = [np.mean(tried(defocused(simulated.dataset, d))[SWEEPS]) for d in (10.0, 60.0, 110.0)]
+def test_the_right_defocus_predicts_patterns_better_than_wrong_ones(small):
+    """The small scan has 60 Å."""
+    means = [np.mean(tried(defocused(small.dataset, d))[SWEEPS]) for d in (10.0, 60.0, 110.0)]
     assert means[1] < min(means[0], means[2])
 
 
-def test_halves_agree_less_where_patterns_are_explained_badly(simulated):
+def test_halves_agree_less_where_patterns_are_explained_badly(small):
     """This does not judge defocus: with more of it neighbours overlap more, and agree for that alone (docs/tune.md)."""
-    right, wrong = (np.mean(tried(defocused(simulated.dataset, d), judge=Judge.HALVES)[SWEEPS]) for d in (60.0, 10.0))
+    right, wrong = (np.mean(tried(defocused(small.dataset, d), judge=Judge.HALVES)[SWEEPS]) for d in (60.0, 10.0))
     assert 0 < right < wrong < 1
 
 
@@ -61,7 +61,7 @@ def test_penalties_are_no_part_of_the_judgement(simulated):
     )
 
 
-def test_whoever_listens_may_end_a_trial(simulated):
+def test_whoever_listens_may_end_a_trial(small):
     class Enough(Exception):
         pass
 
@@ -73,7 +73,7 @@ def test_whoever_listens_may_end_a_trial(simulated):
             raise Enough
 
     with pytest.raises(Enough):
-        settings_trial(simulated.dataset, PRESET, 9, CPU, on_sweep, judge=Judge.HELD_OUT, split=0)
+        settings_trial(small.dataset, PRESET, 9, CPU, on_sweep, judge=Judge.HELD_OUT, split=0)
     assert heard == [1, 2]
 
 
@@ -89,6 +89,6 @@ def test_tiles_of_two_pictures_add_up_to_their_correlation():
     assert disagreement(0 * first, first) == (1.0,) * 16
 
 
-def test_few_patterns_are_refused(simulated):
+def test_few_patterns_are_refused(small):
     with pytest.raises(RefinementError, match="9 patterns are too few for trials"):
-        tried(simulated.dataset.part(np.arange(9)))
+        tried(small.dataset.part(np.arange(9)))

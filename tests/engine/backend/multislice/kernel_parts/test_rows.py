@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+from quick_first import quick_first
 from rounding import U
 
 from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, unlaid
@@ -10,7 +11,7 @@ from ptylive.engine.backend.multislice.kernel_parts.rows import add_unshifted, c
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import window_of
 
-SIZES = [(48, "float32"), (128, "float32"), (48, "float64")]
+SIZES = quick_first([(48, "float32"), (128, "float32"), (48, "float64")], 2)
 
 
 @numba.jit(**FAST)
@@ -85,7 +86,7 @@ def test_gradient_of_a_slice_is_added_in_its_window(size, real):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
-@pytest.mark.parametrize(("size", "real"), SIZES)
+@pytest.mark.parametrize(("size", "real"), quick_first(SIZES))
 def test_counts_of_every_type_become_numbers_of_the_planes(size, real, kind):
     recorded = np.random.default_rng(7).integers(0, 256, (size, size)).astype(kind)
     if kind == np.uint16:

@@ -54,6 +54,7 @@ def test_what_the_object_loses_counts_as_what_it_gains():
     assert DriftEvidence(0.0, -3.0).total == pytest.approx(-DriftEvidence(0.0, 3.0).total)
 
 
+@pytest.mark.slow
 def test_as_few_scans_without_drift_are_given_one_as_is_said():
     rng, count = np.random.default_rng(0), 200_000
     lattice = np.where(rng.random(count) < WRONG, 10.0, np.sqrt(rng.chisquare(2, count)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from second_run_scene import LARGE, NOISE, THICK, THICKNESS_A, Scene, came
 
 from ptylive.engine.refine import refine
@@ -108,7 +109,7 @@ def test_nobody_asks_where_nothing_but_noise_is_left(undecided):
 
 
 @pytest.mark.parametrize(
-    ("far_less", "said"), [(0.0, "; the other half turn ends at "), (1e9, "the first run ended at ")]
+    ("far_less", "said"), quick_first([(0.0, "; the other half turn ends at "), (1e9, "the first run ended at ")])
 )
 def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, tmp_path, far_less, said):
     """Whole runs on little data: half turn, calibration and checkpoint of the adopted run accompany its result."""

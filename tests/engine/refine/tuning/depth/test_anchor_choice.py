@@ -74,7 +74,7 @@ def test_nor_of_few_patterns(monkeypatch):
                 "gain 0.94 ± 0.05 %",
             ),  # risen by two deviations
         ],
-        2,
+        1,
     ),
     ids=["late", "clear-before", "little-before", "risen", "in-doubt"],
 )
@@ -99,6 +99,7 @@ def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch, losses, l
     assert told in tuned.words[0]
 
 
+@pytest.mark.slow
 def test_what_is_held_fast_goes_on_to_nothing():
     """A pull 200 times as strong as the data leaves hardly anything to gain in an epoch."""
     dataset = scan_of_columns(points=16)

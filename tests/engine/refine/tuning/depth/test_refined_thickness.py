@@ -95,7 +95,7 @@ def test_what_is_left_open_is_refined():
 
 
 @pytest.mark.parametrize(
-    ("share", "low", "high"), quick_first([(0.5, 0.2, 1.0), (1.5, -1.0, -0.05), (1.0, -0.05, 0.05)], 2)
+    ("share", "low", "high"), quick_first([(0.5, 0.2, 1.0), (1.5, -1.0, -0.05), (1.0, -0.05, 0.05)])
 )
 def test_a_trial_leads_towards_the_thickness(share, low, high):
     preset = Preset(probe_modes=1, window_px=32)

@@ -153,6 +153,7 @@ def test_what_was_stated_is_not_asked(still, monkeypatch):
     assert said_of(blind(still, rotation_deg=given["rotation_deg"], detector_transform=hand))[0] == ()
 
 
+@pytest.mark.slow
 def test_trials_tell_a_right_calibration_from_a_wrong_one(still):
     """The decision is made from the patterns themselves."""
     assert said_of(still)[0] == ()

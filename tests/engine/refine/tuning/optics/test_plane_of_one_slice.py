@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from quick_first import quick_first
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import TrialContext
@@ -66,8 +67,10 @@ def test_a_sheet_that_lies_below_is_found(still):
 
 @pytest.mark.parametrize(
     ("gain", "depths", "moves"),
-    [(0.01, 0.4, True), (0.01, 1.01, False), (0.01, 0.04, False), (0.01, -0.4, False), (0.0, 0.4, False)],
-    ids=["deeper", "too-deep", "next-to-nothing", "higher", "no-better"],
+    quick_first(
+        [(0.01, 0.4, True), (0.01, 1.01, False), (0.0, 0.4, False), (0.01, 0.04, False), (0.01, -0.4, False)], 3
+    ),
+    ids=["deeper", "too-deep", "no-better", "next-to-nothing", "higher"],
 )
 def test_it_moves_down_if_held_out_patterns_gain(still, ending, gain, depths, moves):
     ending(gain, depths)

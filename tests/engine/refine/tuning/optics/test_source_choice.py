@@ -2,6 +2,7 @@
 
 import pytest
 from columns import scan_of_columns
+from quick_first import quick_first
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
@@ -17,7 +18,7 @@ THIN = Preset(probe_modes=4, num_slices=1)
 
 @pytest.mark.parametrize(
     ("gain", "size_A"),
-    [(Gain(0.02, 0.002), 0.15), (Gain(0.02, 0.015), 0.3), (Gain(-0.1, 0.01), 0.3)],
+    quick_first([(Gain(0.02, 0.002), 0.15), (Gain(0.02, 0.015), 0.3), (Gain(-0.1, 0.01), 0.3)], 2),
     ids=["better", "not-certain", "worse"],
 )
 def test_a_smaller_one_where_it_predicts_better_beyond_doubt(monkeypatch, gain, size_A):

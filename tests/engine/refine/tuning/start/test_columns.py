@@ -10,6 +10,7 @@ from simulated_datasets import dataset_of, simulated
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning import mode_choice
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
@@ -54,6 +55,12 @@ def crystal():
 
 def simulated_crystal(**changed):
     return dataset_of(simulated(seed=1, **{**SIMULATED, **changed}))
+
+
+@pytest.fixture(scope="module")
+def part():
+    """Fewer patterns of it, where it does not matter what is found."""
+    return simulated_crystal(scan_shape=(9, 9))
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +117,11 @@ def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, fo
     assert best is None or not is_better(best.gain)
 
 
-def test_what_is_far_thicker_than_a_focus_is_also_looked_at_out_of_focus(crystal):
-    depth_A = depth_of_focus_A(crystal)
+def test_what_is_far_thicker_than_a_focus_is_also_looked_at_out_of_focus(part):
+    depth_A = depth_of_focus_A(part)
     for thickness_A, planes_A in ((1.5 * depth_A, {0.0}), (2.5 * depth_A, {0.0, depth_A})):
-        tuned = Tuned(crystal, NARROW.model_copy(update={"total_thickness_A": thickness_A}))
-        empty = Trial.of(crystal, tuned.preset.model_copy(update=TRIAL_SETTINGS), CONTEXT)
+        tuned = Tuned(part, NARROW.model_copy(update={"total_thickness_A": thickness_A}))
+        empty = Trial.of(part, tuned.preset.model_copy(update=TRIAL_SETTINGS), CONTEXT)
         starts = columns._starts(tuned, empty, CONTEXT)
         assert {one.defocused_A for one in starts} == planes_A
         assert len(starts) == len(planes_A) * len(Image)
@@ -169,7 +176,7 @@ def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
     assert len(followed) == len(Image)
 
 
-def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
+def test_the_best_are_followed_to_the_end(part, monkeypatch):
     swept = []
 
     class Foreseen:
@@ -183,16 +190,16 @@ def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
     late = Foreseen(-0.5, 0.1, 0.2, 0.3)
     others = [Foreseen(share, 0.0, 0.1, 0.2) for share in (-0.6, -0.4, -0.45, -0.7)]
     monkeypatch.setattr(columns, "_starts", lambda *_: [*others, late])
-    assert columns._best(Tuned(crystal, NARROW), CONTEXT) == (late, late.gain)
+    assert columns._best(Tuned(part, NARROW), CONTEXT) == (late, late.gain)
     assert [swept.count(sweeps) for sweeps in (1, 2, 4, 8)] == [5, 3, 2, 2]
     monkeypatch.setattr(columns, "_starts", lambda *_: [Foreseen(-0.5, -0.3, share, 0.0) for share in (-0.2, -0.1)])
-    assert columns._best(Tuned(crystal, NARROW), CONTEXT) == (None, Gain(-0.1, 0.01))
+    assert columns._best(Tuned(part, NARROW), CONTEXT) == (None, Gain(-0.1, 0.01))
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
-def test_positions_that_lie_on_each_other_count_once(crystal, several):
+def test_positions_that_lie_on_each_other_count_once(part, several):
     """The distance between such positions is 0."""
-    problem = trial(crystal).problem
+    problem = trial(part).problem
     dataset, grid = problem.measured.dataset, problem.grid
     moved_A = 0.3 * several  # the second scan is displaced from the first
     twice_A = np.concatenate([dataset.positions_A, dataset.positions_A + moved_A])
@@ -220,7 +227,7 @@ def test_in_another_minimum_a_lead_stays(early, late, another):
 
 
 @pytest.fixture
-def judged(crystal, monkeypatch):
+def judged(part, monkeypatch):
     """Outcome for a start with a given gain after few sweeps and in longer trials (None: must not be made)."""
 
     def taken(few, course, **asked):
@@ -231,10 +238,11 @@ def judged(crystal, monkeypatch):
         start = SimpleNamespace(image=Image.PHASE, defocused_A=0.0, gain=Gain(few, 0.02), settled=settled)
         seen = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
         begun = WarmStart(seen.transmission[None, None], 0.5, (0.0, 0.0))
+        monkeypatch.setattr(mode_choice, "LEAST_PATTERNS", len(part.patterns))
         monkeypatch.setattr(columns, "_best", lambda *_: (start, start.gain))
         monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: seen)
         monkeypatch.setattr(columns, "peaks", lambda *_: begun)
-        return with_columns(Tuned(crystal, SLICES), CONTEXT, **asked).warm_start
+        return with_columns(Tuned(part, SLICES), CONTEXT, **asked).warm_start
 
     return taken
 
@@ -266,7 +274,7 @@ def test_where_sooner_is_enough_few_sweeps_decide(judged):
     ],
     ids=["at once", "through more", "nowhere far enough", "behind at first", "behind", "behind beyond doubt"],
 )
-def test_columns_that_are_not_far_behind_are_looked_for_through_more(crystal, monkeypatch, few, looked, taken):
+def test_columns_that_are_not_far_behind_are_looked_for_through_more(part, monkeypatch, few, looked, taken):
     seen = []
     settled = columns.Settling(Gain(0.09, 0.01), Gain(0.08, 0.01))
 
@@ -282,19 +290,19 @@ def test_columns_that_are_not_far_behind_are_looked_for_through_more(crystal, mo
     shown = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
     monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: shown)
     monkeypatch.setattr(columns, "peaks", lambda *_: WarmStart(shown.transmission[None, None], 0.5, (0.0, 0.0)))
-    candidates = (Tuned(crystal, SLICES.model_copy(update={"num_slices": slices})) for slices in (1, 2, 3))
+    candidates = (Tuned(part, SLICES.model_copy(update={"num_slices": slices})) for slices in (1, 2, 3))
     found = columns_of_some_depth(candidates, CONTEXT)
     assert seen == looked
     assert (None if found is None else seen[-1]) == taken
 
 
-def test_columns_that_are_far_behind_are_looked_for_through_one_depth(crystal, monkeypatch):
+def test_columns_that_are_far_behind_are_looked_for_through_one_depth(part, monkeypatch):
     uncertain = Gain(-0.11, 0.05)
     tried = []
     monkeypatch.setattr(
         columns, "_with_columns_found", lambda tuned, *_, **__: tried.append(tuned) or (tuned, uncertain)
     )
-    assert columns_of_some_depth([Tuned(crystal, SLICES)] * 3, CONTEXT) is None
+    assert columns_of_some_depth([Tuned(part, SLICES)] * 3, CONTEXT) is None
     assert len(tried) == 1
 
 
@@ -305,7 +313,7 @@ def test_a_start_gains_what_it_leaves_less_than_an_empty_object():
     assert (start.state, start.gain.share) == ("swept", pytest.approx(0.2))
 
 
-def test_longer_trials_begin_with_neither_ahead(crystal):
+def test_longer_trials_begin_with_neither_ahead(part):
     """Empty object and columns are swept as often as in the run, then continue for the same number of epochs."""
     asked = []
 
@@ -324,12 +332,12 @@ def test_longer_trials_begin_with_neither_ahead(crystal):
     assert asked == [(0, columns.EPOCHS)] * 2
 
 
-def test_the_trials_are_those_of_an_automatic_run(crystal, monkeypatch):
+def test_the_trials_are_those_of_an_automatic_run(part, monkeypatch):
     empty = []
     monkeypatch.setattr(columns, "_starts", lambda tuned, one, context: empty.append(one) or [])
     short = SLICES.model_copy(update={"sweeps": 1, "epoch_max": 1})
-    assert columns._best(Tuned(crystal, short), CONTEXT)[0] is None
-    assert empty[0].problem.strategy.sweeps == trial(crystal).problem.strategy.sweeps > 1
+    assert columns._best(Tuned(part, short), CONTEXT)[0] is None
+    assert empty[0].problem.strategy.sweeps == trial(part).problem.strategy.sweeps > 1
 
 
 @pytest.mark.parametrize(
@@ -343,9 +351,10 @@ def test_the_trials_are_those_of_an_automatic_run(crystal, monkeypatch):
         {"update_obj": False},
     ],
 )
-def test_nothing_is_tried_of_one_slice_nor_where_something_else_is_begun_from(crystal, monkeypatch, settings):
+def test_nothing_is_tried_of_one_slice_nor_where_something_else_is_begun_from(part, monkeypatch, settings):
+    monkeypatch.setattr(mode_choice, "LEAST_PATTERNS", len(part.patterns))
     monkeypatch.setattr(columns, "_best", lambda *_: pytest.fail("it was tried"))
-    tuned = Tuned(crystal, SLICES.model_copy(update=settings))
+    tuned = Tuned(part, SLICES.model_copy(update=settings))
     assert with_columns(tuned, CONTEXT) is tuned
 
 
@@ -358,9 +367,9 @@ def test_a_thickness_that_is_left_open_is_found_from_the_columns(crystal):
     assert tuned.warm_start is not None
 
 
-def test_a_wedge_is_seen_in_one_slice(crystal):
+def test_a_wedge_is_seen_in_one_slice(part):
     """Regression: field_terms=thickness was refused in the trial in one slice, although several were given."""
     wedge = SLICES.model_copy(update={"field_order": 1, "field_terms": ("thickness",)})
-    found = columns._one_slice(Tuned(crystal, wedge), 0.0, CONTEXT)
+    found = columns._one_slice(Tuned(part, wedge), 0.0, CONTEXT)
     assert np.isfinite(found.transmission).all()
     assert found.problem.layout.object_shape[0] == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.engine.backend.multislice.data_terms import pixel_terms
 from ptylive.engine.backend.multislice.open import open_backend
@@ -37,7 +38,7 @@ TERMS = [
 
 
 @pytest.mark.parametrize("term", TERMS)
-@pytest.mark.parametrize("mean", [0.02, 0.7, 6.0, 90.0, 2000.0])
+@pytest.mark.parametrize("mean", quick_first([0.02, 6.0, 2000.0, 0.7, 90.0], 3))
 def test_the_mean_loss_of_a_pixel_is_that_of_drawn_counts(term, mean):
     counts = np.random.default_rng(7).poisson(mean, DRAWS).astype(np.float64)
     drawn = pixel_terms(np, term, np.full(DRAWS, mean), counts)[0]
@@ -60,33 +61,33 @@ def refitted(dataset, scale=1.0, **settings):
 
 
 @pytest.mark.parametrize("algorithm", ["ml", "lsq_sqrt"])
-def test_under_the_right_model_counted_electrons_leave_what_noise_does(simulated, algorithm):
-    one, vector, loss = refitted(simulated.dataset, algorithm=algorithm)
+def test_under_the_right_model_counted_electrons_leave_what_noise_does(small, algorithm):
+    one, vector, loss = refitted(small.dataset, algorithm=algorithm)
     assert loss_over_noise(one, vector, loss, CONTEXT) == pytest.approx(1, abs=0.03)  # 64 patterns: 1 % by chance
 
 
-def test_under_a_wrong_model_more_is_left(simulated):
-    one, vector, loss = refitted(simulated.dataset, scale=1.5, algorithm="ml")
+def test_under_a_wrong_model_more_is_left(small):
+    one, vector, loss = refitted(small.dataset, scale=1.5, algorithm="ml")
     assert loss_over_noise(one, vector, loss, CONTEXT) > 1.2
 
 
 @pytest.mark.parametrize("settings", [{"algorithm": "lsq"}, {"algorithm": "ml", "update_probe_pos": True}])
-def test_nothing_is_told_of_what_is_no_likelihood_or_refines_more(simulated, settings):
-    one, vector, loss = refitted(simulated.dataset, **settings)
+def test_nothing_is_told_of_what_is_no_likelihood_or_refines_more(small, settings):
+    one, vector, loss = refitted(small.dataset, **settings)
     assert loss_over_noise(one, vector, loss, CONTEXT) is None
 
 
-def test_nothing_is_told_on_a_device(simulated):
+def test_nothing_is_told_on_a_device(small):
     """It would have to wait for the CPU kernel to be compiled."""
-    one, vector, loss = refitted(simulated.dataset, algorithm="ml")
+    one, vector, loss = refitted(small.dataset, algorithm="ml")
     assert loss_over_noise(one, vector.tolist(), loss, CONTEXT) is None
 
 
 @pytest.mark.parametrize("algorithm", ["ml", "lsq_sqrt", "lsq"])
 @pytest.mark.parametrize("gain", [1, 5])
-def test_the_likelihood_compares_what_was_refined_by_any_loss(simulated, algorithm, gain):
+def test_the_likelihood_compares_what_was_refined_by_any_loss(small, algorithm, gain):
     """A right model leaves about what noise does, a wrong one more, also where an electron has several counts."""
-    one, vector, _ = refitted(simulated.dataset, algorithm=algorithm)
+    one, vector, _ = refitted(small.dataset, algorithm=algorithm)
     problem, calibration = one.problem, one.problem.measured.dataset.calibration
     calibration = calibration.having(counts_per_electron=Quantity(float(gain), Origin.GIVEN))
     dataset = replace(problem.measured.dataset, calibration=calibration)
@@ -104,8 +105,8 @@ def test_the_likelihood_compares_what_was_refined_by_any_loss(simulated, algorit
     assert likelihood_over_noise(problem, wrong, CONTEXT) > left + 0.2
 
 
-def test_without_independent_pixels_or_with_parameters_of_single_patterns_there_is_no_likelihood(simulated):
-    one, vector, _ = refitted(simulated.dataset, algorithm="ml")
+def test_without_independent_pixels_or_with_parameters_of_single_patterns_there_is_no_likelihood(small):
+    one, vector, _ = refitted(small.dataset, algorithm="ml")
     assert likelihood_over_noise(one.problem, vector, CONTEXT) is not None
     measured = one.problem.measured
     shared = replace(measured, statistics=replace(measured.statistics, noise_spread=0.5))
@@ -114,28 +115,29 @@ def test_without_independent_pixels_or_with_parameters_of_single_patterns_there_
         problem = replace(one.problem, forward=replace(one.problem.forward, measured=changed))
         assert likelihood_over_noise(problem, vector, CONTEXT) is None
     for settings, known in (({"update_probe_pos": True}, False), ({"update_thickness": True}, True)):
-        one, vector, _ = refitted(simulated.dataset, algorithm="ml", **settings)
+        one, vector, _ = refitted(small.dataset, algorithm="ml", **settings)
         assert (likelihood_over_noise(one.problem, vector, CONTEXT) is not None) is known
 
 
-def test_not_finite_is_not_known(simulated):
-    one, vector, _ = refitted(simulated.dataset, algorithm="ml")
+def test_not_finite_is_not_known(small):
+    one, vector, _ = refitted(small.dataset, algorithm="ml")
     assert likelihood_over_noise(one.problem, np.full_like(vector, np.nan), CONTEXT) is None
 
 
 @pytest.mark.parametrize(
-    ("over_noise", "tried"), [(0.7, True), (0.95, False), (1.1, False), (1.12, True), (20.0, True), (None, True)]
+    ("over_noise", "tried"),
+    quick_first([(0.7, True), (1.1, False), (1.12, True), (None, True), (0.95, False), (20.0, True)], 4),
 )
-def test_columns_are_tried_where_noise_does_not_explain_the_loss(simulated, monkeypatch, over_noise, tried):
+def test_columns_are_tried_where_noise_does_not_explain_the_loss(small, monkeypatch, over_noise, tried):
     looked = []
     monkeypatch.setattr(columns, "loss_over_noise", lambda *_: over_noise)
     monkeypatch.setattr(columns, "_starts", lambda *_: looked.append(1) or [])
-    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) == (None, columns.NONE)
+    assert columns._best(Tuned(small.dataset, SETTINGS), CONTEXT) == (None, columns.NONE)
     assert bool(looked) == tried
 
 
 @pytest.mark.parametrize(("over_noise", "looks"), [([1.0], 1), ([1.2, 1.0], 2)])
-def test_what_two_sweeps_explain_is_swept_no_further(simulated, monkeypatch, over_noise, looks):
+def test_what_two_sweeps_explain_is_swept_no_further(small, monkeypatch, over_noise, looks):
     made, told = [], iter(over_noise)
     real = Trial.continued
 
@@ -145,7 +147,7 @@ def test_what_two_sweeps_explain_is_swept_no_further(simulated, monkeypatch, ove
 
     monkeypatch.setattr(Trial, "continued", continued)
     monkeypatch.setattr(columns, "loss_over_noise", lambda *_: next(told))
-    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) == (None, columns.NONE)
+    assert columns._best(Tuned(small.dataset, SETTINGS), CONTEXT) == (None, columns.NONE)
     assert len(made) == looks and made[0] == columns.FIRST_LOOK
 
 
