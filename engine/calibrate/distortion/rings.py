@@ -195,6 +195,7 @@ class _Profile:
     def rings(self) -> list[tuple[float, float, float]]:
         """Return radius, inner and outer limit of each ring, pixels."""
         from scipy import signal  # takes two thirds of a second to import
+
         radius = np.arange(INNERMOST_PX, self.outermost_px - KNOT_PX, KNOT_PX / 4)
         height = self.spline(radius)
         peaks, properties = signal.find_peaks(height, prominence=0.0)
