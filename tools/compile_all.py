@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.server.process.compilation import EVERYTHING, compile_missing
 
-WINDOWS = (32, 48, 64, 128)
+WINDOWS = (32, 64)
 """Pixels along a side of the models of most tests: transforms are compiled for each. Double precision is compiled on
 demand by slow tests: its kernel takes as long as all of this.
 """
