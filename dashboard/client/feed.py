@@ -133,7 +133,7 @@ class Feed:
     def _run(self) -> None:
         with (
             EventStream(self.control, topics=("maps", "state", "refinement", "log")) as events,
-            ControlClient(self.control, timeout_s=SNAPSHOT_TIMEOUT_S) as client,
+            ControlClient(self.control, timeout_s=SNAPSHOT_TIMEOUT_S, stopping=self._stopping) as client,
         ):
             while not self._stopping.is_set():
                 try:

@@ -10,6 +10,7 @@ The dashboard, the command line and user scripts use exactly this::
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,16 +28,25 @@ from ptylive.streamer.sockets.security import client_keys, hint_for
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
 AT_ONCE, BUSY_S = "status", 1.0
 """A command that a busy server answers, too, and the longest wait for that."""
+TURN_S = 0.1
+"""Interval between looks whether the wait for a reply has become pointless."""
 
 
 class ControlClient:
     """One DEALER connection to the control socket; not shared between threads.
 
     keys: key folder of this client; None uses $PTYLIVE_KEYS, or no keys (ptylive.streamer.sockets.security).
+    stopping: ends every wait for a reply when it is set.
     """
 
-    def __init__(self, address: str = DEFAULT_CONTROL, timeout_s: float = 3.0, keys: Path | None = None) -> None:
-        self._keys = client_keys(keys)
+    def __init__(
+        self,
+        address: str = DEFAULT_CONTROL,
+        timeout_s: float = 3.0,
+        keys: Path | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self._keys, self._stopping = client_keys(keys), stopping
         self.address = address
         self.timeout_s = timeout_s
         self._context = zmq.Context()
@@ -76,7 +86,7 @@ class ControlClient:
             raise CommandError(f"{command} with these arguments has {len(request) // 2**20} MiB", f"send {most}")
         self._socket.send(request)
         wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))
-        while self._socket.poll(wait_ms):
+        while self._replied(wait_ms):
             reply = unpack(self._socket.recv())
             answers, done = reply.pop("id", None), reply.pop("ok", False)
             if answers != wanted and (done or answers is not None):  # the id of what cannot be read is not known
@@ -95,7 +105,19 @@ class ControlClient:
     def _is_there(self) -> bool:
         """Return whether the server answers what it answers at once, whatever it is busy with."""
         self._socket.send(pack({"id": uuid.uuid4().hex, "command": AT_ONCE}))
-        return bool(self._socket.poll(int(1000 * min(self.timeout_s, BUSY_S))))
+        return self._replied(int(1000 * min(self.timeout_s, BUSY_S)))
+
+    def _replied(self, wait_ms: int) -> bool:
+        """Wait for a message; return whether there is one."""
+        if self._stopping is None:
+            return bool(self._socket.poll(wait_ms))
+        turn_ms = int(1000 * TURN_S)
+        for begun_ms in range(0, max(wait_ms, 1), turn_ms):
+            if self._stopping.is_set():
+                return False
+            if self._socket.poll(min(turn_ms, wait_ms - begun_ms)):
+                return True
+        return False
 
     def tell(self, command: str, **arguments: Any) -> None:
         """Send a command without reading its reply; it is lost if there is no server."""

@@ -34,6 +34,15 @@ def test_other_names_are_sent(client: ControlClient, name: str) -> None:
         client.ask("status", {name: 1})
 
 
+def test_a_wait_ends_when_it_has_become_pointless() -> None:
+    """Otherwise a page whose server is gone would end seconds late; the waits given here would outlast the test."""
+    stopping = threading.Event()
+    with ControlClient("tcp://127.0.0.1:1", timeout_s=3600.0, stopping=stopping) as one:
+        threading.Timer(0.05, stopping.set).start()
+        with pytest.raises(ServerGoneError, match="no server answers"):
+            one.call("snapshot")
+
+
 def test_a_server_that_is_busy_is_not_taken_for_none() -> None:
     """Regression: "no server answers", and the command was carried out twice by those who repeated it."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
