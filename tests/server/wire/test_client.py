@@ -34,6 +34,7 @@ def test_other_names_are_sent(client: ControlClient, name: str) -> None:
         client.ask("status", {name: 1})
 
 
+@pytest.mark.timeout(60)  # rather than the ten minutes of other tests: broken, it waits for an hour
 def test_a_wait_ends_when_it_has_become_pointless() -> None:
     """Otherwise a page whose server is gone would end seconds late; the waits given here would outlast the test."""
     stopping = threading.Event()
