@@ -107,9 +107,9 @@ class Checked:
 
     def defocus(self) -> Check:
         """Check where the defocus comes from."""
-        origin = self.calibration.origin("C10")
         if not self.calibration.entries:
             return Check("defocus", "unknown", "not estimated yet")
+        origin = self.calibration.origin("C10")
         if origin in (None, Origin.DEFAULT):
             return Check("defocus", "warn", "not known: 0 is assumed")
         if origin is Origin.UNDECIDED:

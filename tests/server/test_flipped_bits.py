@@ -111,7 +111,7 @@ def flip(kind, folder, count):
     path = kind(folder)
     content = path.read_bytes()
     slowest = 0.0
-    with FileWorker(Limits(cpu_s=0.4)) as worker:  # a bit that makes a file endless takes all of it
+    with FileWorker(Limits(cpu_s=0.5)) as worker:  # a bit that makes a file endless takes all of it
         assert READERS[kind](worker, path) >= 1
         for _ in range(count):
             damaged, which = flipped(content, rng)
