@@ -8,6 +8,8 @@ from typing import Any
 
 import numba as nb
 
+from ptylive.streamer.fast.memory import COMPILED
+
 
 class CFunction:
     """A C function that is compiled, or loaded from numba's cache, when its address or its ctypes function is needed.
@@ -20,8 +22,7 @@ class CFunction:
 
     @cached_property
     def _compiled(self) -> Any:
-        options = {"nopython": True, "cache": True, "error_model": "numpy", "boundscheck": False}
-        return nb.cfunc(self._signature, **options)(self._function)
+        return nb.cfunc(self._signature, **COMPILED)(self._function)
 
     def compile(self) -> None:
         """Compile now what would be compiled at the first use."""

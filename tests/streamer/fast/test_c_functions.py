@@ -5,6 +5,7 @@ import sys
 
 import numba as nb
 
+from ptylive.streamer.fast import bslz4, decoder, merlin_pixels
 from ptylive.streamer.fast.c_functions import c_function
 
 
@@ -27,3 +28,14 @@ def test_importing_the_decoders_compiles_nothing(tmp_path, monkeypatch):
     modules = "ptylive.streamer.fast.decoder, ptylive.streamer.fast.merlin_pixels, ptylive.streamer.fast.receive"
     subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_whoever_receives_has_the_decoders_compiled_before_the_first_frame(monkeypatch):
+    monkeypatch.setattr(decoder.wire_codec, "decode_with", lambda _: None)
+    monkeypatch.setattr(merlin_pixels, "decode_runs_with", lambda _: None)
+    decoders = bslz4.decode_at, bslz4.decode_bytes_at, bslz4.decode_lz4_at, merlin_pixels.decode_frame_at
+    for one in decoders:
+        monkeypatch.delitem(vars(one), "_compiled", raising=False)
+    decoder.use_compiled_decoder()
+    merlin_pixels.use_compiled_runs()
+    assert all("_compiled" in vars(one) for one in decoders)
