@@ -63,7 +63,7 @@ collected: $(STAMP)
 # Not "--dist worksteal": twice a run stood still with a request of one worker for the tests of another never answered.
 JOBS ?= 4
 # Compiled Python is kept whatever the environment says: else every worker and every server they start compiles it anew.
-unit check-all collected: export PYTHONDONTWRITEBYTECODE =
+unit check-all compiled collected: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist load
 

@@ -10,6 +10,7 @@ import numpy as np
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, LiveMap, PtyliveError
 
+sys.dont_write_bytecode = True  # what is imported below would be kept incomplete
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 FOREVER = resource.RLIM_INFINITY
 folder, rng, refused = Path(sys.argv[1]), np.random.default_rng(0), 0

@@ -38,7 +38,7 @@ for _ in range(25):
 
 
 def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", INSTALLED + code, *arguments], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-B", "-c", INSTALLED + code, *arguments], capture_output=True, text=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")

@@ -115,7 +115,7 @@ def test_a_recording_that_does_not_fit_leaves_the_journal(tmp_path: Path, limit:
     journal = journal_of(path)
     assert journal is not None
     done = subprocess.run(
-        [sys.executable, "-m", "ptylive.streamer.recording.recorder", path, target],
+        [sys.executable, "-B", "-m", "ptylive.streamer.recording.recorder", path, target],
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
@@ -181,7 +181,7 @@ def test_a_recording_cut_at_any_size_leaves_the_journal(tmp_path: Path) -> None:
     failed = 0
     for limit in range(0, 2**21, 2**15):
         done = subprocess.run(
-            [sys.executable, "-m", "ptylive.streamer.recording.recorder", path, target],
+            [sys.executable, "-B", "-m", "ptylive.streamer.recording.recorder", path, target],
             capture_output=True,
             text=True,
             preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),

@@ -18,8 +18,9 @@ ROOM = 20_000
 
 
 @pytest.fixture
-def little_room():
+def little_room(monkeypatch):
     """Limit every file to ROOM bytes."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # what is imported now would be kept incomplete
     before, action = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
     yield
@@ -77,7 +78,7 @@ except OSError as error:
 def test_a_scan_that_does_not_fit_ends_no_process(tmp_path: Path) -> None:
     """Regression: the process crashed at its end, because HDF5 still had the file open."""
     ended = subprocess.run(
-        [sys.executable, "-c", SIMULATES, str(tmp_path / "a.h5")],
+        [sys.executable, "-B", "-c", SIMULATES, str(tmp_path / "a.h5")],
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,6 +1,7 @@
 import errno
 import resource
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ def test_what_is_written_is_read(tmp_path, dtype):
     np.testing.assert_array_equal(found, array)
 
 
-def test_a_file_that_cannot_grow_is_an_error_with_its_number(tmp_path):
+def test_a_file_that_cannot_grow_is_an_error_with_its_number(tmp_path, monkeypatch):
     (tmp_path / "a.npy").write_bytes(b"earlier")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # what is imported now would be kept incomplete
     limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
