@@ -207,7 +207,7 @@ def imported(text):
 
 
 def test_processes_whose_files_are_limited_keep_no_compiled_python():
-    """Regression: Python up to 3.13 keeps the incomplete code of a module imported then, and nothing can import it again.
+    """Regression: Python up to 3.13 keeps incomplete code of a module imported then, which cannot be imported again.
 
     All later processes of the machine failed with "marshal data too short", those of other tests among them.
     """
