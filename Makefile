@@ -2,22 +2,27 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+USED   := $(VENV)/.installed
+STAMP  := $(VENV)/.installed-tools
 
 .PHONY: demo test static dynamic system browser compiler lint types compiled collected unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
 
-$(STAMP): pyproject.toml
+$(USED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	-$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --upgrade pip  # Debian 12's takes twice as long
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -e '.[dev]'  # Python compiles what is used
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -e '.[import]'  # Python compiles what is used
 	$(BIN)/python tools/link_tree.py >/dev/null
 	touch $@
 
-demo: $(STAMP)
+# Without ptylive itself: it stays as installed, while numba compiles its code in the meantime.
+$(STAMP): $(USED)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile 'ptylive[dev]'
+	touch $@
+
+demo: $(USED)
 	$(BIN)/ptylive demo
 
-# All at once that waits for nothing else: packages of the system and of Python are fetched side by side. What is checked
-# without being run leaves a third of two cores to the tests while they wait.
+# All at once that waits for nothing else: packages of the system and of Python are fetched side by side.
 test:
 	$(MAKE) --no-print-directory --jobs 3 static system dynamic
 
@@ -48,10 +53,10 @@ lint: $(STAMP)
 	$(BIN)/python tools/lint_layers.py
 
 types: $(STAMP)
-	$(BIN)/python tools/typecheck.py
+	nice -n 19 $(BIN)/python tools/typecheck.py  # in what the tests leave of two cores while they wait
 
 # What numba compiles takes a minute on a new machine, and longer where every worker and every server does it.
-compiled: $(STAMP)
+compiled: $(USED)
 	$(BIN)/python tools/compile_all.py
 
 # Once for all workers: what pytest makes of the tests' assertions, and Python of what they import. Beside the compiler: by
