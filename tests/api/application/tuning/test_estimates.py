@@ -1,8 +1,10 @@
 """What can be estimated from trials: values with uncertainties, values that stay undetermined or lie beyond a range."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from tuning_trials import BEST, DEFOCUS, FORM, SLICES, SWEEPS, THICKNESS, drawn
 
@@ -72,6 +74,29 @@ def test_a_minimum_at_the_end_of_the_range_is_said_to_lie_there():
     one = estimate(over, drawn(over, 30), "defocus_A")
     assert one.beyond == "low" and one.deviation is None
     assert one.sentence == "defocus 60 Å or less: the best lies at the end of its range"
+
+
+def bowl(value_range):
+    """The estimate from a landscape of one value whose minimum, at 0.6 of the range, is known to 0.1 of the range."""
+
+    def rise(values, best):
+        return (values[0] - best[0]) ** 2, 0.005  # twice this deviation is reached 0.1 away
+
+    landscape = SimpleNamespace(
+        over=(value_range,), lowest=lambda fixed: np.array([fixed[0]]), rise=rise, shares=lambda *profile: profile
+    )
+    return estimates._estimate(landscape, 0, np.array([0.6]), 0.0)
+
+
+def test_what_the_model_leaves_open_is_added_in_squares():
+    """A value has the ambiguity of its range: some of its unit, and a share of the value itself."""
+    plain = bowl(DEFOCUS)
+    assert plain.best == pytest.approx(40.0)
+    # half of 0.1 of 400 Å; eight bisections of what is left of a step of 1 / 24 end within 0.07 Å
+    assert plain.deviation == pytest.approx(20.0, abs=0.07)
+    blurred, shared = bowl(replace(DEFOCUS, blur=20.0)), bowl(replace(DEFOCUS, share=0.5))
+    assert blurred.deviation == pytest.approx((plain.deviation**2 + 20.0**2) ** 0.5)
+    assert shared.deviation == pytest.approx((plain.deviation**2 + (0.5 * 40.0) ** 2) ** 0.5)
 
 
 @pytest.mark.slow

@@ -69,6 +69,13 @@ def test_twelve_aberrations_and_the_rotation_explain_the_shifts(found):
     assert np.abs(found.shift_A).max() > 3, "there is something to explain"
 
 
+def test_bins_near_the_rim_are_not_fitted(found):
+    """Their shifts deviate from the gradient (INNER); all of them are measured."""
+    distance = np.hypot(*found.k.T) / found.semiangle_invA
+    np.testing.assert_array_equal(found.used, distance < INNER)
+    assert not found.used.all() and np.isfinite(found.shift_A).all()
+
+
 def test_a_low_order_leaves_more_unexplained(scanned, found):
     low, high = measure_shifts(*scanned, Alignment(order=1)), found
     assert set(low.aberrations) == {"C10", "C12a", "C12b"}

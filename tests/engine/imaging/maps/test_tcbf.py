@@ -1,5 +1,7 @@
 """The tilt-corrected bright field has the right sign at every frequency, also for atoms that absorb."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
@@ -31,6 +33,34 @@ def by_rings(scan, patterns):
     ring, product = ring[use], (seen * true.conj()).real[use]
     power = np.bincount(ring, np.abs(seen[use]) ** 2) * np.bincount(ring, np.abs(true[use]) ** 2)
     return (np.bincount(ring, product) / np.sqrt(np.maximum(power, 1e-30)))[1:]
+
+
+def test_the_flip_takes_the_sign_of_the_transfer():
+    transfer = np.array([-2.0, -0.1, 0.0, 0.3])
+    np.testing.assert_array_equal(tcbf._gain(transfer, tcbf.Correction.FLIPPED, None), [-1, -1, 1, 1])
+    np.testing.assert_array_equal(tcbf._gain(transfer, tcbf.Correction.NONE, None), 1)
+
+
+def test_only_rings_that_clearly_contradict_obf_are_turned_over():
+    """Chance makes two pictures of a weak ring correlate a little, in either direction; TURNED_OVER is 0.3."""
+    correlations = np.array([1.0, 0.25, 0.0, -0.25, -0.35, -1.0])
+    ring = np.repeat(np.arange(len(correlations)), 4)
+    rng = np.random.default_rng(5)
+    spectrum, other = rng.normal(size=(2, len(correlations), 4, 2)).view(complex)[..., 0]
+    spectrum /= np.linalg.norm(spectrum, axis=1, keepdims=True)
+    other -= (spectrum.conj() * other).sum(axis=1, keepdims=True) * spectrum
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    obf = correlations[:, None] * spectrum + np.sqrt(1 - correlations[:, None] ** 2) * other
+    gain = np.where(np.arange(ring.size) % 2, -1.0, 1.0)  # the flip comes before the comparison
+    basis = SimpleNamespace(per_noise=lambda mean: lambda transfer: transfer)
+    spectra = SimpleNamespace(
+        mean=None, planes=None, scale=1.0, conditions=SimpleNamespace(basis=basis, transfer=lambda q: np.ones(len(q))),
+        contraction=SimpleNamespace(contract=lambda *given: obf.ravel()),
+    )  # fmt: skip
+    band = SimpleNamespace(q=np.zeros((ring.size, 2)), kept=(np.arange(ring.size), np.ones(ring.size)))
+    made = tcbf.TiltCorrected(band, None, gain, ring, None, tcbf.Correction.FLIPPED, None, {})
+    upright = made._measured_uprightness(spectra, spectrum.ravel() * gain)
+    np.testing.assert_array_equal(upright, [1, 1, 1, 1, -1, -1])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from quick_first import quick_first
 from ptylive.engine.refine.data import drift
 from ptylive.engine.refine.data.drift import CONTRADICTED, find_drift
 from ptylive.engine.refine.data.lattice import Lattice
-from ptylive.engine.refine.data.overlap_fit import OverlapFit
+from ptylive.engine.refine.data.overlap_fit import OverlapFit, Strain
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import nominal_probe
 from ptylive.engine.refine.tuning.orientation import Orientation
@@ -82,6 +82,35 @@ def test_a_wrong_astigmatism_that_was_stated_makes_one(drifted, drift_A):
     """For seeds 1 to 4: 4.2 to 5.5 deviations from the truth."""
     stated = find_drift(*parts(astigmatic(drifted(drift_A, seed=3), Origin.GIVEN)))
     assert deviations(stated, drift_A) > 3
+
+
+@pytest.mark.parametrize(
+    ("origin", "off", "doubt_A", "fits"),
+    [
+        (Origin.ESTIMATED, 0.9 * CONTRADICTED, None, [False, True]),
+        (Origin.ESTIMATED, 1.1 * CONTRADICTED, None, [False]),
+        (Origin.ESTIMATED, 0.0, 0.1, [False]),
+        (Origin.GIVEN, 0.0, None, [True]),
+    ],
+    ids=["believed", "contradicted", "doubted", "stated"],
+)
+def test_the_lattice_is_found_once_more_with_an_astigmatism_that_is_believed(
+    drifted, monkeypatch, origin, off, doubt_A, fits
+):
+    """The second fit takes the astigmatism as stated, and its drift is the result."""
+    asked = []
+
+    def fit(self, *, stated=True):
+        asked.append(stated)
+        ends_A = np.array([0.0 if stated else 1.0, 0.0, 0.0, 0.0])
+        return Strain(ends_A, np.eye(4), 60.0, 3.0, True, ends_A, np.eye(4), off)
+
+    monkeypatch.setattr(OverlapFit, "__init__", lambda self, *parts: None)
+    monkeypatch.setattr(OverlapFit, "fit", fit)
+    dataset = astigmatic(drifted(DRIFT_A, seed=1), origin, (0.1, 0.0), doubt_A)
+    found = find_drift(*parts(dataset))
+    assert asked == fits
+    assert found.drift_A == ((0.0, 0.0) if fits[-1] else (1.0, 0.0))
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The anchor for several slices, chosen by held-out loss."""
 
+from types import SimpleNamespace
+
 import pytest
 from columns import scan_of_columns
 from quick_first import quick_first
@@ -10,7 +12,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.tuning.depth import anchor_choice
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
-from ptylive.engine.refine.tuning.held_out import Trial
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -56,28 +58,35 @@ def test_nor_of_few_patterns(monkeypatch):
     assert with_chosen_anchor(begun, CPU) is begun
 
 
-@pytest.mark.parametrize(
-    ("losses", "looked", "told"),
-    quick_first(
-        [
-            (
-                [(100.0, 102.0), (97.0, 100.6), (97.0, 101.0)],
-                [4, 8, 12],
-                "gain 2 ± 1 %",
-            ),  # falls of 3 and 1.4, 1 of 101
-            ([(100.0, 102.0), (97.0, 99.1), (50.0, 50.0)], [4, 8], "2.9 ± 0.05 %"),
-            ([(100.0, 102.0), (99.5, 101.5), (97.0, 99.1)], [4, 8, 12], "2.9 ± 0.05 %"),  # certain, but too little yet
-            ([(100.0, 102.0), (101.0, 102.9), (50.0, 50.0)], [4, 8], "gain -0.94 ± 0.05 %"),
-            (
-                [(100.0, 102.0), (101.0, 102.4), (99.0, 101.1)],
-                [4, 8, 12],
-                "gain 0.94 ± 0.05 %",
-            ),  # risen by two deviations
-        ],
-        1,
-    ),
-    ids=["late", "clear-before", "little-before", "risen", "in-doubt"],
-)
+COURSES = [
+    ([(100.0, 102.0), (97.0, 100.6), (97.0, 101.0)], [4, 8, 12], "2 ± 1 %"),  # falls of 3 and 1.4, 1 of 101
+    ([(100.0, 102.0), (97.0, 99.1), (50.0, 50.0)], [4, 8], "2.9 ± 0.05 %"),
+    ([(100.0, 102.0), (99.5, 101.5), (97.0, 99.1)], [4, 8, 12], "2.9 ± 0.05 %"),  # certain, but too little yet
+    ([(100.0, 102.0), (101.0, 102.9), (50.0, 50.0)], [4, 8], "-0.94 ± 0.05 %"),
+    ([(100.0, 102.0), (101.0, 102.4), (99.0, 101.1)], [4, 8, 12], "0.94 ± 0.05 %"),  # risen by two deviations
+]
+"""Held-out losses of two groups after each number of epochs; at which of them the trial looks; the gain."""
+NAMES = ["late", "clear-before", "little-before", "risen", "in-doubt"]
+
+
+@pytest.mark.parametrize(("losses", "looked", "told"), COURSES, ids=NAMES)
+def test_the_epochs_between_decide_only_beyond_doubt(monkeypatch, losses, looked, told):
+    seen = []
+
+    def descending(epochs, context):
+        for number, groups in zip(epochs, losses, strict=True):
+            seen.append(number)
+            yield HeldOutLoss(groups)
+
+    problem = SimpleNamespace(strategy=SimpleNamespace(anchor=0.03))
+    trial = SimpleNamespace(problem=problem, descending=descending)
+    monkeypatch.setattr(anchor_choice.Trial, "of", lambda *given: trial)
+    gain = anchor_choice._gain(None, THICK, None, CPU)
+    assert seen == looked
+    assert str(gain) == told
+
+
+@pytest.mark.parametrize(("losses", "looked", "told"), quick_first(COURSES, 1), ids=NAMES)
 def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch, losses, looked, told):
     made, seen = [], []
     step = Lbfgs.step
@@ -96,7 +105,7 @@ def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch, losses, l
     tuned = with_chosen_anchor(Tuned(scan_of_columns(points=16), THICK), CPU)
     assert seen == looked
     assert made == [(pytest.approx(0.03), 256 - 32)] * looked[-1]
-    assert told in tuned.words[0]
+    assert f"gain {told}" in tuned.words[0] or f"by {told}" in tuned.words[0]
 
 
 @pytest.mark.slow

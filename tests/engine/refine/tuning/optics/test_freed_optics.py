@@ -11,7 +11,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.optics import freed_optics
-from ptylive.engine.refine.tuning.optics.freed_optics import Freed, with_freed_optics
+from ptylive.engine.refine.tuning.optics.freed_optics import Freed, freeing_optics, with_freed_optics
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -145,6 +145,14 @@ def test_stated_optics_and_few_patterns_are_left_alone(still, ends):
     for dataset in (stated, few):
         assert with_freed_optics(Tuned(dataset, PRESET), CPU).dataset is dataset
     assert begun == []
+
+
+def test_a_trial_refines_what_nobody_stated(still):
+    dataset = found(still, -45.0)
+    assert freeing_optics(dataset, PRESET).refined.refined_aberrations == ("C10", "C12a", "C12b")
+    stated = dataset.calibration.having(C12a=Quantity(2.0, Origin.GIVEN), C12b=Quantity(1.0, Origin.GIVEN))
+    preset = freeing_optics(replace(dataset, calibration=stated), PRESET)
+    assert preset.refined.update_aberrations and preset.refined.refined_aberrations == ("C10",)
 
 
 @pytest.mark.slow
