@@ -34,14 +34,21 @@ def objective(setup):
     return Objective(backend, setup.layout, setup.multislice.count)
 
 
+SWEEPS, BATCHES = 3, 48
+
+
 def sweeps_for(objective, **changes):
-    settings = Sweeps(objective, 3, 0, 48, 0.5, 0.1, seed=0)
+    settings = Sweeps(objective, SWEEPS, 0, BATCHES, 0.5, 0.1, seed=0)
     return replace(settings, **changes)
 
 
 def run(solver, state):
-    while not solver.finished(state):
+    """Step to the end. Each sweep is kept or undone with half the steps, which is given up after MOST_HALVINGS."""
+    for _ in range(BATCHES * (SWEEPS + MOST_HALVINGS + 1)):
+        if solver.finished(state):
+            break
         state = solver.step(state)
+    assert solver.finished(state)
     return state
 
 
