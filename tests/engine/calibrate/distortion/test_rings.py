@@ -1,9 +1,12 @@
 """The distortion of a detector, measured on simulated rings with the noise of counts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from quick_first import quick_first
 
+from ptylive.engine.calibrate.distortion import rings
 from ptylive.engine.calibrate.distortion.rings import GRADIENTS, OF_ONE_RING, middle_of, of_rings
 from ptylive.schema.pattern.distortion import recorded_at, terms, true_places
 
@@ -67,6 +70,28 @@ def test_a_powder_tells_all_terms(seed, texture):
     # four rings with circumferences of 140 to 320 px, each pixel known to 0.3 px: 0.02 px for each of a dozen terms
     assert left_px(found.coefficients, true) < 0.06
     assert np.linalg.det(np.eye(2) + found.coefficients[:2].T) == pytest.approx(1, abs=1e-12)
+
+
+def test_a_sector_s_shift_does_not_depend_on_its_brightness():
+    """One half of a ring is four times as bright as the other, and both lie 0.3 px outside the mean profile."""
+    offset = np.argwhere(~NONE) - 63.5  # the halves are mirror images of each other: no pixel lies between them
+    r, angle = np.hypot(*offset.T), np.arctan2(offset[:, 1], offset[:, 0])
+    radius, low, high = 40.0, 32.0, 48.0
+
+    def height(r):
+        return 10 + 100 * np.exp(-((r - radius) ** 2) / 8)
+
+    def slope(r):
+        return -(r - radius) / 4 * (height(r) - 10)
+
+    bright = np.where(angle < 0, 0.5, 2.0)
+    counts = 3 + bright * (height(r) - height(low) - 0.3 * slope(r))
+    profile = SimpleNamespace(spline=height, derivative=slope, noise=1.0)
+    _, found = rings._of_ring(rings._Pixels(r, angle, counts), profile, radius, low, high)
+    shift_px, error_px, _ = found.T
+    np.testing.assert_allclose(shift_px, 0.3, rtol=1e-9)
+    half = len(found) // 2
+    np.testing.assert_allclose(error_px[:half][::-1], 4 * error_px[half:], rtol=1e-9)
 
 
 @pytest.mark.parametrize(("radii", "width"), quick_first([((35.0,), 1.5), ((30.0,), 6.0)]), ids=["a ring", "amorphous"])

@@ -8,10 +8,12 @@ import pytest
 from quick_first import quick_first
 
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run import run
-from ptylive.engine.refine.run.checkpoint import of_stage
-from ptylive.engine.refine.run.stages import KEPT, _anchor
+from ptylive.engine.refine.run.checkpoint import Identity, of_stage
+from ptylive.engine.refine.run.refinement import Observers
+from ptylive.engine.refine.run.stages import KEPT, Ended, _anchor, refine_stages
 from ptylive.engine.refine.tuning.parameter_search import Tuned, with_best
 from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -131,6 +133,61 @@ def test_a_part_of_the_patterns_then_all(small):
     assert len(result.positions_A) == len(small.dataset.positions_A)
     np.testing.assert_array_equal(result.positions_A[::2], part.positions_A)
     np.testing.assert_array_equal(result.positions_A[1::2], small.dataset.positions_A[1::2])
+
+
+@pytest.fixture(scope="module")
+def ended(small):
+    """The result of a short refinement, to which tests add what trials found."""
+    return refined(small.dataset, Preset.from_mapping({**SHARED, "sweeps": 1, "epoch_max": 1}))
+
+
+def requested(dataset, preset, end):
+    """The preset of each stage, all of which end alike."""
+    presets = []
+
+    def once(dataset, preset, observers, warm):
+        presets.append(preset)
+        return Ended(end, preset, dataset.calibration, (), None, (1.0, 1.0))
+
+    observers = Observers(lambda progress: None, lambda: False, None, Identity.of(dataset, preset))
+    refine_stages(dataset, preset, once, observers, None)
+    return presets
+
+
+@pytest.mark.parametrize(
+    ("applied", "sequence", "later"),
+    [(True, None, False), (False, None, False), (None, None, "auto"), (True, "0::2", False), (False, "0::2", "auto")],
+)
+def test_drift_is_looked_for_until_one_is_removed_or_all_patterns_show_none(small, ended, applied, sequence, later):
+    """``applied`` None: nothing could be found in the patterns of the first stage."""
+    drift = None if applied is None else Drift((0.1, 0.0), (0.1, 0.1), 55.0, 0.0, applied, "")
+    chosen = slice(None) if sequence is None else slice(None, None, 2)
+    end = replace(ended, drift=drift, positions_A=ended.positions_A[chosen])
+    first, second = requested(small.dataset, staged({}, {}, sequence=sequence), end)
+    assert (first.start.refine_drift, second.start.refine_drift) == ("auto", later)
+
+
+@pytest.mark.parametrize("changes", ["positions", "scans"])
+def test_drift_is_not_looked_for_in_refined_positions_or_joined_scans(small, ended, changes):
+    dataset, end = small.dataset, ended
+    if changes == "positions":
+        end = replace(end, refined=replace(end.refined, moved=True))
+    else:
+        dataset = replace(dataset, scan_of=np.repeat([0, 1], len(dataset.patterns) // 2))
+    assert requested(dataset, staged({}, {}), end)[1].start.refine_drift is False
+
+
+@pytest.mark.parametrize(
+    ("origin", "later", "scanned"),
+    [(Origin.ESTIMATED, SLICES, True), (Origin.ESTIMATED, {}, False), (Origin.GIVEN, SLICES, False)],
+)
+def test_an_estimated_defocus_is_found_anew_for_several_slices(small, ended, origin, later, scanned):
+    """The defocus of one slice refers to the middle of the specimen; a stage that sets scan_defocus decides itself."""
+    estimated = small.dataset.calibration.having(C10=Quantity(-55.0, origin))
+    dataset = replace(small.dataset, calibration=estimated)
+    assert requested(dataset, staged({}, later), ended)[1].start.scan_defocus is scanned
+    stated = requested(dataset, staged({}, {**later, "scan_defocus": not scanned}), ended)[1]
+    assert stated.start.scan_defocus is not scanned
 
 
 @pytest.mark.slow
