@@ -242,6 +242,31 @@ def test_a_drift_that_only_the_turned_scan_shows_is_taken_with_the_turn(moving, 
     assert (tuned.orientation is not None) == applied
 
 
+@pytest.mark.parametrize(
+    ("as_it_is", "turned", "decides"),
+    [
+        ((103.0, 0.1), (101.0, 0.1), "turned"),
+        ((101.0, 0.1), (103.0, 0.1), "as it is"),
+        ((103.0, 0.1), (99.0, 0.1), "turned"),
+        ((103.0, 2.0), (101.0, 0.1), "as it is"),
+    ],
+    ids=["little over the turn", "little over neither", "worse than the turn", "much but uncertain"],
+)
+def test_a_drift_with_its_turn_has_to_be_better_than_either_alone(still, monkeypatch, as_it_is, turned, decides):
+    """Losses are told as the mean of two groups of patterns and their distance from it; the drift's are both 100."""
+    drift = replace(found(deviations=3.0, applied=True), turn_deg=-8.0, turn_uncertainty_deg=0.7)
+    alone = Orientation(False, -8.0).of(still)
+    told = {"as it is": (still, as_it_is), "turned": (alone, turned), "both": (without_drift(alone, drift), (100.0, 0))}
+    losses = {name: (mean - off, mean + off) for name, (_, (mean, off)) in told.items()}
+
+    def tried(own, positions_A):
+        return losses[next(name for name, (placed, _) in told.items() if np.allclose(placed.positions_A, positions_A))]
+
+    monkeypatch.setattr(drift_check._Trials, "_losses", tried)
+    trials = drift_check._Trials(drift_check.SHORT, Tuned(still, PRESET), CONTEXT)
+    assert trials.over_either(drift) == Gain.over(losses[decides], losses["both"])
+
+
 @pytest.mark.slow
 def test_a_turn_alone_that_explains_as_much_is_no_drift(still):
     """With the turn, a small false drift predicts better than the positions as they are, too."""
