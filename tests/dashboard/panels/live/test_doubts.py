@@ -5,6 +5,7 @@ from bokeh.document import Document
 from page_in_memory import CommandSender, ask, content, silent_feed
 from quick_first import quick_first
 
+from ptylive.dashboard.panels.live.doubts import of_refinement
 from ptylive.dashboard.session import Session
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
 from ptylive.schema.advice.orientation import orientation_words
@@ -83,6 +84,20 @@ def test_what_a_refinement_could_not_tell_is_said_without_a_click(
         assert shown["texts"]["map_0_badge"] == "calibration in doubt"
     ask(session, what="use")
     assert sender.sent == []
+
+
+@pytest.mark.parametrize(
+    ("state", "doubted"), [("running", False), ("failed", False), ("done", True), ("stopped", True)]
+)
+def test_a_refinement_raises_doubts_only_when_it_has_ended(state: str, doubted: bool) -> None:
+    """Trials of a running refinement may still change their mind, and one that failed has decided nothing."""
+    server = silent_feed(refinement={"state": state, "run": "run2", "message": ""}).view().state
+    for message in (
+        "the other half turn, rotation 164.8°, C10 150 Å",
+        orientation_words("transpose", 40.0, 0.5, "the maps did not exclude it"),
+        cannot_tell_words("the defocus", "nothing shows it", "defocus_A"),
+    ):
+        assert (of_refinement(server, message) is not None) is doubted
 
 
 def test_another_orientation_of_a_refinement_is_offered_until_it_is_used(sender: CommandSender) -> None:
