@@ -90,7 +90,7 @@ def test_what_a_refinement_could_not_tell_is_said_without_a_click(
     ("state", "doubted"), [("running", False), ("failed", False), ("done", True), ("stopped", True)]
 )
 def test_a_refinement_raises_doubts_only_when_it_has_ended(state: str, doubted: bool) -> None:
-    """Trials of a running refinement may still change their mind, and one that failed has decided nothing."""
+    """A running refinement may still find other values, and a failed refinement has found none."""
     server = silent_feed(refinement={"state": state, "run": "run2", "message": ""}).view().state
     for message in (
         "the other half turn, rotation 164.8°, C10 150 Å",
