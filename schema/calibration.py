@@ -95,6 +95,11 @@ class Calibration:
         return self.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED)
 
     @property
+    def of_patterns(self) -> bool:
+        """Whether patterns were examined, which always yields a disc radius; before, only given values are known."""
+        return "disc_radius_px" in self.entries
+
+    @property
     def rivals(self) -> tuple[RivalOrientation, ...]:
         """Orientations that could not be excluded, the likeliest first; none if the entry of a file is damaged."""
         try:

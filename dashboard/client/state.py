@@ -165,6 +165,11 @@ class ServerState(Message):
         energy, angle = self.optics.energy_eV, self.optics.convergence_semiangle_mrad
         return mrad_to_invA(angle, wavelength_A(energy)) if energy and angle else None
 
+    @property
+    def of_patterns(self) -> bool:
+        """Whether patterns were examined, which always yields a disc radius; before, only given values are known."""
+        return "disc_radius_px" in self.calibration
+
     def calibrated(self, name: str) -> Any:
         """A calibration value, or None."""
         entry = self.calibration.get(name)

@@ -164,7 +164,7 @@ class AnalysisCommands:
             measured = None if store is None else measured_rotation(scan.calibration, store)
             inverted = store is not None and contradicts_half_turn(scan.calibration, store, scan.rendering.maps)
         free = int(psutil.virtual_memory().available)
-        inputs = (scan.header, scan.calibration, chosen.final, frames, free, scan.saturated_frames, measured)
+        inputs = (scan.header, scan.known, chosen.final, frames, free, scan.saturated_frames, measured)
         checked = Checked(*inputs, inverted=inverted, in_memory=store is not None)
         if checked.half_turn_is_in_doubt and scan.results is not None:
             with suppress(InputFileError):

@@ -310,7 +310,7 @@ class Session:
         if scan is not None:
             status["scan"] = scan.header.scan.model_dump(mode="json")
             status["optics"] = scan.header.optics.model_dump(mode="json")
-            status["calibration"] = scan.calibration.to_plain()
+            status["calibration"] = scan.known.to_plain()
             status.update(dose=scan.dose, memory=scan.memory, computed_on=scan.computed_on)
             status["drift"] = drift_since_first(scan, self.config.drift_bound_A)
         return status

@@ -26,7 +26,8 @@ def checked(step_A: float = 0.4, available: int = 10**10, preset: dict[str, Any]
     )
     header = overlay(header, OPTICS)
     header = ScanHeader(**{**vars(header), "detector": header.detector.model_copy(update={"shape": (128, 128)})})
-    values = {**OPTICS, "detector_pixel_invA": 0.05, "C10": -50.0, "rotation_deg": 3.0, **values}
+    known = {"disc_radius_px": 6.0, "detector_pixel_invA": 0.05, "C10": -50.0, "rotation_deg": 3.0}
+    values = {**OPTICS, **known, **values}
     entries = {name: Quantity(value, Origin.GIVEN) for name, value in values.items() if value is not None}
     looked = Checked(header, Calibration(entries), Preset.from_mapping(preset or {}), 4096, available)
     return {check.name: check for check in looked.all()}
@@ -75,6 +76,15 @@ def test_what_is_not_known_is_said() -> None:
     assert found["sampling"].state == found["overlap"].state == "unknown"
     assert found["defocus"].text == "not known: 0 is assumed"
     assert (found["rotation"].state, found["rotation"].text[:9]) == ("unknown", "not known")
+
+
+@pytest.mark.parametrize("c10", [None, -50.0])
+def test_before_the_first_patterns_only_a_given_defocus_is_judged(c10: float | None) -> None:
+    found = checked(disc_radius_px=None, C10=c10)
+    awaited = "the defocus is not estimated yet"
+    assert [found[name].text == awaited for name in ("overlap", "sampling")] == [c10 is None] * 2
+    assert found["defocus"].text == ("not estimated yet" if c10 is None else "given")
+    assert found["thickness"].state == "ok"
 
 
 @pytest.mark.parametrize(
