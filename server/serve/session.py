@@ -105,7 +105,7 @@ class Session:
         )
         self.detector = DetectorCommands(config, self.publisher)
         self.refine = RefineCommands(
-            config, self.publisher, current, self.calibration.command_configure, command_line, placement, self._opened
+            config, self.publisher, current, self.calibration, command_line, placement, self._opened
         )
         self.analysis = AnalysisCommands(config, self.refine.refinements, self, self._finisher)
         self.library = LibraryCommands(config, self.publisher, self, self._finisher, self.analysis.bank, data)
