@@ -1,12 +1,14 @@
 """Findings before a refinement: what is fine, doubtful, hopeless, or cannot be known."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
+from ptylive.engine.calibrate import independent
 from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.calibrate.sign import Agreement
 from ptylive.engine.live.engine import LiveEngine, reconstruct
@@ -15,7 +17,11 @@ from ptylive.schema.detector import Detector
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import Scan
+from ptylive.server.commands import analysis_commands
+from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.checks import Check, Checked
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.scan_session import ScanSession
 
 OPTICS = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0}
 
@@ -245,3 +251,43 @@ def test_data_that_cannot_tell_the_rotation_are_said_to() -> None:
     blind = reconstruct(scan.header(), lambda: batches(noise), ("bf",))[0]
     found = rotation_check(blind, 90.0, "none")
     assert (found.state, "the data do not determine it" in found.text) == ("unknown", True), found
+
+
+def test_a_check_computes_on_copies_while_frames_go_on_arriving(
+    engine: LiveEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: contrast and a map were computed under the scan's lock, for which its frames wait."""
+    scan = ScanSession(engine.header, engine, engine.header)
+    assert engine.store is not None and engine.calibration is not None
+    seen: list[tuple[str, bool, bool]] = []
+    """What was computed, whether frames had to wait or were looked at, and whether there were coefficients."""
+
+    def computed(name: str, found: Any) -> Any:
+        def watched(_calibration: Calibration, store: Any, *_maps: Any) -> Any:
+            arrays = [(getattr(store, part), getattr(engine.store, part)) for part in ("bins", "moments", "regions")]
+            apart = not any(np.shares_memory(copied, arriving) for copied, arriving in arrays)
+            seen.append((name, scan.lock.locked() or not apart, store.bins.size > 0))
+            return found
+
+        return watched
+
+    monkeypatch.setattr(analysis_commands, "measured_rotation", computed("rotation", None))
+    monkeypatch.setattr(analysis_commands, "contradicts_half_turn", computed("half turn", True))
+    monkeypatch.setattr(independent, "MOST_COEFFICIENTS", engine.store.bins.size)
+    given = engine.calibration.having(rotation_deg=Quantity(3.0, Origin.GIVEN))
+    monkeypatch.setattr(engine, "calibration", given)
+    stage: Any = SimpleNamespace(shown=scan)
+    commands = AnalysisCommands(ServerConfig(), SimpleNamespace(), stage, SimpleNamespace())  # type: ignore[arg-type]
+    assert {check["name"] for check in commands.command_check()["checks"]} >= {"overlap", "rotation"}
+    monkeypatch.setattr(independent, "MOST_COEFFICIENTS", engine.store.bins.size - 1)
+    commands.command_check()  # too large for a map: its coefficients are not copied
+    assert seen == [("rotation", False, True), ("half turn", False, True), ("rotation", False, False)]
+
+
+def test_a_copy_without_coefficients_measures_the_same_rotation(engine: LiveEngine) -> None:
+    assert engine.store is not None and engine.calibration is not None
+    light = engine.store.snapshot(coefficients=False)
+    assert light.bins.size == 0
+    found, expected = (measured_rotation(engine.calibration, store) for store in (light, engine.store))
+    assert found is not None and expected is not None
+    assert (found.fit.rotation_deg, found.spread_deg) == (expected.fit.rotation_deg, expected.spread_deg)
