@@ -30,7 +30,7 @@ from ptylive.server.refinement.scan_updates import ScanNews, plain_values
 from ptylive.server.refinement.scans_together import check_map_settings, opened_beside, with_drafts
 from ptylive.server.refinement.warm_refinement import is_compiled_for_gpu
 from ptylive.server.session.calibration_events import tell_calibration
-from ptylive.server.session.run_names import recording_of, reserved, results_of
+from ptylive.server.session.run_names import RunNames, recording_of, results_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
@@ -69,6 +69,7 @@ class RefineCommands:
         self._late: dict[str, Wanted] = {}
         """Requests for scans to be refined as soon as they have ended, by uid."""
         self._queue: deque[Waiting] = deque()
+        self._names = RunNames()
         self._placement = placement
         self.refinements = Refinements(publisher, self._on_ended, self._placement.launch)
         self.resuming = ResumeCommands(config, self.refinements, current, placement, command_line)
@@ -108,7 +109,7 @@ class RefineCommands:
         check_told(header, far_field=not checked.propagation.near_field)
         if values:  # a refused command changes nothing
             self._check_beginning(scan, header, wanted, queue=queue, during_scan=during_scan)
-        with reserved(scan) as run, self._values.provisionally(scan, values or {}):
+        with self._names.reserved(scan) as run, self._values.provisionally(scan, values or {}):
             return {**self._begin(scan, wanted, run, queue=queue, during_scan=during_scan), "uid": scan.uid}
 
     def _begin(self, scan: ScanSession, wanted: Wanted, run: str, *, queue: bool, during_scan: bool) -> dict[str, Any]:
@@ -170,7 +171,7 @@ class RefineCommands:
         wanted = Wanted(Preset.from_mapping(self._config.refine), self._placement.checked(""))
         with self._lock:
             try:
-                with reserved(scan) as run:
+                with self._names.reserved(scan) as run:
                     self._begin_early(scan, wanted, run)
             except PtyliveError as error:
                 self._late[scan.uid] = wanted
@@ -257,7 +258,7 @@ class RefineCommands:
 
     def _refine_late(self, scan: ScanSession, wanted: Wanted) -> None:
         try:
-            with self._lock, reserved(scan) as run:
+            with self._lock, self._names.reserved(scan) as run:
                 self._put_in_line(scan, wanted, run)
         except PtyliveError as error:
             self._publisher.log("error", f"scan {scan.header.series} is not refined: {error.line()}")

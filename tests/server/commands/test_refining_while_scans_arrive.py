@@ -1,5 +1,6 @@
 """Refinements that begin with the first rows of a scan, and what may happen to them before it has ended."""
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from scripted_refinement import Scripted
 
 from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.results_file import release_run
 from ptylive.schema import CommandError, Detector, LiveMap, PtyliveError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands import refine_commands
@@ -17,6 +19,7 @@ from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.run_names import RunNames, results_of
 from ptylive.server.session.scan_session import ScanSession
 
 STOPPED = {"kind": "failed", "message": "stopped on request", "stopped": True}
@@ -247,6 +250,38 @@ def test_a_name_that_was_given_is_not_given_to_another_refinement(
     names.append(commands.command_refine(queue=True)["run"])
     assert names == ["run1", "run2", "run3", "run4"]
     assert [waiting["run"] for waiting in commands.waiting] == ["run2", "run4"]
+
+
+def test_the_names_are_those_of_a_server_and_not_of_its_process(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    """Regression: a table of all names was kept for as long as the process lived, whoever had given them."""
+    ended(scans[0], commands)
+    names = RunNames()
+    for expected in ("run1", "run2"):
+        with names.reserved(scans[0]) as run:
+            assert run == expected
+        release_run(results_of(scans[0]), run)
+    with RunNames().reserved(scans[0]) as run:
+        assert run == "run1"
+
+
+def test_a_name_is_given_once_though_two_threads_ask(commands: RefineCommands, scans: list[ScanSession]) -> None:
+    """One asks while the name of the other, which comes to nothing, is not noted as given yet."""
+    ended(scans[0], commands)
+    names, given = RunNames(), list[str]()
+
+    def another() -> None:
+        with names.reserved(scans[0]) as run:
+            given.append(run)
+
+    with names.reserved(scans[0]) as first:
+        thread = threading.Thread(target=another)
+        thread.start()
+        thread.join(60)
+    release_run(results_of(scans[0]), first)
+    another()
+    assert [first, *given] == ["run1", "run2", "run3"]
 
 
 def without_optics(scan: ScanSession) -> None:
