@@ -96,8 +96,8 @@ class Calibration:
 
     @property
     def of_patterns(self) -> bool:
-        """Whether patterns were examined, which always yields a disc radius; before, only given values are known."""
-        return "disc_radius_px" in self.entries
+        """Whether patterns were examined: then at least the disc radius is found or assumed; before, all is given."""
+        return any(entry.origin is not Origin.GIVEN for entry in self.entries.values())
 
     @property
     def rivals(self) -> tuple[RivalOrientation, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ptylive.schema.calibration import Origin
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
@@ -167,8 +168,8 @@ class ServerState(Message):
 
     @property
     def of_patterns(self) -> bool:
-        """Whether patterns were examined, which always yields a disc radius; before, only given values are known."""
-        return "disc_radius_px" in self.calibration
+        """Whether patterns were examined: then at least the disc radius is found or assumed; before, all is given."""
+        return any(entry.origin != Origin.GIVEN for entry in self.calibration.values())
 
     def calibrated(self, name: str) -> Any:
         """A calibration value, or None."""

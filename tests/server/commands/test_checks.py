@@ -33,8 +33,9 @@ def checked(step_A: float = 0.4, available: int = 10**10, preset: dict[str, Any]
     header = overlay(header, OPTICS)
     header = ScanHeader(**{**vars(header), "detector": header.detector.model_copy(update={"shape": (128, 128)})})
     known = {"disc_radius_px": 6.0, "detector_pixel_invA": 0.05, "C10": -50.0, "rotation_deg": 3.0}
-    values = {**OPTICS, **known, **values}
-    entries = {name: Quantity(value, Origin.GIVEN) for name, value in values.items() if value is not None}
+    values = {name: value for name, value in {**OPTICS, **known, **values}.items() if value is not None}
+    found = {"disc_radius_px": Origin.ESTIMATED}
+    entries = {name: Quantity(value, found.get(name, Origin.GIVEN)) for name, value in values.items()}
     looked = Checked(header, Calibration(entries), Preset.from_mapping(preset or {}), 4096, available)
     return {check.name: check for check in looked.all()}
 
