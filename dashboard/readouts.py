@@ -170,7 +170,9 @@ def origin_word(state: ServerState, name: str) -> str:
 
 
 def advice(state: ServerState) -> Advice | None:
-    """What to change at the microscope; None before a scan, or if the calibration cannot be read."""
+    """What to change at the microscope; None before the first patterns, or if the calibration cannot be read."""
+    if not state.of_patterns:
+        return None
     plain = {name: entry.model_dump() for name, entry in state.calibration.items() if entry.origin in list(Origin)}
     return advise(Calibration.from_plain(plain)) if plain else None
 

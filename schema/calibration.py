@@ -95,6 +95,11 @@ class Calibration:
         return self.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED)
 
     @property
+    def of_patterns(self) -> bool:
+        """Whether patterns were examined: then at least the disc radius is found or assumed; before, all is given."""
+        return any(entry.origin is not Origin.GIVEN for entry in self.entries.values())
+
+    @property
     def rivals(self) -> tuple[RivalOrientation, ...]:
         """Orientations that could not be excluded, the likeliest first; none if the entry of a file is damaged."""
         try:

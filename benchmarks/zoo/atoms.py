@@ -5,7 +5,7 @@ from __future__ import annotations
 import ase
 
 from benchmarks.zoo import further_specimens, specimens
-from benchmarks.zoo.specimens import Random
+from benchmarks.zoo.specimens import Builders, Random
 
 VIBRATION_A = {
     "C": 0.06,
@@ -19,8 +19,8 @@ VIBRATION_A = {
     "O": 0.09,
 }
 """Standard deviation of an atom's position along one axis; 0.08 for elements that are not listed."""
-BUILDERS = specimens.BUILDERS | further_specimens.BUILDERS
-"""Builders that make atoms from side and thickness in Å and a random generator."""
+BUILDERS: Builders = specimens.BUILDERS | further_specimens.BUILDERS
+"""All specimens, of every set of draws."""
 
 
 def specimen(name: str, side: float, thickness: float, rng: Random) -> ase.Atoms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 
 SEED = 20261121
 """The seed with which the tables of the documents were made."""
-SETS = ("development", "closed", "further")
 COUNT = 40
 """Number of draws per set."""
-SPECIMENS = {
+Specimens = dict[str, str]
+"""Names of specimens, and the kind of each."""
+SPECIMENS: Specimens = {
     "mos2": "sheet",
     "graphene": "sheet",
     "ws2_edge": "sheet",
@@ -33,8 +34,8 @@ SPECIMENS = {
     "amorphous_silica": "film",
     "amorphous_germanium": "film",
 }
-"""Specimens of the development and closed draws, and their kinds."""
-FURTHER_SPECIMENS = {
+"""Specimens of the development and closed draws."""
+FURTHER_SPECIMENS: Specimens = {
     "gold_001": "heavy",
     "gold_110": "heavy",
     "lead_titanate_100": "heavy",
@@ -49,7 +50,11 @@ FURTHER_SPECIMENS = {
     "nanotube": "sheet",
     "gold_in_vacuum": "particles",
 }
-"""Specimens of the further draws, and their kinds: no rule was made on these."""
+"""Specimens of the further draws: no rule was made on these."""
+SETS: Mapping[str, Specimens] = {"development": SPECIMENS, "closed": SPECIMENS, "further": FURTHER_SPECIMENS}
+"""Specimens of each set of draws; the place of a set is part of what its draws are made from."""
+KIND_OF: Specimens = {name: kind for chosen in SETS.values() for name, kind in chosen.items()}
+"""All specimens, of every set of draws."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class Draw:
     @property
     def kind(self) -> str:
         """Kind of the specimen."""
-        return (SPECIMENS | FURTHER_SPECIMENS)[self.specimen]
+        return KIND_OF[self.specimen]
 
     @property
     def wavelength_A(self) -> float:
@@ -212,11 +217,11 @@ def window_A(energy_eV: float, semiangle_mrad: float, cutoff: float, pixels: int
     return pixels * wavelength_A(energy_eV) / (2e-3 * cutoff * semiangle_mrad)
 
 
-def specimens(which: str) -> dict[str, str]:
-    """Specimens of a set of draws, and their kinds."""
+def specimens(which: str) -> Specimens:
+    """Specimens of a set of draws."""
     if which not in SETS:
         raise ValueError(f"there is no set {which!r}: {', '.join(SETS)}")
-    return FURTHER_SPECIMENS if which == "further" else SPECIMENS
+    return SETS[which]
 
 
 def draws(which: str, seed: int = SEED, count: int = COUNT) -> list[Draw]:
@@ -226,7 +231,7 @@ def draws(which: str, seed: int = SEED, count: int = COUNT) -> list[Draw]:
 
 def draw(which: str, index: int, seed: int = SEED) -> Draw:
     """One draw. Specimens come in shuffled rounds, so that a few draws include many of them."""
-    kinds, number = specimens(which), SETS.index(which)
+    kinds, number = specimens(which), list(SETS).index(which)
     turn, place = divmod(index, len(kinds))
     order = np.random.default_rng([seed, number, 0, turn]).permutation(len(kinds))
     specimen = list(kinds)[order[place]]

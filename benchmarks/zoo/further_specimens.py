@@ -5,16 +5,24 @@ As :mod:`benchmarks.zoo.specimens`: a square across the beam, axes (row, col, de
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import ase
 import numpy as np
 from ase.build import bulk, nanotube
 from ase.spacegroup import crystal as by_symmetry
 
-from benchmarks.zoo.specimens import Random, along_110, apart, ball, change, crystal, cut, orthogonal, perovskite
-
-Builder = Callable[[float, float, Random], ase.Atoms]
+from benchmarks.zoo.specimens import (
+    Builder,
+    Builders,
+    Random,
+    along_110,
+    apart,
+    ball,
+    change,
+    crystal,
+    cut,
+    orthogonal,
+    perovskite,
+)
 
 
 def _cubic(element: str, structure: str, a: float) -> ase.Atoms:
@@ -143,7 +151,7 @@ def _gold_in_vacuum(side: float, thickness: float, rng: Random) -> ase.Atoms:
 
 
 STRONTIUM_TITANATE = crystal(perovskite(), ("Sr", "Ba"), "Ti")
-BUILDERS: dict[str, Builder] = {
+BUILDERS: Builders = {
     "gold_001": crystal(_cubic("Au", "fcc", 4.08), ("Au", "Ag"), "Au"),
     "gold_110": crystal(along_110(_cubic("Au", "fcc", 4.08)), ("Au", "Ag"), "Au"),
     "lead_titanate_100": crystal(_lead_titanate(), ("Pb", "Sr"), "Ti"),
@@ -158,4 +166,4 @@ BUILDERS: dict[str, Builder] = {
     "nanotube": _nanotube,
     "gold_in_vacuum": _gold_in_vacuum,
 }
-"""Builders that make atoms from side and thickness in Å and a random generator."""
+"""The specimens of the further draws."""

@@ -12,6 +12,10 @@ from scipy.spatial import cKDTree
 
 Random = np.random.Generator
 Points = NDArray[np.float64]
+Builder = Callable[[float, float, Random], ase.Atoms]
+"""Makes the atoms of a specimen from side and thickness in Å and a random generator."""
+Builders = dict[str, Builder]
+"""Builders by the names of their specimens."""
 
 
 def cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> ase.Atoms:
@@ -146,7 +150,7 @@ def _stacked(upper: ase.Atoms, lower: ase.Atoms, gap: float) -> ase.Atoms:
     return upper + lower
 
 
-def _film(symbols: dict[str, int], density: float, closest: float) -> Callable[[float, float, Random], ase.Atoms]:
+def _film(symbols: dict[str, int], density: float, closest: float) -> Builder:
     """Builder of an amorphous film: elements with their fractions, atoms per cubic Å."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
@@ -157,9 +161,7 @@ def _film(symbols: dict[str, int], density: float, closest: float) -> Callable[[
     return build
 
 
-def _particles(
-    element: str, a: float, radii: tuple[float, float], coverage: float
-) -> Callable[[float, float, Random], ase.Atoms]:
+def _particles(element: str, a: float, radii: tuple[float, float], coverage: float) -> Builder:
     """Builder of face-centred cubic particles in random orientations on a film of carbon."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
@@ -195,7 +197,7 @@ def ball(element: str, a: float, foot: tuple[float, float, float], radius: float
     return ase.Atoms(f"{element}{len(places)}", places + foot)
 
 
-def crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Callable[[float, float, Random], ase.Atoms]:
+def crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Builder:
     """Builder of a crystal along the third axis of an orthogonal cell, with dopants and vacancies at all depths."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
@@ -235,7 +237,7 @@ def along_110(cubic: ase.Atoms) -> ase.Atoms:
 
 def _in_ice(
     shape: Callable[[float, float, Random], Points], element_shares: tuple[float, ...] = (0.62, 0.17, 0.2, 0.01)
-):
+) -> Builder:
     """Builder of protein-like specimens, atoms without hydrogen, in ice of oxygen atoms."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
@@ -308,7 +310,7 @@ def silicon() -> ase.Atoms:
     return bulk("Si", "diamond", a=5.431, cubic=True)
 
 
-BUILDERS: dict[str, Callable[[float, float, Random], ase.Atoms]] = {
+BUILDERS: Builders = {
     "mos2": _mos2,
     "graphene": _graphene,
     "ws2_edge": _ws2_edge,
@@ -327,4 +329,4 @@ BUILDERS: dict[str, Callable[[float, float, Random], ase.Atoms]] = {
     "amorphous_silica": _film({"Si": 1, "O": 2}, 0.066, 1.5),
     "amorphous_germanium": _film({"Ge": 1}, 0.044, 2.1),
 }
-"""Builders that make atoms from side and thickness in Å and a random generator."""
+"""The specimens of the development and closed draws."""

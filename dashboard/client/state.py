@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ptylive.schema.calibration import Origin
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
@@ -164,6 +165,11 @@ class ServerState(Message):
         """Radius of the probe-forming aperture in 1/Å; None if energy or semi-angle is unknown."""
         energy, angle = self.optics.energy_eV, self.optics.convergence_semiangle_mrad
         return mrad_to_invA(angle, wavelength_A(energy)) if energy and angle else None
+
+    @property
+    def of_patterns(self) -> bool:
+        """Whether patterns were examined: then at least the disc radius is found or assumed; before, all is given."""
+        return any(entry.origin != Origin.GIVEN for entry in self.calibration.values())
 
     def calibrated(self, name: str) -> Any:
         """A calibration value, or None."""

@@ -92,30 +92,41 @@ def half_turn_given_by(calibration: Calibration) -> tuple[str, ...]:
     return tuple(sorted(given if out_of_focus else given - {"C10"}))
 
 
-def contradicts_half_turn(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> bool:
-    """Return whether the dark field shows the opposite of the phase, whose sign a given value determines.
+def half_turn_is_comparable(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> bool:
+    """Return whether the dark field can be compared with the phase, whose sign a given value determines.
 
     Rotation and defocus do: of the two, either determines the other, up to a half turn that changes the sign.
 
-    False if nothing shows it: for part of a scan, a small or very large one, or one without a step; for a specimen that
-    is too thick for one of its ``maps``, whose dark field may be dark at the columns; or if phase imaging lacks
-    something.
+    False for part of a scan, a small or very large one, or one without a step; for a specimen that is too thick for one
+    of its ``maps``, whose dark field may be dark at the columns; or if phase imaging lacks something.
     """
-    visited, step_A = store.visited, store.header.scan.step_A
-    if not half_turn_given_by(calibration):
-        return False
-    if visited.sum() < LEAST_POINTS or visited.mean() < MOST_OF_IT or min(visited.shape) <= 2 or step_A is None:
-        return False
-    if store.bins.size > MOST_COEFFICIENTS:
-        return False
-    if any(live_map.caveat.startswith(TOO_THICK) for live_map in maps):
-        return False
-    try:
-        shapes = (store.header.detector_shape, store.header.scan.require_shape())
-        conditions = ImagingConditions.of(calibration, store.reduction.basis, *shapes, step_A)
-    except MetadataError:
+    return _compared(calibration, store, maps) is not None
+
+
+def contradicts_half_turn(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> bool:
+    """Return whether :func:`half_turn_is_comparable`, and the dark field shows the opposite of the phase."""
+    conditions = _compared(calibration, store, maps)
+    if conditions is None:
         return False
     return contrast_of(store, conditions, _dark_field(store), undersampled=True, ended=True).is_inverted
+
+
+def _compared(calibration: Calibration, store: Store, maps: Iterable[LiveMap]) -> ImagingConditions | None:
+    """Return what the filters of the phase to be compared depend on; None if it is not comparable."""
+    visited, step_A = store.visited, store.header.scan.step_A
+    if not half_turn_given_by(calibration):
+        return None
+    if visited.sum() < LEAST_POINTS or visited.mean() < MOST_OF_IT or min(visited.shape) <= 2 or step_A is None:
+        return None
+    if store.bins.size > MOST_COEFFICIENTS:
+        return None
+    if any(live_map.caveat.startswith(TOO_THICK) for live_map in maps):
+        return None
+    try:
+        shapes = (store.header.detector_shape, store.header.scan.require_shape())
+        return ImagingConditions.of(calibration, store.reduction.basis, *shapes, step_A)
+    except MetadataError:
+        return None
 
 
 def orientations(calibration: Calibration, store: Store) -> list[Candidate]:

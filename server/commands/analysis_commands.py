@@ -20,7 +20,7 @@ from ptylive.application.export import MAP_FORMATS, Export, export_stem, named
 from ptylive.application.extensions import Preset
 from ptylive.application.outputs import FILM, RENAME, REPORT, check_own_file, write_own
 from ptylive.engine.analysis.settled_half_turn import settled_half_turn
-from ptylive.engine.calibrate.independent import contradicts_half_turn, measured_rotation
+from ptylive.engine.calibrate.independent import contradicts_half_turn, half_turn_is_comparable, measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.refine.run.history import snapshots
@@ -158,13 +158,15 @@ class AnalysisCommands:
         """Check scan and settings before a refinement: [{name, state: ok, warn, bad or unknown, text}]."""
         chosen = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._scan()
-        frames = int(np.count_nonzero(scan.coverage))
-        with scan.lock:
+        with scan.lock:  # frames wait for it: what takes long is done with a copy
+            known, maps, frames = scan.known, scan.rendering.maps, int(np.count_nonzero(scan.coverage))
             store = None if scan.engine is None else scan.engine.store
-            measured = None if store is None else measured_rotation(scan.calibration, store)
-            inverted = store is not None and contradicts_half_turn(scan.calibration, store, scan.rendering.maps)
+            comparable = store is not None and half_turn_is_comparable(known, store, maps)
+            store = None if store is None else store.snapshot(coefficients=comparable)
+        measured = None if store is None else measured_rotation(known, store)
+        inverted = store is not None and comparable and contradicts_half_turn(known, store, maps)
         free = int(psutil.virtual_memory().available)
-        inputs = (scan.header, scan.calibration, chosen.final, frames, free, scan.saturated_frames, measured)
+        inputs = (scan.header, known, chosen.final, frames, free, scan.saturated_frames, measured)
         checked = Checked(*inputs, inverted=inverted, in_memory=store is not None)
         if checked.half_turn_is_in_doubt and scan.results is not None:
             with suppress(InputFileError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,9 @@ class CalibrationCommands:
         """Return the source of each given value of a scan, by row name: ``typed``, ``sent`` or ``configured``."""
         if scan is None:
             return {}
-        typed_names = {name for name, value in self._of(scan, scan.values).items() if value is not None}
+        typed_names = {
+            name for name, value in _overriding(scan, scan.values, self._pinned).items() if value is not None
+        }
         found = {}
         for row, stated in {**SAID, **ALSO_SENT}.items():
             spellings = _spellings_of([row])
@@ -154,17 +157,35 @@ class CalibrationCommands:
 
         If there is no scan yet, values are pinned.
         """
-        if not isinstance(values, Mapping):
-            raise CommandError("values must be a map of metadata names to values")
+        values = _understood(values)
         if not isinstance(pin, bool):
             raise CommandError(f"pin must be true or false, not {pin!r}")
-        values = _plain(_flat(typed(values)))
         scan = self._current()
         own = {} if scan is None else scan.values
         if pin or scan is None:
             own = {name: value for name, value in own.items() if name not in _spellings_of(values)}
-            return self._adopt(own, _laid_over(self._pinned, values))
-        return self._adopt(_laid_over(own, values), self._pinned)
+            return self._adopt(scan, own, _laid_over(self._pinned, values))
+        return self._adopt(scan, _laid_over(own, values), self._pinned)
+
+    def header_with(self, scan: ScanSession, values: Mapping[str, Any]) -> ScanHeader:
+        """Return the header of a scan with further values of its own. Raises MetadataError; nothing changes."""
+        return self._header(scan, _laid_over(scan.values, _understood(values)), self._pinned)
+
+    @contextmanager
+    def provisionally(self, scan: ScanSession, values: Mapping[str, Any]) -> Iterator[None]:
+        """Set metadata of a scan for what is done with it; if that is refused, they are as before, also for undo."""
+        if not values:
+            yield
+            return
+        before = dict(scan.values)
+        self._adopt(scan, _laid_over(before, _understood(values)), self._pinned)
+        step = self._earlier[-1]
+        try:
+            yield
+        except Exception:
+            self._earlier = [each for each in self._earlier if each is not step]
+            self._use(scan, before, dict(self._pinned))
+            raise
 
     def command_release(self, names: Iterable[str] = ()) -> dict[str, Any]:
         """Release pinned values (all without ``names``): they stay with the scan being shown, not with later scans."""
@@ -174,7 +195,7 @@ class CalibrationCommands:
             raise CommandError("none of these values is pinned", f"pinned: {', '.join(self._pinned) or 'no values'}")
         still_pinned = {name: value for name, value in self._pinned.items() if name not in released}
         scan = self._current()
-        return self._adopt({**released, **({} if scan is None else scan.values)}, still_pinned)
+        return self._adopt(scan, {**released, **({} if scan is None else scan.values)}, still_pinned)
 
     def command_calibrate(self, names: Iterable[str] = ESTIMATED_TOGETHER) -> dict[str, Any]:
         """Estimate quantities from the data, whatever was given for them; `undo` restores the given values.
@@ -196,7 +217,7 @@ class CalibrationCommands:
         taken_back = {spelling: None for name in possible for spelling in SPELLINGS[name]}
         if scan.ended is not None:  # the fit may end before this method does
             scan.estimating = (possible, scan.calibration)
-        reply = self._adopt(_laid_over(scan.values, taken_back), self._pinned)
+        reply = self._adopt(scan, _laid_over(scan.values, taken_back), self._pinned)
         if scan.ended is None:  # the calibration still is the one before the fit, with the values that are left
             scan.estimating = (possible, scan.calibration)
         return {**reply, "not_estimated": impossible}
@@ -206,7 +227,9 @@ class CalibrationCommands:
         scan = self._current()
         if scan is None:
             raise CommandError("there is no scan whose sent values could be restored")
-        return self._adopt({name: _listed(stated) for name, stated in self.contradicted(scan).items()}, self._pinned)
+        return self._adopt(
+            scan, {name: _listed(stated) for name, stated in self.contradicted(scan).items()}, self._pinned
+        )
 
     def command_undo(self) -> dict[str, Any]:
         """Restore the values before the last `configure`, `release` or `calibrate` of this scan."""
@@ -216,44 +239,35 @@ class CalibrationCommands:
             step = self._earlier.pop()
             if step.uid == uid or step.pinned != self._pinned:
                 own = step.values if step.uid == uid or scan is None else scan.values
-                self._use(dict(own), dict(step.pinned))
+                self._use(scan, dict(own), dict(step.pinned))
                 return self._reply(scan)
         raise CommandError("there is nothing to undo")
 
-    def _adopt(self, own: Mapping[str, Any], pinned: Mapping[str, Any]) -> dict[str, Any]:
-        scan = self._current()
+    def _adopt(self, scan: ScanSession | None, own: Mapping[str, Any], pinned: Mapping[str, Any]) -> dict[str, Any]:
         before = _Step("" if scan is None else scan.uid, {} if scan is None else scan.values, self._pinned)
-        self._use(dict(own), dict(pinned))
+        self._use(scan, dict(own), dict(pinned))
         self._earlier = [*self._earlier[1 - MOST_STEPS_BACK :], before]
         return self._reply(scan)
 
     def _reply(self, scan: ScanSession | None) -> dict[str, Any]:
-        return {"overrides": self._of(scan, {} if scan is None else scan.values), "pinned": self.pinned}
+        own = {} if scan is None else scan.values
+        return {"overrides": _overriding(scan, own, self._pinned), "pinned": self.pinned}
 
-    def _of(self, scan: ScanSession | None, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values that override a scan's header. A past scan of the library has only its own values."""
-        return dict(own) if scan is not None and scan.stored is not None else _laid_over(self._pinned, own)
+    def _header(self, scan: ScanSession, own: Mapping[str, Any], pinned: Mapping[str, Any]) -> ScanHeader:
+        """Return the header of a scan with these values. Raises MetadataError."""
+        _check_names(own, pinned)
+        header = overlay(fill_in(scan.source, self._defaults), _overriding(scan, own, pinned))
+        if not _PLACES.isdisjoint(own):
+            _check_places(header)
+        return header
 
-    def _use(self, own: dict[str, Any], pinned: dict[str, Any]) -> None:
+    def _use(self, scan: ScanSession | None, own: dict[str, Any], pinned: dict[str, Any]) -> None:
         """Apply values to the scan and to later scans. Raises MetadataError before anything has changed."""
-        if {"distortion", "detector.distortion"} & {*own, *pinned}:
-            raise MetadataError(
-                "the distortion is corrected as frames arrive", "give it at the start of the server, with --set"
-            )
-        nothing = ScanHeader(uid="", series="", frames=0, scan=Scan())
-        overlay(nothing, pinned)
-        overlay(nothing, own)
-        scan, before = self._current(), self._pinned
-        self._pinned = pinned
         if scan is None:
+            _check_names(own, pinned)
+            self._pinned = pinned
             return
-        try:
-            header = overlay(fill_in(scan.source, self._defaults), self._of(scan, own))
-            if not _PLACES.isdisjoint(own):
-                _check_places(header)
-        except MetadataError:
-            self._pinned = before
-            raise
+        header, self._pinned = self._header(scan, own, pinned), pinned
         scan.values = own
         if scan.stored is None:
             self._keep(scan.uid, own)
@@ -267,6 +281,22 @@ class CalibrationCommands:
         """Remember the values of a scan in case it is resumed."""
         earlier = [(name, values) for name, values in self._own.items() if name != uid]
         self._own = dict([*earlier, *([(uid, dict(own))] if own else [])][-MOST_KEPT:])
+
+
+def _overriding(scan: ScanSession | None, own: Mapping[str, Any], pinned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that override a scan's header. A past scan of the library has only its own values."""
+    return dict(own) if scan is not None and scan.stored is not None else _laid_over(pinned, own)
+
+
+def _check_names(own: Mapping[str, Any], pinned: Mapping[str, Any]) -> None:
+    """Raise MetadataError for values that no scan can be given."""
+    if {"distortion", "detector.distortion"} & {*own, *pinned}:
+        raise MetadataError(
+            "the distortion is corrected as frames arrive", "give it at the start of the server, with --set"
+        )
+    nothing = ScanHeader(uid="", series="", frames=0, scan=Scan())
+    overlay(nothing, pinned)
+    overlay(nothing, own)
 
 
 def _changed(before: ScanHeader, used: ScanHeader, now: ScanHeader) -> str:
@@ -293,6 +323,13 @@ def _check_places(header: ScanHeader) -> None:
             f" the scan has {header.frames}",
             "correct scan_shape, flyback_frames, skip_first or repeats",
         )
+
+
+def _understood(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a command under flat names. Raises CommandError, MetadataError."""
+    if not isinstance(values, Mapping):
+        raise CommandError("values must be a map of metadata names to values")
+    return _plain(_flat(typed(values)))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ LEAST_S = 3.0
 MEMORY_SHARE = 0.7
 BYTES_PER_PIXEL = 12
 """Memory for patterns in single precision and the working arrays of a batch."""
-
+AWAITS_DEFOCUS = "the defocus is not estimated yet"
 
 CheckState = Literal["ok", "warn", "bad", "unknown"]
 
@@ -87,9 +87,16 @@ class Checked:
         rim_shift_A = abs(float(self.calibration.get("C10") or 0.0)) * float(angle) * 1e-3
         return probe_diameter_A(wavelength, float(angle), rim_shift_A)
 
+    @property
+    def _awaits_defocus(self) -> bool:
+        """Whether the defocus is neither given nor estimated or assumed yet, which takes the first patterns."""
+        return "C10" not in self.calibration.entries and not self.calibration.of_patterns
+
     def overlap(self) -> Check:
         """Check the linear overlap of neighbouring probes."""
         step, diameter = self.header.scan.step_A, self.probe_diameter_A
+        if self._awaits_defocus:
+            return Check("overlap", "unknown", AWAITS_DEFOCUS)
         if step is None or diameter is None:
             return Check("overlap", "unknown", "needs scan step, energy and semi-angle")
         share = linear_overlap(max(step), diameter)
@@ -99,6 +106,8 @@ class Checked:
     def sampling(self) -> Check:
         """Check that the window of the forward model, 1 / detector pixel, holds the probe."""
         pixel, diameter = self.calibration.get("detector_pixel_invA"), self.probe_diameter_A
+        if self._awaits_defocus:
+            return Check("sampling", "unknown", AWAITS_DEFOCUS)
         if pixel is None or diameter is None:
             return Check("sampling", "unknown", "needs the pixel size of the detector")
         window = 1 / float(pixel)
@@ -107,7 +116,7 @@ class Checked:
 
     def defocus(self) -> Check:
         """Check where the defocus comes from."""
-        if not self.calibration.entries:
+        if self._awaits_defocus:
             return Check("defocus", "unknown", "not estimated yet")
         origin = self.calibration.origin("C10")
         if origin in (None, Origin.DEFAULT):

@@ -1,9 +1,9 @@
-"""Where refinements, trials and batches of a server run: on its own machine, or on the configured cluster."""
+"""Which refinements are wanted, and where refinements, trials and batches run: on the server's machine or a cluster."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ptylive.engine.backend import device
 from ptylive.schema import CommandError, MetadataError, ScanHeader
@@ -13,9 +13,14 @@ from ptylive.server.cluster.where import REFUSE
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.job_process import JobProcess, RunningJob, Standby
 from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.scan_updates import check_followable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ptylive.application.extensions import Preset
     from ptylive.server.cluster.fallback import Fallback
+    from ptylive.server.session.scan_session import ScanSession
 
 HERE, CLUSTER = "here", "cluster"
 """Names of places in commands; the configuration determines which of them exist."""
@@ -23,6 +28,48 @@ HERE, CLUSTER = "here", "cluster"
 
 MOST_BETWEEN = 10_000
 """Maximum number of epochs from one picture of a history to the next."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A requested refinement: what it is to do, and where."""
+
+    preset: Preset
+    place: str
+    history: int = 0
+    """Interval in epochs at which a picture for a film is kept; 0: never."""
+    beside: tuple[ScanSession, ...] = ()
+    """Scans of the same place that are refined together with the scan."""
+
+    def check_early(self, scan: ScanSession, header: ScanHeader) -> None:
+        """Raise CommandError if a scan with this header cannot be refined like this while it arrives."""
+        check_followable(scan, header)
+        if self.place == CLUSTER:
+            raise CommandError("a cluster refines complete scans only", "refine when the scan has ended")
+
+    def check_alone(self) -> None:
+        """Raise CommandError for several scans, which cannot be queued before the first one has its maps."""
+        if self.beside:
+            raise CommandError("the maps of this scan are not complete yet", "wait for them")
+
+
+@dataclass
+class Waiting:
+    """A queued refinement: with its job or, until its scan has results, with what is wanted."""
+
+    run: str
+    uid: str
+    series: str
+    recordings: tuple[Path, ...]
+    results: Path
+    wanted: Wanted
+    request: int
+    """Number of the request (:attr:`ScanSession.requests`) that the results must satisfy."""
+    job: RefineJob | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the entry shown by `status`."""
+        return {"run": self.run, "uid": self.uid, "series": self.series}
 
 
 @dataclass(frozen=True)

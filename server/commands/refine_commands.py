@@ -9,7 +9,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,20 @@ from ptylive.application.extensions import Preset
 from ptylive.application.offline import start_of
 from ptylive.engine.dataset import check_told
 from ptylive.engine.results_file import release_run
-from ptylive.schema import CommandError, PtyliveError
+from ptylive.schema import CommandError, PtyliveError, ScanHeader
+from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.decide_commands import DecideCommands
-from ptylive.server.commands.placement import CLUSTER, Placement, check_history
+from ptylive.server.commands.placement import Placement, Waiting, Wanted, check_history
 from ptylive.server.commands.resume_commands import ResumeCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.kept_jobs import release_unused
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState
-from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
+from ptylive.server.refinement.scan_updates import ScanNews, plain_values
 from ptylive.server.refinement.scans_together import check_map_settings, opened_beside, with_drafts
 from ptylive.server.refinement.warm_refinement import is_compiled_for_gpu
 from ptylive.server.session.calibration_events import tell_calibration
-from ptylive.server.session.run_names import recording_of, reserved, results_of
+from ptylive.server.session.run_names import RunNames, recording_of, results_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
@@ -38,41 +39,10 @@ from ptylive.streamer.vetting.vouched import known_as
 MOST_WAITING = 20
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A requested refinement: what it is to do, and where."""
-
-    preset: Preset
-    place: str
-    history: int = 0
-    """Interval in epochs at which a picture for a film is kept; 0: never."""
-    beside: tuple[ScanSession, ...] = ()
-    """Scans of the same place that are refined together with the scan."""
-
-
-@dataclass
-class Waiting:
-    """A queued refinement: with its job or, until its scan has results, with what is wanted."""
-
-    run: str
-    uid: str
-    series: str
-    recordings: tuple[Path, ...]
-    results: Path
-    wanted: Wanted
-    request: int
-    """Number of the request (:attr:`ScanSession.requests`) that the results must satisfy."""
-    job: RefineJob | None = None
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return the entry shown by `status`."""
-        return {"run": self.run, "uid": self.uid, "series": self.series}
-
-
 class RefineCommands:
     """The commands of :mod:`ptylive.server.commands.refine_commands`, on the scan that ``current`` returns.
 
-    ``configure`` sets metadata given with the command; ``opened`` opens a scan of the library by its name.
+    ``values`` sets metadata given with the command; ``opened`` opens a scan of the library by its name.
     """
 
     def __init__(
@@ -80,14 +50,14 @@ class RefineCommands:
         config: ServerConfig,
         publisher: Publisher,
         current: Callable[[], ScanSession | None],
-        configure: Callable[[Mapping[str, Any]], object],
+        values: CalibrationCommands,
         command_line: str,
         placement: Placement,
         opened: Callable[[str], ScanSession],
     ) -> None:
         self._config, self._publisher, self._command_line = config, publisher, command_line
         self._opened = opened
-        self._current, self._configure = current, configure
+        self._current, self._values = current, values
         self._lock = threading.Lock()
         self._for_end: Wanted | None = None
         self._awaited_request = 0
@@ -99,6 +69,7 @@ class RefineCommands:
         self._late: dict[str, Wanted] = {}
         """Requests for scans to be refined as soon as they have ended, by uid."""
         self._queue: deque[Waiting] = deque()
+        self._names = RunNames()
         self._placement = placement
         self.refinements = Refinements(publisher, self._on_ended, self._placement.launch)
         self.resuming = ResumeCommands(config, self.refinements, current, placement, command_line)
@@ -133,12 +104,12 @@ class RefineCommands:
         other_scans = opened_beside(beside, scan, checked, self._opened)
         if other_scans and during_scan:
             raise CommandError("scans can be refined together when all have ended", "leave out during_scan")
-        if values:
-            self._check_line(queue=queue)  # a refused command changes nothing
-            self._configure(values)
-        check_told(scan.header, far_field=not checked.propagation.near_field)
-        with reserved(scan) as run:
-            wanted = Wanted(checked, placement, history, other_scans)
+        wanted = Wanted(checked, placement, history, other_scans)
+        header = self._values.header_with(scan, values) if values else scan.header
+        check_told(header, far_field=not checked.propagation.near_field)
+        if values:  # a refused command changes nothing
+            self._check_beginning(scan, header, wanted, queue=queue, during_scan=during_scan)
+        with self._names.reserved(scan) as run, self._values.provisionally(scan, values or {}):
             return {**self._begin(scan, wanted, run, queue=queue, during_scan=during_scan), "uid": scan.uid}
 
     def _begin(self, scan: ScanSession, wanted: Wanted, run: str, *, queue: bool, during_scan: bool) -> dict[str, Any]:
@@ -200,7 +171,7 @@ class RefineCommands:
         wanted = Wanted(Preset.from_mapping(self._config.refine), self._placement.checked(""))
         with self._lock:
             try:
-                with reserved(scan) as run:
+                with self._names.reserved(scan) as run:
                     self._begin_early(scan, wanted, run)
             except PtyliveError as error:
                 self._late[scan.uid] = wanted
@@ -269,9 +240,7 @@ class RefineCommands:
     # -- while a scan runs ----------------------------------------------------------------------------------------
 
     def _begin_early(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
-        check_followable(scan)
-        if wanted.place == CLUSTER:
-            raise CommandError("a cluster refines complete scans only", "refine when the scan has ended")
+        wanted.check_early(scan, scan.header)
         journal = recording_of(scan).with_suffix(SUFFIX)
         self.refinements.start(replace(self._draft(scan, wanted, run), journal=journal), scan.uid)
         self._early[scan.uid] = wanted
@@ -289,7 +258,7 @@ class RefineCommands:
 
     def _refine_late(self, scan: ScanSession, wanted: Wanted) -> None:
         try:
-            with self._lock, reserved(scan) as run:
+            with self._lock, self._names.reserved(scan) as run:
                 self._put_in_line(scan, wanted, run)
         except PtyliveError as error:
             self._publisher.log("error", f"scan {scan.header.series} is not refined: {error.line()}")
@@ -300,8 +269,8 @@ class RefineCommands:
     def _put_in_line(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
         self._check_line(queue=True)
         job = self._job(scan, wanted, run) if scan.finished.is_set() else None
-        if wanted.beside and job is None:
-            raise CommandError("this scan has not ended yet", "wait for its end")
+        if job is None:
+            wanted.check_alone()
         files = tuple(recording_of(each) for each in (scan, *wanted.beside)), results_of(scan)
         alone = replace(wanted, beside=())
         self._queue.append(Waiting(run, scan.uid, scan.header.series, *files, alone, scan.requests, job))
@@ -313,6 +282,17 @@ class RefineCommands:
             self.refinements.require_idle()
         elif len(self._queue) >= MOST_WAITING:
             raise CommandError(f"{MOST_WAITING} refinements are already waiting", "withdraw one of them")
+
+    def _check_beginning(
+        self, scan: ScanSession, header: ScanHeader, wanted: Wanted, *, queue: bool, during_scan: bool
+    ) -> None:
+        """Raise what :meth:`_begin` would, given values with which a scan gets ``header``, and its maps are remade."""
+        self._check_line(queue=queue)
+        if queue and self.refinements.busy:
+            recording_of(scan)
+            wanted.check_alone()
+        elif during_scan and scan.ended is None:
+            wanted.check_early(scan, header)
 
     def _provide_jobs(self, scan: ScanSession) -> None:
         """Make the jobs of queued refinements of this scan that waited for its results."""

@@ -21,8 +21,9 @@ def plain_values(header: ScanHeader) -> dict[str, Any]:
     return {name: np.asarray(value).tolist() for name, value in to_attributes(header).items()}
 
 
-def check_followable(scan: ScanSession) -> None:
-    """Raise CommandError with the reason if rows cannot be refined as they arrive."""
+def check_followable(scan: ScanSession, header: ScanHeader | None = None) -> None:
+    """Raise CommandError with the reason if rows cannot be refined as they arrive; ``header``: with other values."""
+    header = header or scan.header
     if scan.recording_error:
         hint = "make room in the recording folder, and refine the scan once it is recorded"
         raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
@@ -31,11 +32,11 @@ def check_followable(scan: ScanSession) -> None:
             "rows are read from the recording, but this scan is not recorded",
             "switch recording on, and send the scan again",
         )
-    if not scan.header.basis.is_raw:
+    if not header.basis.is_raw:
         raise CommandError("only frames can be refined while they arrive", "refine when the scan has ended")
-    if scan.header.scan.shape is None or scan.header.detector.shape is None:
+    if header.scan.shape is None or header.detector.shape is None:
         raise CommandError("the shape of the scan is not known yet", "give scan.shape")
-    if scan.header.frames * int(np.prod(scan.header.detector.shape)) >= STREAMED_PIXELS:
+    if header.frames * int(np.prod(header.detector.shape)) >= STREAMED_PIXELS:
         raise CommandError("the scan does not fit into memory", "refine when the scan has ended")
 
 

@@ -105,7 +105,7 @@ class Session:
         )
         self.detector = DetectorCommands(config, self.publisher)
         self.refine = RefineCommands(
-            config, self.publisher, current, self.calibration.command_configure, command_line, placement, self._opened
+            config, self.publisher, current, self.calibration, command_line, placement, self._opened
         )
         self.analysis = AnalysisCommands(config, self.refine.refinements, self, self._finisher)
         self.library = LibraryCommands(config, self.publisher, self, self._finisher, self.analysis.bank, data)
@@ -310,7 +310,7 @@ class Session:
         if scan is not None:
             status["scan"] = scan.header.scan.model_dump(mode="json")
             status["optics"] = scan.header.optics.model_dump(mode="json")
-            status["calibration"] = scan.calibration.to_plain()
+            status["calibration"] = scan.known.to_plain()
             status.update(dose=scan.dose, memory=scan.memory, computed_on=scan.computed_on)
             status["drift"] = drift_since_first(scan, self.config.drift_bound_A)
         return status

@@ -369,7 +369,7 @@ def _mean_of(frames: Iterable[FrameBatch]) -> DoubleArray | None:
 
 
 def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIENCE_S) -> Path | None:
-    """Write the maps of a scan next to its recording and return their path; None if nothing is recorded.
+    """Write the maps of a scan next to its recording and return their path; None if nothing is recorded or mapped.
 
     The last caller writes the newest maps. Raises ResultsFileError, InputFileError; FileBusyError after
     ``patience_s``.
@@ -378,7 +378,7 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
         with scan.lock:
             maps, coverage, calibration = list(scan.rendering.maps), scan.coverage.copy(), scan.calibration
             described = describe_maps(scan.map_settings, scan.flat, scan.header.scan)
-        if scan.recording is None or not maps:
+        if scan.recording is None or not maps or not coverage.any():  # detectors alone may be ahead of all maps
             return None
         path = results_path(scan.recording)
         scan_description = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))

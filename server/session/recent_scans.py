@@ -32,7 +32,7 @@ class RecentScan:
             "state": scan.ended or "scanning",
             "scan": scan.header.scan.model_dump(mode="json"),
             "optics": scan.header.optics.model_dump(mode="json"),
-            "calibration": scan.calibration.to_plain(),
+            "calibration": scan.known.to_plain(),
         }
         return cls(state, dict(scan.pictures), time.time())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,28 +17,39 @@ from ptylive.streamer.vetting.vouched import is_known
 from ptylive.streamer.vetting.worker import FileWorker
 
 READ_FRAMES = 256
-_last_given: dict[Path, int] = {}
-"""Number of the last run that this server has named, by results file."""
 
 
-@contextmanager
-def reserved(scan: ScanSession) -> Iterator[str]:
-    """Reserve a run name never used for the scan; it is released if no refinement begins. Raises ResultsFileError.
+class RunNames:
+    """The names that a server gives to refinements. Callable from any thread.
 
-    A name that this server has given, to a refinement that came to nothing too, stands for that refinement in the log,
-    in `status` and for those who wait for it: it is not given again.
+    A name that was given, to a refinement that came to nothing too, stands for that refinement in the log, in `status`
+    and for those who wait for it: it is not given again.
     """
-    if scan.recording is None:
-        yield "run1"
-        return
-    results = results_of(scan)
-    run = reserve_run(results, _last_given.get(results, 0))
-    try:
-        yield run
-    except PtyliveError:
-        release_run(results, run)
-        raise
-    _last_given[results] = max(int(run.removeprefix("run")), _last_given.get(results, 0))
+
+    def __init__(self) -> None:
+        self._last: dict[Path, int] = {}
+        """Number of the last run that was named, by results file."""
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def reserved(self, scan: ScanSession) -> Iterator[str]:
+        """Reserve a run name never used for the scan; it is released if no refinement begins.
+
+        Raises ResultsFileError.
+        """
+        if scan.recording is None:
+            yield "run1"
+            return
+        results = results_of(scan)
+        with self._lock:  # until a name is noted as given, its reservation keeps others from it
+            run = reserve_run(results, self._last.get(results, 0))
+        try:
+            yield run
+        except PtyliveError:
+            release_run(results, run)
+            raise
+        with self._lock:
+            self._last[results] = max(int(run.removeprefix("run")), self._last.get(results, 0))
 
 
 def recording_of(scan: ScanSession) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.application.remarks.of_scan import remarks
+from ptylive.engine.calibrate.detector import given_quantities
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
@@ -109,6 +110,12 @@ class ScanSession:
         """Newest calibration; empty before the first frames."""
         calibration = self.stored if self.engine is None else self.engine.calibration
         return calibration if calibration is not None else Calibration()
+
+    @property
+    def known(self) -> Calibration:
+        """Calibration for display: before the first frames, the values that the header states."""
+        calibration = self.calibration
+        return calibration if calibration.entries else Calibration(given_quantities(self.header))
 
     def configure(self, header: ScanHeader) -> None:
         """Use other values while frames arrive; calibration and filters follow."""

@@ -37,6 +37,15 @@ def test_nothing_is_known_before_the_first_scan() -> None:
     assert empty.seconds_left is None
 
 
+def test_given_values_are_shown_before_the_first_patterns_but_advise_nothing() -> None:
+    given = {"energy_eV": {"value": 80e3, "origin": "given"}, "scan_step_A": {"value": [0.4, 0.4], "origin": "given"}}
+    texts = readouts.calibration_texts(state(calibration=given, given={"energy_eV": "sent"}, pinned={}))
+    assert (texts["cal_energy_eV"], texts["cal_energy_eV_origin"]) == ("80 kV", "sent")
+    assert texts["cal_scan_step_A"] == "0.4000 Å"
+    assert texts["cal_C10"] == "–"
+    assert (texts["advice"], texts["advice_line"]) == ("", "")
+
+
 def test_until_the_first_scan_comes_the_page_says_where_it_is_awaited() -> None:
     waiting = ServerState(data="tcp://127.0.0.1:9999", rejected={"not_msgpack": 2})
     texts = readouts.welcome_texts(waiting)

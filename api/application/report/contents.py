@@ -44,10 +44,12 @@ class Report:
 def read_report(results: Path, maps: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Report:
     """Report on a results file: FIRST of its maps, or those of ``maps``; the chosen refinement, or ``runs``.
 
-    Raises InputFileError; MetadataError for a map that does not exist, and for a file with nothing to report.
+    A file without any of FIRST is shown with as many others. Raises InputFileError; MetadataError for a map that does
+    not exist, and for a file with nothing to report.
     """
     stored = StoredMaps.read(results)
-    names = [name for name in FIRST if name in stored.maps] if maps is None else list(maps)
+    default_maps = [name for name in FIRST if name in stored.maps] or list(stored.maps)[: len(FIRST)]
+    names = default_maps if maps is None else list(maps)
     shown_maps = chosen_maps(stored, names, results) if names else []
     default_runs: Sequence[str | None] = [None] if StoredRun.is_in(results) else []
     refined = [StoredRun.read(results, name) for name in (default_runs if runs is None else runs)]

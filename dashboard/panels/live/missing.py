@@ -24,11 +24,11 @@ def lacking(state: ServerState, kind: MapKind) -> list[tuple[str, str]]:
 
     The server reports which maps lack something (``message`` of its status), and names the first missing value; all
     other values that nobody has given are requested at once. It reports nothing for a scan opened from the library,
-    whose maps are all there if they could be made. Before anything is known of a scan, not even its beam centre, what
-    it reports is why the maps are on their way: a short scan is complete before the code of its maps is compiled.
+    whose maps are all there if they could be made. Before any pattern of a scan has been examined, what it reports
+    is why the maps are on their way: a short scan is complete before the code of its maps is compiled.
     """
     clauses = _CLAUSE.findall(state.message or "")
-    under_way = bool(state.message) and not state.calibration
+    under_way = bool(state.message) and not state.of_patterns
     stored = state.state in FINAL_STATES and not clauses and not under_way and bool(kind.method) and not kind.afterwards
     if not stored and not any(kind.method in map(str.strip, methods.split(",")) for methods, _ in clauses):
         return []

@@ -243,11 +243,11 @@ class Store:
     def _all(self) -> list[Accumulator]:
         return self._accumulators if self._on_device is None else [*self._accumulators, self._on_device]
 
-    def snapshot(self) -> Store:
-        """Return a copy that no longer changes."""
+    def snapshot(self, *, coefficients: bool = True) -> Store:
+        """Return a copy that no longer changes; ``coefficients``: whether they are needed, the largest part by far."""
         duplicate = copy(self)
         copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
-        copied["bins"] = self._scratch.copy(self.bins, "coefficients")
+        copied["bins"] = self._scratch.copy(self.bins, "coefficients") if coefficients else self.bins[:0]
         copied["moved"] = None if self.moved is None else self.moved.copy()
         vars(duplicate).update(
             copied,

@@ -1,12 +1,13 @@
 """Draws of the zoo: reproducible from the seed, within what a microscope can do, and of every kind."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import zoo_scans  # noqa: F401  (makes the benchmarks importable)
 
-from benchmarks.zoo.draws import COUNT, KINDS, SETS, Draw, draw, draws, specimens, wavelength_A
+from benchmarks.zoo.draws import COUNT, KIND_OF, KINDS, SETS, Draw, draw, draws, specimens, wavelength_A
 
 ALL = [one for which in SETS for one in draws(which)]
 
@@ -31,6 +32,25 @@ def test_every_specimen_appears_in_a_round():
 def test_further_specimens_are_others():
     assert not set(specimens("further")) & set(specimens("development"))
     assert specimens("development") == specimens("closed")
+
+
+def test_every_specimen_has_one_kind_whatever_the_set_of_its_draw_is_called():
+    assert KIND_OF == {**specimens("development"), **specimens("further")}
+    assert set(KIND_OF.values()) == set(KINDS)
+    assert replace(draw("further", 0), set="side by side").kind == draw("further", 0).kind
+
+
+@pytest.mark.parametrize(
+    ("which", "index", "seed", "line"),
+    [
+        ("development", 3, 1, "amorphous_silica 48 Å, 200 kV, 9.4 mrad, defocus +568 Å, 33×27 × 1.99 Å, 96 px"),
+        ("closed", 11, 2, "silicon_001 142 Å, 200 kV, 16.6 mrad, defocus -52 Å, 25×26 × 0.66 Å, 64 px"),
+        ("further", 20, 5, "gold_in_vacuum 28 Å, 300 kV, 16.3 mrad, defocus -180 Å, 26×28 × 0.84 Å, 96 px"),
+    ],
+)
+def test_published_draws_stay_what_they_were(which, index, seed, line):
+    """The order of the specimens and of the sets is part of what they are made from."""
+    assert draw(which, index, seed).line().startswith(line)
 
 
 def test_names_are_unique():

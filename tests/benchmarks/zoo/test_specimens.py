@@ -5,13 +5,20 @@ import pytest
 from scipy.spatial import cKDTree
 from zoo_scans import small_draw
 
-from benchmarks.zoo.draws import FURTHER_SPECIMENS, SPECIMENS
+from benchmarks.zoo.draws import FURTHER_SPECIMENS, KIND_OF, SPECIMENS
 
 ase = pytest.importorskip("ase")
-KINDS = SPECIMENS | FURTHER_SPECIMENS
 
 
-@pytest.mark.parametrize("name", list(KINDS))
+def test_every_specimen_has_one_builder_in_the_table_of_its_set():
+    from benchmarks.zoo import atoms, further_specimens, specimens
+
+    assert list(specimens.BUILDERS) == list(SPECIMENS)
+    assert list(further_specimens.BUILDERS) == list(FURTHER_SPECIMENS)
+    assert list(atoms.BUILDERS) == list(KIND_OF)
+
+
+@pytest.mark.parametrize("name", list(KIND_OF))
 def test_atoms_stand_in_their_box_and_apart(name):
     from benchmarks.zoo.atoms import specimen
 
@@ -23,7 +30,7 @@ def test_atoms_stand_in_their_box_and_apart(name):
     assert places[:, :2].min() >= 0 and places[:, :2].max() <= side
     tree = cKDTree(places % [side, side, 1e3], boxsize=[side, side, 1e3])
     assert tree.query(places % [side, side, 1e3], k=2)[0][:, 1].min() > 0.85
-    assert height < 16 if KINDS[name] == "sheet" else 25 < height < 60
+    assert height < 16 if KIND_OF[name] == "sheet" else 25 < height < 60
 
 
 def test_the_beam_is_where_the_file_says():

@@ -4,7 +4,8 @@ import pytest
 
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.schedules import SCHEDULABLE
+from ptylive.schema.preset.model import _cast
+from ptylive.schema.preset.schedules import SCHEDULABLE, parsed
 
 
 def test_a_setting_may_be_an_expression():
@@ -61,6 +62,55 @@ def test_values_out_of_range_name_their_epoch():
     silent = Preset.from_mapping({"update_obj": "epoch > 0", "update_probe": "epoch > 0"})
     with pytest.raises(MetadataError, match=r"epoch 0: .* nothing would be refined"):
         silent.at(0)
+
+
+SCHEDULED = {
+    "update_probe_pos": "epoch > 1",
+    "atv_weight": "1e-3 * 0.5 ** epoch",
+    "hist_length": "10 if epoch else 0",
+    "wolfe_c1_constant": "0.1 * (epoch + 1)",
+    "phase_only_obj": "epoch < 2",
+    "probe_part": "'phase' if epoch < 2 else 'both'",
+    "sequence": "'0::2' if epoch == 1 else ':'",
+    "update_thickness": "epoch > 3",
+}
+
+
+def written_and_read(preset: Preset, epoch: int) -> Preset:
+    """The settings of an epoch as :meth:`Preset.at` made them at first: by writing all and reading them again."""
+    values = {name: _cast(Preset, name, parsed(name, text).at(epoch)) for name, text in preset.schedules.items()}
+    return Preset.from_mapping({**preset.model_dump(), **values})
+
+
+@pytest.mark.parametrize("more", [{}, {"num_slices": 4, "total_thickness_A": 80.0, "seed": 3}])
+@pytest.mark.parametrize("name", [*SCHEDULED, "all"])
+def test_the_settings_of_an_epoch_are_those_of_a_preset_with_its_values(name, more):
+    chosen = SCHEDULED if name == "all" else {name: SCHEDULED[name]}
+    preset = Preset.from_mapping({**more, **chosen})
+    for epoch in range(5):
+        expected, line = None, ""
+        try:
+            expected = written_and_read(preset, epoch)
+        except MetadataError as error:
+            line = f"epoch {epoch}: {error}"
+        if expected is None:
+            with pytest.raises(MetadataError) as caught:
+                preset.at(epoch)
+            assert str(caught.value) == line
+            continue
+        found = preset.at(epoch)
+        assert found == expected and type(found) is type(expected)
+        assert found.model_fields_set == expected.model_fields_set
+        for group in Preset.groups():
+            assert getattr(found, group).model_fields_set == getattr(expected, group).model_fields_set
+        assert found.model_dump() == expected.model_dump()
+
+
+def test_the_settings_of_an_epoch_are_not_all_checked_again(monkeypatch):
+    """Regression: a whole preset was written and read several times in every epoch."""
+    preset = Preset.from_mapping({**SCHEDULED, "num_slices": 4, "total_thickness_A": 80.0})
+    monkeypatch.delattr(Preset, "from_mapping")
+    assert [preset.at(epoch).solver.hist_length for epoch in range(3)] == [0, 10, 10]
 
 
 def test_every_schedulable_setting_is_one():

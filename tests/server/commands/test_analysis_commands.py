@@ -301,14 +301,14 @@ def test_history_note_and_a_past_scan_opened_again(alone: Server) -> None:
 
 @pytest.mark.slow
 def test_refinements_wait_in_line(running: Server) -> None:
-    finished(running)
+    uid = finished(running)["uid"]
     known = len(running.call("runs")["runs"])
     first, second, third = (f"run{known + i}" for i in (1, 2, 3))
     long = {"epoch_max": 60, "sweeps": 60, "probe_modes": 1}
     assert running.call("refine", preset=long)["run"] == first
     with pytest.raises(CommandError, match="stop it first"):
         running.call("refine", preset=long)
-    assert running.call("refine", preset=long, queue=True) == {"run": second, "state": "waiting"}
+    assert running.call("refine", preset=long, queue=True) == {"run": second, "state": "waiting", "uid": uid}
     assert running.call("refine", preset={**long, "epoch_max": 1, "sweeps": 1}, queue=True)["run"] == third
     assert [w["run"] for w in running.status()["refinement"]["waiting"]] == [second, third]
     running.call("refine_withdraw", run=second)

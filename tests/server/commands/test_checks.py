@@ -1,12 +1,14 @@
 """Findings before a refinement: what is fine, doubtful, hopeless, or cannot be known."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
+from ptylive.engine.calibrate import independent
 from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.calibrate.sign import Agreement
 from ptylive.engine.live.engine import LiveEngine, reconstruct
@@ -15,7 +17,11 @@ from ptylive.schema.detector import Detector
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import Scan
+from ptylive.server.commands import analysis_commands
+from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.checks import Check, Checked
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.scan_session import ScanSession
 
 OPTICS = {"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0}
 
@@ -26,8 +32,10 @@ def checked(step_A: float = 0.4, available: int = 10**10, preset: dict[str, Any]
     )
     header = overlay(header, OPTICS)
     header = ScanHeader(**{**vars(header), "detector": header.detector.model_copy(update={"shape": (128, 128)})})
-    values = {**OPTICS, "detector_pixel_invA": 0.05, "C10": -50.0, "rotation_deg": 3.0, **values}
-    entries = {name: Quantity(value, Origin.GIVEN) for name, value in values.items() if value is not None}
+    known = {"disc_radius_px": 6.0, "detector_pixel_invA": 0.05, "C10": -50.0, "rotation_deg": 3.0}
+    values = {name: value for name, value in {**OPTICS, **known, **values}.items() if value is not None}
+    found = {"disc_radius_px": Origin.ESTIMATED}
+    entries = {name: Quantity(value, found.get(name, Origin.GIVEN)) for name, value in values.items()}
     looked = Checked(header, Calibration(entries), Preset.from_mapping(preset or {}), 4096, available)
     return {check.name: check for check in looked.all()}
 
@@ -75,6 +83,15 @@ def test_what_is_not_known_is_said() -> None:
     assert found["sampling"].state == found["overlap"].state == "unknown"
     assert found["defocus"].text == "not known: 0 is assumed"
     assert (found["rotation"].state, found["rotation"].text[:9]) == ("unknown", "not known")
+
+
+@pytest.mark.parametrize("c10", [None, -50.0])
+def test_before_the_first_patterns_only_a_given_defocus_is_judged(c10: float | None) -> None:
+    found = checked(disc_radius_px=None, C10=c10)
+    awaited = "the defocus is not estimated yet"
+    assert [found[name].text == awaited for name in ("overlap", "sampling")] == [c10 is None] * 2
+    assert found["defocus"].text == ("not estimated yet" if c10 is None else "given")
+    assert found["thickness"].state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -235,3 +252,43 @@ def test_data_that_cannot_tell_the_rotation_are_said_to() -> None:
     blind = reconstruct(scan.header(), lambda: batches(noise), ("bf",))[0]
     found = rotation_check(blind, 90.0, "none")
     assert (found.state, "the data do not determine it" in found.text) == ("unknown", True), found
+
+
+def test_a_check_computes_on_copies_while_frames_go_on_arriving(
+    engine: LiveEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: contrast and a map were computed under the scan's lock, for which its frames wait."""
+    scan = ScanSession(engine.header, engine, engine.header)
+    assert engine.store is not None and engine.calibration is not None
+    seen: list[tuple[str, bool, bool]] = []
+    """What was computed, whether frames had to wait or were looked at, and whether there were coefficients."""
+
+    def computed(name: str, found: Any) -> Any:
+        def watched(_calibration: Calibration, store: Any, *_maps: Any) -> Any:
+            arrays = [(getattr(store, part), getattr(engine.store, part)) for part in ("bins", "moments", "regions")]
+            apart = not any(np.shares_memory(copied, arriving) for copied, arriving in arrays)
+            seen.append((name, scan.lock.locked() or not apart, store.bins.size > 0))
+            return found
+
+        return watched
+
+    monkeypatch.setattr(analysis_commands, "measured_rotation", computed("rotation", None))
+    monkeypatch.setattr(analysis_commands, "contradicts_half_turn", computed("half turn", True))
+    monkeypatch.setattr(independent, "MOST_COEFFICIENTS", engine.store.bins.size)
+    given = engine.calibration.having(rotation_deg=Quantity(3.0, Origin.GIVEN))
+    monkeypatch.setattr(engine, "calibration", given)
+    stage: Any = SimpleNamespace(shown=scan)
+    commands = AnalysisCommands(ServerConfig(), SimpleNamespace(), stage, SimpleNamespace())  # type: ignore[arg-type]
+    assert {check["name"] for check in commands.command_check()["checks"]} >= {"overlap", "rotation"}
+    monkeypatch.setattr(independent, "MOST_COEFFICIENTS", engine.store.bins.size - 1)
+    commands.command_check()  # too large for a map: its coefficients are not copied
+    assert seen == [("rotation", False, True), ("half turn", False, True), ("rotation", False, False)]
+
+
+def test_a_copy_without_coefficients_measures_the_same_rotation(engine: LiveEngine) -> None:
+    assert engine.store is not None and engine.calibration is not None
+    light = engine.store.snapshot(coefficients=False)
+    assert light.bins.size == 0
+    found, expected = (measured_rotation(engine.calibration, store) for store in (light, engine.store))
+    assert found is not None and expected is not None
+    assert (found.fit.rotation_deg, found.spread_deg) == (expected.fit.rotation_deg, expected.spread_deg)

@@ -24,6 +24,7 @@ from ptylive.schema.basis import Basis
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.server.commands import refine_commands
+from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
@@ -107,7 +108,8 @@ def refining(config: ServerConfig, scan: ScanSession) -> RefineCommands:
             other.take_stored(np.ones((4, 4), bool), Rendering(maps))
         return other
 
-    return RefineCommands(config, Log(), lambda: scan, lambda _values: None, "test", Placement(config), opened)
+    values = CalibrationCommands({}, {}, lambda: scan, lambda _scan: None)
+    return RefineCommands(config, Log(), lambda: scan, values, "test", Placement(config), opened)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Refinements that begin with the first rows of a scan, and what may happen to them before it has ended."""
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +11,15 @@ import pytest
 from scripted_refinement import Scripted
 
 from ptylive.engine.imaging.render import Rendering
-from ptylive.schema import CommandError, Detector, LiveMap, Scan, ScanHeader
+from ptylive.engine.results_file import release_run
+from ptylive.schema import CommandError, Detector, LiveMap, PtyliveError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands import refine_commands
+from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.run_names import RunNames, results_of
 from ptylive.server.session.scan_session import ScanSession
 
 STOPPED = {"kind": "failed", "message": "stopped on request", "stopped": True}
@@ -42,9 +46,8 @@ def commands(scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(refine_commands, "is_compiled_for_gpu", lambda _header: False)
     log = SimpleNamespace(publish=lambda *_a: None, log=lambda _level, line: log.lines.append(line), lines=[])
     config = ServerConfig(refine_during_scan=True)
-    commands = RefineCommands(
-        config, log, lambda: scans[0], lambda _values: None, "test", Placement(config), lambda _name: scans[0]
-    )
+    values = CalibrationCommands({}, {}, lambda: scans[0], lambda _scan: None)
+    commands = RefineCommands(config, log, lambda: scans[0], values, "test", Placement(config), lambda _name: scans[0])
     yield commands
     commands.close()
 
@@ -164,12 +167,8 @@ def test_one_that_cannot_begin_when_its_scan_has_ended_is_logged_and_frees_its_n
     assert commands.waiting == [] and not [name for name in left(tmp_path) if name.startswith(".gold")]
 
 
-def test_a_refused_refinement_changes_no_value(
-    commands: RefineCommands, scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_refinement_changes_no_value(commands: RefineCommands, scans: list[ScanSession]) -> None:
     """Regression: the values given with it were in use for everybody although nothing was refined with them."""
-    configured = []
-    monkeypatch.setattr(commands, "_configure", configured.append)
     ended(scans[0], commands)
     commands.command_refine(values={"defocus_A": 10})
     with pytest.raises(CommandError, match=r"run1 is .*\nqueue this one behind it"):
@@ -178,7 +177,7 @@ def test_a_refused_refinement_changes_no_value(
         commands.command_refine(queue=True)
     with pytest.raises(CommandError, match="already waiting"):
         commands.command_refine(values={"defocus_A": 30}, queue=True)
-    assert configured == [{"defocus_A": 10}]
+    assert scans[0].values == {"defocus_A": 10}
 
 
 def test_nothing_begins_while_the_server_ends(
@@ -253,13 +252,117 @@ def test_a_name_that_was_given_is_not_given_to_another_refinement(
     assert [waiting["run"] for waiting in commands.waiting] == ["run2", "run4"]
 
 
+def test_the_names_are_those_of_a_server_and_not_of_its_process(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    """Regression: a table of all names was kept for as long as the process lived, whoever had given them."""
+    ended(scans[0], commands)
+    names = RunNames()
+    for expected in ("run1", "run2"):
+        with names.reserved(scans[0]) as run:
+            assert run == expected
+        release_run(results_of(scans[0]), run)
+    with RunNames().reserved(scans[0]) as run:
+        assert run == "run1"
+
+
+def test_a_name_is_given_once_though_two_threads_ask(commands: RefineCommands, scans: list[ScanSession]) -> None:
+    """One asks while the name of the other, which comes to nothing, is not noted as given yet."""
+    ended(scans[0], commands)
+    names, given = RunNames(), list[str]()
+
+    def another() -> None:
+        with names.reserved(scans[0]) as run:
+            given.append(run)
+
+    with names.reserved(scans[0]) as first:
+        thread = threading.Thread(target=another)
+        thread.start()
+        thread.join(60)
+    release_run(results_of(scans[0]), first)
+    another()
+    assert [first, *given] == ["run1", "run2", "run3"]
+
+
+def without_optics(scan: ScanSession) -> None:
+    scan.source = scan.header = overlay(scan.header, {"energy_eV": None, "scan_step_A": None})
+
+
+def without_shape(scan: ScanSession) -> None:
+    scan.source = scan.header = overlay(scan.header, {"scan_shape": None})
+
+
+def unrecorded(scan: ScanSession) -> None:
+    scan.recording = None
+
+
+def with_results_that_cannot_be_written(scan: ScanSession) -> None:
+    assert scan.recording is not None
+    scan.recording.touch()
+    scan.results = scan.recording / "in_a_file.h5"
+
+
+TOGETHER: dict[str, Any] = {"preset": {"scan_tilts_mrad": [[0, 0], [20, 0]], "scan_shifts_A": [[0, 0], [1, 0]]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "words"),
+    [
+        (without_optics, {}, "the refinement needs scan_step_A, energy_eV"),
+        (without_shape, {}, "the refinement needs scan_shape"),
+        (None, {"values": {"convergence_semiangle_mrad": None}}, "needs convergence_semiangle_mrad"),
+        (None, {"values": {"energy_eV": -3.0}}, "energy_eV"),
+        (None, {"values": {"nothing_known": 3.0}}, "nothing_known"),
+        (None, {"preset": {"sweeps": -1}}, "sweeps"),
+        (None, {"place": "moon"}, "'moon' is not a place"),
+        (None, {"history": -1}, "history must be"),
+        (None, {"beside": ["film.h5"]}, "scan_tilts_mrad"),
+        (None, {**TOGETHER, "beside": ["film.h5"], "during_scan": True}, "when all have ended"),
+        (unrecorded, {"during_scan": True}, "this scan is not recorded"),
+        (with_results_that_cannot_be_written, {}, "gold.h5 cannot be written"),
+    ],
+)
 def test_values_of_a_refused_refinement_are_not_used(
+    commands: RefineCommands, scans: list[ScanSession], change: Any, arguments: dict[str, Any], words: str
+) -> None:
+    """Regression: a refinement without energy was refused, and its defocus stayed, with maps made for it."""
+    scan = scans[0]
+    if change is not None:
+        change(scan)
+    header, remade = scan.header, list[ScanSession]()
+    commands._values = CalibrationCommands({}, {}, lambda: scan, remade.append)
+    values = {"defocus_A": 100.0, **arguments.get("values", {})}
+    with pytest.raises(PtyliveError, match=words):
+        commands.command_refine(**{**arguments, "values": values})
+    assert (scan.values, scan.header is header, commands._values.own, remade) == ({}, True, {}, [])
+    with pytest.raises(CommandError, match="nothing to undo"):
+        commands._values.command_undo()
+
+
+def test_values_of_scans_that_cannot_be_queued_together_are_not_used(
+    commands: RefineCommands, scans: list[ScanSession]
+) -> None:
+    """Its maps would have been made again with these values, so that it was refused after they were set."""
+    ended(scans[0], commands)
+    commands.scan_begun(scans[1])
+    header = scans[0].header
+    with pytest.raises(CommandError, match="the maps of this scan are not complete yet"):
+        commands.command_refine(values={"defocus_A": 100.0}, beside=["film.h5"], queue=True, **TOGETHER)
+    assert (scans[0].values, scans[0].header is header) == ({}, True)
+
+
+def test_values_of_a_refinement_that_cannot_be_started_are_taken_back(
     commands: RefineCommands, scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Regression: a refinement of scans that do not go together was refused, and its defocus stayed."""
-    used: list[Any] = []
-    monkeypatch.setattr(commands, "_configure", used.append)
-    ended(scans[0], commands)
-    with pytest.raises(CommandError, match="scan_tilts_mrad"):
-        commands.command_refine(values={"defocus_A": 100.0}, beside=["film.h5"])
-    assert used == []
+    def full(*_arguments: Any) -> None:
+        assert scans[0].header.optics.aberrations["C10"] == -100.0
+        raise PtyliveError("no process can be started")
+
+    commands._values.command_configure({"rotation_deg": 3.0})
+    monkeypatch.setattr(commands.refinements, "_launch", full)
+    with pytest.raises(PtyliveError, match="no process"):
+        commands.command_refine(values={"defocus_A": 100.0}, during_scan=True)
+    assert scans[0].values == {"rotation_deg": 3.0}
+    assert "C10" not in scans[0].header.optics.aberrations
+    commands._values.command_undo()
+    assert scans[0].values == {}, "the step before it is undone, not the one that was taken back"

@@ -7,6 +7,7 @@ import pytest
 
 from ptylive.schema import Calibration, Detector, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.advice import Advice, advise
+from ptylive.schema.metadata import overlay
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.messages import TOPICS, pack, unpack
@@ -34,8 +35,11 @@ def fitted(c10):
 
 
 def test_every_fit_is_told_once(scan, publisher):
+    scan.header = overlay(scan.header, {"defocus_A": 14.0, "detector_transform": "none"})
+    scan.estimating = (("rotation_deg",), scan.calibration)
     tell_calibration(publisher, scan)
-    assert not publisher.sent, "nothing is known yet"
+    assert not publisher.sent, "nothing but what was given is known yet"
+    assert not publisher.said, "the fit is still to come"
     for c10 in (145.0, 145.0, 150.0, 150.0):
         scan.stored = fitted(c10)
         tell_calibration(publisher, scan)

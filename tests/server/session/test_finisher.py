@@ -13,6 +13,7 @@ from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.results_file import ResultsFileError
 from ptylive.schema import Calibration, Detector, InputFileError, LiveMap, Scan, ScanHeader
 from ptylive.server.commands import refine_commands
+from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
@@ -52,8 +53,9 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     monkeypatch.setattr(refine_commands, "Refinements", Processes)
     monkeypatch.setattr(refine_commands, "check_told", lambda *_a, **_k: None)
     log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
+    values = CalibrationCommands({}, {}, lambda: scan, lambda _scan: None)
     commands = RefineCommands(
-        ServerConfig(), log, lambda: scan, lambda _values: None, "test", Placement(ServerConfig()), lambda _name: scan
+        ServerConfig(), log, lambda: scan, values, "test", Placement(ServerConfig()), lambda _name: scan
     )
     finisher = Finisher.__new__(Finisher)
     Finisher.__init__(finisher, log, "test", commands.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))

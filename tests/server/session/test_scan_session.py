@@ -11,7 +11,7 @@ from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.server.session import scan_session
-from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.scan_session import ScanSession
 
 EVERYTHING = VirtualDetector(name="all", center_px=(16, 16), outer_px=40)
@@ -54,6 +54,20 @@ def test_virtual_detectors_are_summed_again_without_them(scan, finished) -> None
         frames[:, row, col] = 0
     np.testing.assert_allclose(whole.data.ravel(), frames.sum(axis=(1, 2)), rtol=1e-5)  # single precision
     np.testing.assert_array_equal(other.data, aside)
+
+
+def test_detectors_alone_are_no_results_before_there_are_maps(scan, tmp_path) -> None:
+    """Regression: `save` wrote them without a visited point in the first moments, and `report` found nothing there."""
+    engine, bank = LiveEngine(scan.header()), DetectorBank(scan.header())
+    bank.use([EVERYTHING])
+    first = next(iter(batches(scan.patterns[:2].astype(np.float32))))
+    engine.add(first)
+    bank.add(first)
+    begun = ScanSession(scan.header(), engine, scan.header(), detectors=bank, recording=tmp_path / "a.h5")
+    assert [payload["name"] for payload in begun.take_detectors()] == ["vd_all"]
+    begun.take(engine.refresh(engine.live_methods), others_stay=True)
+    assert save_results(begun, "test") is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_scan_that_could_not_be_reduced_has_no_points_to_fill(scan) -> None:

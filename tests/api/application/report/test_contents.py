@@ -65,6 +65,14 @@ def test_a_scan_that_was_not_refined_and_one_without_maps(tmp_path):
     assert (report.pictures, report.details, len(report.runs)) == ((), (), 1)
 
 
+def test_a_scan_with_none_of_the_usual_maps_shows_those_it_has(tmp_path):
+    """Regression: of maps of virtual detectors it was said that there were no maps."""
+    report = read_report(with_maps(tmp_path / "r.h5", "vd_ring", "com_row"))
+    assert [one.title for one in report.pictures] == ["centre of mass, rows", "vd_ring"]
+    many = read_report(with_maps(tmp_path / "many.h5", *(f"vd_{number}" for number in range(20))))
+    assert len(many.pictures) == len(FIRST)
+
+
 def test_maps_without_a_scale_stand_beside_a_refinement(tmp_path):
     path = tmp_path / "r.h5"
     write_results(path)

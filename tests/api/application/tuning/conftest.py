@@ -17,10 +17,11 @@ GIVEN = {
 
 
 @pytest.fixture(autouse=True)
-def fewer_points(monkeypatch):
-    """Half as many points of a curve: each of them is a minimum over all other values."""
-    monkeypatch.setattr(estimates, "POINTS", 13)
-    monkeypatch.setattr(told, "POINTS", 21)
+def fewer_points(request, monkeypatch):
+    """Half as many points of a curve in quick tests: each of them is a minimum over all other values."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(estimates, "POINTS", 13)
+        monkeypatch.setattr(told, "POINTS", 21)
 
 
 @pytest.fixture

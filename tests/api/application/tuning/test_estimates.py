@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tuning_trials import BEST, DEFOCUS, FORM, SLICES, SWEEPS, THICKNESS, drawn
 
-from ptylive.application.tuning import estimates
+from ptylive.application.tuning import estimates, told
 from ptylive.application.tuning.estimates import digits_of, enough, findings
 
 BOTH = (DEFOCUS, THICKNESS)
@@ -24,6 +24,11 @@ def estimate(over, tried, name):
     with patch.object(estimates, "_estimate", one_of_them):
         (found,) = filter(None, findings(over, tried, SWEEPS).estimates)
     return found
+
+
+@pytest.mark.parametrize("points", [(13, 21), pytest.param((25, 41), marks=pytest.mark.slow)])
+def test_only_quick_tests_have_fewer_points(points):
+    assert (estimates.POINTS, told.POINTS) == points
 
 
 def test_values_come_with_their_uncertainty():

@@ -42,6 +42,8 @@ def test_a_scan_of_which_nothing_is_known_yet_lacks_nothing() -> None:
     compiling = "compiling the live maps (first scan on this machine), 3 s so far"
     complete = silent_feed(state="complete", message=compiling, calibration={})._view.state
     assert lacking(complete, MapKind("obf", "x", method="obf")) == []
+    armed = silent_feed(state="complete", message=compiling, calibration=STEP)._view.state  # by its header
+    assert lacking(armed, MapKind("obf", "x", method="obf")) == []
     unread = silent_feed(state="complete", message="", calibration={})._view.state  # of the library, without results
     assert len(lacking(unread, MapKind("obf", "x", method="obf"))) == 3
 
