@@ -1,7 +1,7 @@
 """Frequencies of a map that no noise explains: aliases of stronger ones, and beams of a lattice.
 
 A map finer than the scan shows each frequency of the scan at several places, of which one is the true place; the shifts
-of the bright-field images suppress the others (Yu et al. 2024). How far is measured on the map: most equivalent places
+of the bright-field images suppress the others (docs/theory/live-maps.md). How far is measured on the map: most places
 of a strong frequency hold nothing but its alias.
 """
 
