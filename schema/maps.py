@@ -20,6 +20,8 @@ LINE_ERRORS = 5.0
 """Like SURE_ERRORS, for a ring judged alone: beams of a lattice may lie in one of three rings, whose mean they hardly
 raise. Of maps with a hundred rings of noise, one in 30 000 has such a ring.
 """
+LEAST_BEAMS = 2
+"""Beams by which a ring surely carries signal: a single frequency may be interference in the scan."""
 FAINT = 3.0
 """Standard deviations of the noise by which a pixel must differ from the median of its map to be significant."""
 NOTHING_BUT_NOISE = "nothing but noise"
@@ -67,6 +69,9 @@ class RingQuality:
     """Fraction of the phase that the map shows at each ring, 1 being all of it; None where it shows no phase."""
     independent: DoubleArray | None = None
     """Number of independent frequencies of each ring, 0 for rings beyond what the map can show; None: not counted."""
+    beams: DoubleArray | None = None
+    """Number of single frequencies that no noise explains, in a half plane: those of a ring and, if it has any, of its
+    neighbours; None: not counted."""
 
     @property
     def signal_to_noise(self) -> DoubleArray:
@@ -117,9 +122,12 @@ class RingQuality:
         count, each = self._counted(area_A2)[: self.rings_shown], self.half_data_correlation[: self.rings_shown]
         mean = np.convolve(np.pad(each, 1, mode="edge"), np.ones(3) / 3, "valid")
         error, own_error = _standard_error(mean, 3 * count), _standard_error(each, count)
-        line = (mean - SURE_ERRORS * error < LEAST_CORRELATION) & (each - LINE_ERRORS * own_error >= LEAST_CORRELATION)
+        alone = each - LINE_ERRORS * own_error >= LEAST_CORRELATION
+        if self.beams is not None:
+            alone |= (each >= LEAST_CORRELATION) & (self.beams[: self.rings_shown] >= LEAST_BEAMS)
+        line = (mean - SURE_ERRORS * error < LEAST_CORRELATION) & alone
         mean, error = np.where(line, each, mean), np.where(line, own_error, error)
-        sure = np.flatnonzero(mean - SURE_ERRORS * error >= LEAST_CORRELATION)
+        sure = np.flatnonzero((mean - SURE_ERRORS * error >= LEAST_CORRELATION) | line)
         start = int(sure[-1]) if len(sure) else 0
         spread = errors * error
         found, low, high = (

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
+from ptylive.engine.imaging.outstanding import aliases, beams
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -28,10 +29,6 @@ Shift = tuple[int, int]
 """Quarters of the sampling frequency along rows and columns of the scan."""
 HALVES: tuple[Shift, ...] = ((2, 2), (2, 0), (0, 2))
 SHIFTS: tuple[Shift, ...] = (*HALVES, (1, 1), (2, 1), (1, 2))
-ALIASED = 0.3
-"""Ratio to the signal-to-noise at an equivalent frequency below which a frequency is only the alias of that one."""
-OUTSTANDING = 20.0
-"""Signal-to-noise from which a frequency has aliases: noise alone has it once in a thousand million frequencies."""
 WEAKEST = 1e-3
 """Share of the largest variance below which frequencies carry no information about signal or noise."""
 PLAUSIBLE, CAUTION = 0.45, 1 / 3
@@ -362,8 +359,7 @@ def picture_quality(
 
     noise: the same map made of noise alone; both before rings are weighted, or strong rings would leak into those that
     the map leaves out. Without a window, lattice beams leak into every ring, in both halves alike.
-    ``finer``: sampling relative to the scan. One of its frequencies then shows up at finer^2 places; a place with less
-    than ALIASED of the signal-to-noise of an equivalent place is the alias of that place, and counts as noise.
+    ``finer``: sampling relative to the scan; aliases (:func:`aliases`) count as noise.
     """
     axes = [np.fft.fftfreq(n, size) for n, size in zip(picture.shape, pixel_A, strict=True)]
     count, width = len(quality.frequency_invA), 2 * quality.frequency_invA[0]
@@ -375,16 +371,13 @@ def picture_quality(
         np.abs(fft.fft2((image - np.average(image, weights=window)) * window)) ** 2 for image in (picture, noise)
     )
     level = ring_floor(ring, floor.ravel().astype(float), np.ones(ring.size, dtype=bool))
-    alias = np.zeros(picture.shape, dtype=bool)
-    if finer > 1:
-        noise_level = np.maximum(level / np.maximum(np.bincount(ring, minlength=len(level)), 1), 1e-30)[ring]
-        rows, cols = (n // finer for n in picture.shape)
-        to_noise = (power / noise_level.reshape(power.shape)).reshape(finer, rows, finer, cols)
-        strongest = to_noise.max(axis=(0, 2), keepdims=True)
-        alias = ((to_noise < ALIASED * strongest) & (strongest > OUTSTANDING)).reshape(picture.shape)
+    noise_level = np.maximum(level / np.maximum(np.bincount(ring, minlength=len(level)), 1), 1e-30)[ring]
+    to_noise = power / noise_level.reshape(power.shape)
+    alias = aliases(to_noise, finer)
+    lines = beams(to_noise, alias, finer, ring.reshape(power.shape), count)
     whole, aliased = (
         ring_sum(ring, values.ravel().astype(float))[:count] for values in (power, np.where(alias, power, 0))
     )
     lost = level[:count] + aliased
     correlation = (whole - lost) / np.maximum(whole + lost, 1e-30)
-    return replace(quality, half_data_correlation=correlation, independent=independent)
+    return replace(quality, half_data_correlation=correlation, independent=independent, beams=lines)

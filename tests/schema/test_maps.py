@@ -1,5 +1,7 @@
 """Information limits of a map: how fine it is, and how fine it would be with a higher dose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from quick_first import quick_first
@@ -72,6 +74,19 @@ def test_beams_that_lie_in_one_ring_are_carried():
     assert 1 / FREQUENCY[12] < limit.period_A < 1 / FREQUENCY[10]
     alone[10] = 0.35
     assert quality_of(alone).expected(1.0, AREA) == quality_of(correlation).expected(1.0, AREA), "that may be chance"
+
+
+@pytest.mark.parametrize(("beams", "carried"), [(0, False), (1, False), (2, True)])
+def test_two_beams_make_a_ring_sure_that_its_mean_does_not(beams, carried):
+    """One frequency alone may be interference in the scan."""
+    correlation, found = np.zeros(RINGS), np.zeros(RINGS)
+    correlation[4], correlation[10], found[10] = 0.9, 0.35, beams
+    without = quality_of(correlation)
+    limit = replace(without, beams=found).expected(1.0, AREA)
+    assert (limit.period_A < 1 / FREQUENCY[10]) == carried
+    assert (limit == without.expected(1.0, AREA)) == (not carried)
+    correlation[10] = 0.9 * LEAST_CORRELATION
+    assert replace(without, beams=found).expected(1.0, AREA) == without.expected(1.0, AREA), "halves must agree, too"
 
 
 def test_what_carries_nothing_stays_without_signal():

@@ -133,8 +133,10 @@ def test_what_is_only_an_alias_of_the_scan_is_no_signal():
     """A beam at 10 cycles also shows at 10 + 48, 48 being the scan's own frequency, with a tenth of its power."""
     side, scan, width = 192, 48, 8
     rng = np.random.default_rng(2)
-    (first, noise), (second, _) = beams(side, [(10, 0)], rng), beams(side, [(10 + scan, 0)], rng)
-    picture = first + np.float32(np.sqrt(0.1)) * second
+    noise = beams(side, [], rng)[1]
+    places = [(10 + a * scan, b * scan) for a in range(-2, 2) for b in range(-2, 2)]
+    share = {(10, 0): 1.0, (10 + scan, 0): 0.1}  # of its power; 1 % at all the others
+    picture = sum(np.float32(np.sqrt(share.get(at, 0.01))) * beams(side, [at], rng)[0] for at in places)
     frequency = (np.arange(side // 2 // width) + 0.5) * width / side
     before = RingQuality(frequency, np.zeros(len(frequency)), np.zeros(len(frequency)))
     at = (10 // width, (10 + scan) // width)
@@ -142,6 +144,8 @@ def test_what_is_only_an_alias_of_the_scan_is_no_signal():
     assert plain.half_data_correlation[list(at)].min() > 0.99
     assert aware.half_data_correlation[at[0]] > 0.99
     assert aware.half_data_correlation[at[1]] < 0.01
+    assert (plain.beams[list(at)] >= 1).all()
+    assert aware.beams[list(at)].tolist() == [1, 0]
 
 
 def test_a_lattice_carries_information_as_far_as_its_last_beam():
