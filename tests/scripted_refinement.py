@@ -28,8 +28,8 @@ class Scripted:
     script: ClassVar[list] = []
     started: ClassVar[list[Scripted]] = []
 
-    def __init__(self, job, *, own_group=False, process=None):
-        self.job, self.own_group, self.process = job, own_group, process
+    def __init__(self, job, process=None):
+        self.job, self.process = job, process
         self.told, self.is_over = [], False
         self._awake = threading.Event()
         self.started.append(self)

@@ -15,8 +15,7 @@ class Process:
     script: ClassVar[list] = []
     started: ClassVar[list[Process]] = []
 
-    def __init__(self, module, request, *, own_group):
-        assert own_group
+    def __init__(self, module, request):
         self.module, self.request, self._awake = module, request, threading.Event()
         self.started.append(self)
 

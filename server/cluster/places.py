@@ -71,7 +71,7 @@ def fallback_of(cluster: str, when: str, here: Launch, threads: int, most: int) 
 
 def process_of_its_own(job: RefineJob) -> RunningJob:
     """Start a job on this machine that Ctrl-C at the terminal does not reach."""
-    return JobProcess(job, own_group=True)
+    return JobProcess(job)
 
 
 def default_workers(backend: str, threads: int) -> int:

@@ -93,7 +93,7 @@ class Runner:
         if self._far:
             checkpoint = None if given.checkpoint is None else self._folder / given.checkpoint.name
             given = replace(given, results=self._folder / given.results.name, checkpoint=checkpoint)
-        process = JobProcess(replace(given, ends_at_once=True), own_group=True)
+        process = JobProcess(replace(given, ends_at_once=True))
         self._process = process
         weakref.finalize(self, process.kill)  # for when the requester is gone and Dask has released this
         listening = (process, self._heard, self._ended)

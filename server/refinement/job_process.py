@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -58,18 +58,21 @@ def _command(module: str) -> tuple[str, ...]:
     return sys.executable, "-m", module
 
 
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a process in a group of its own, which Ctrl-C at the terminal does not reach."""
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+
+
 class ChildProcess:
     """A process ``python -m MODULE`` that receives a request and exchanges msgpack messages in both directions.
 
-    ``own_group``: Ctrl-C at the terminal does not reach the process; the parent tells it to stop.
+    Ctrl-C at the terminal does not reach it: the parent tells it to stop.
     """
 
     def __init__(
         self,
         module: str,
         request: Mapping[str, Any],
-        *,
-        own_group: bool = False,
         process: subprocess.Popen[bytes] | None = None,
     ) -> None:
         """``process``: a process of ``module`` that already waits for its request, instead of a new one."""
@@ -77,9 +80,7 @@ class ChildProcess:
         self._talk = threading.Lock()
         """Held while writing to the process; the request is always written first."""
         self._talk.acquire()
-        self._process = process or subprocess.Popen(
-            _command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0 if own_group else None
-        )
+        self._process = process or _started(_command(module))
 
     called = "the process"
 
@@ -140,10 +141,8 @@ class JobProcess(ChildProcess):
 
     called = "the refinement process"
 
-    def __init__(
-        self, job: RefineJob, *, own_group: bool = False, process: subprocess.Popen[bytes] | None = None
-    ) -> None:
-        super().__init__(REFINE_PROCESS, job.to_plain(), own_group=own_group, process=process)
+    def __init__(self, job: RefineJob, process: subprocess.Popen[bytes] | None = None) -> None:
+        super().__init__(REFINE_PROCESS, job.to_plain(), process)
 
 
 class Standby:
@@ -164,8 +163,7 @@ class Standby:
         with self._lock:
             if self._alive() or self._useless:
                 return
-            command = (*_command(REFINE_PROCESS), str(pixels))
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._process = _started((*_command(REFINE_PROCESS), str(pixels)))
 
     def take(self) -> subprocess.Popen[bytes] | None:
         """Hand out the process for a job, in whatever state it is; None if there is none."""

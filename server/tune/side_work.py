@@ -37,7 +37,7 @@ class SideWork:
         with self._lock:
             if self._process is not None:
                 raise CommandError(f"{self._called} is running", "stop it first")
-            self._process = process = self._start(self._module, request, own_group=True)
+            self._process = process = self._start(self._module, request)
             self.stopping = False
             arguments = (process, hear, on_ended)
             self._thread = threading.Thread(target=self._listen, args=arguments, name=self._called, daemon=True)

@@ -68,7 +68,7 @@ def test_the_same_file_and_folder_are_seen(tmp_path, here):
     start(runner, here)
     assert everything(runner) == ([progress(1), ENDED], "it was killed")
     (given,) = Scripted.started
-    assert (given.job.recording, given.job.results, given.own_group) == (here / "a.h5", here / "a_results.h5", True)
+    assert (given.job.recording, given.job.results) == (here / "a.h5", here / "a_results.h5")
     assert given.job.ends_at_once, "with whoever asked, for the job is gone on with elsewhere"
 
 

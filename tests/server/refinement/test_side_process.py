@@ -34,7 +34,7 @@ def process(monkeypatch):
     monkeypatch.setattr(job_process, "_command", lambda _module: (sys.executable, "-c", CODE))
 
     def start(do):
-        return ChildProcess("any", {"say": "hello", "do": do}, own_group=True)
+        return ChildProcess("any", {"say": "hello", "do": do})
 
     return start
 

@@ -33,7 +33,7 @@ pytest.importorskip("optuna", reason="needs the extra 'tune'")
 class Here:
     """A worker in this process (:class:`ptylive.server.refinement.job_process.JobProcess`), with fake trials."""
 
-    def __init__(self, job, *, own_group=False):
+    def __init__(self, job):
         self.job, self.told = job, []
 
     def messages(self):
