@@ -29,7 +29,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.repeated_scans import PIXELS, POINTS, drawn
-from ptylive.engine.imaging.deviation import deviation_of
+from ptylive.engine.imaging.noise.deviation import deviation_of
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.simulation.simulated_scan import SimulatedScan
 from ptylive.schema import FrameBatch, LiveMap, ScanHeader

@@ -20,7 +20,7 @@ from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import quiet_shift
+from ptylive.engine.imaging.noise.rings import quiet_shift
 from ptylive.engine.imaging.nufft import spread_planes
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.deviation import deviation_of
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
+from ptylive.engine.imaging.noise.deviation import deviation_of
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema import MetadataError
 from ptylive.schema.errors import brief, did_you_mean

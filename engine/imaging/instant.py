@@ -14,9 +14,9 @@ from ptylive.engine.descan import descan_of
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.deviation import deviation_of, is_faint, local_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, picture_quality
+from ptylive.engine.imaging.noise.deviation import deviation_of, is_faint, local_deviation
+from ptylive.engine.imaging.noise.rings import TRUSTED_SHARE, picture_quality
 from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.imaging.strength.linearity import KeptStrength
 from ptylive.pictures.sampling import stretched

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.imaging.noise import HALVES, LEAK, quiet_shift
+from ptylive.engine.imaging.noise.rings import HALVES, LEAK, quiet_shift
 from ptylive.schema import MetadataError, Scan, ScanHeader
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix

@@ -12,9 +12,9 @@ import numpy as np
 
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import FINEST, Build, LinearMap, Make, Method, declared
-from ptylive.engine.imaging.deviation import deviation_of
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
+from ptylive.engine.imaging.noise.deviation import deviation_of
 from ptylive.schema import MetadataError
 from ptylive.schema.errors import printable
 from ptylive.schema.model import Array, DoubleArray

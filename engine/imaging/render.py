@@ -10,9 +10,9 @@ from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.declaration import Method
-from ptylive.engine.imaging.deviation import is_deviation
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.instant import REGULAR, Instant, MapChoices
+from ptylive.engine.imaging.noise.deviation import is_deviation
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.errors import did_you_mean
 

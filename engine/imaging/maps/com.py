@@ -15,7 +15,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
 from ptylive.engine.imaging.declaration import MapWords, Method, Needs, live_map
 from ptylive.engine.imaging.instant import Instant
-from ptylive.engine.imaging.noise import HALVES, quiet_shift
+from ptylive.engine.imaging.noise.rings import HALVES, quiet_shift
 from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 

@@ -28,7 +28,7 @@ from ptylive.engine.imaging.declaration import (
     with_deviation,
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import (
+from ptylive.engine.imaging.noise.rings import (
     TRUSTED_SHARE,
     WEAKEST,
     RingSignal,

@@ -31,7 +31,7 @@ from ptylive.engine.imaging.declaration import (
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.kernel_density import kernel_band, normalised
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, passed_signal, power_of, ring_quality, ring_sum, rings
+from ptylive.engine.imaging.noise.rings import TRUSTED_SHARE, passed_signal, power_of, ring_quality, ring_sum, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 IN_FOCUS = 0.1

@@ -5,7 +5,7 @@ import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.imaging.bank import density
-from ptylive.engine.imaging.noise import quiet_shift
+from ptylive.engine.imaging.noise.rings import quiet_shift
 from ptylive.engine.live.engine import reconstruct
 
 N = 32

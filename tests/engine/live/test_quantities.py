@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.noise import WEAKEST, WeightedRings, picture_quality, ring_floor, ring_mean
+from ptylive.engine.imaging.noise.rings import WEAKEST, WeightedRings, picture_quality, ring_floor, ring_mean
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.results import write_maps
 from ptylive.schema import Origin

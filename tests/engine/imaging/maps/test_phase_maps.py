@@ -9,7 +9,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.imaging.maps.obf import LEAST_SIGNAL, OptimumBrightField, between
 from ptylive.engine.imaging.maps.wdd import _axis_steps
-from ptylive.engine.imaging.noise import RingSignal, power_of
+from ptylive.engine.imaging.noise.rings import RingSignal, power_of
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.imaging.outstanding import aliases, beams
+from ptylive.engine.imaging.noise.outstanding import aliases, beams
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 

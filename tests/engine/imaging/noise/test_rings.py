@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from quick_first import quick_first
 
-from ptylive.engine.imaging.noise import (
+from ptylive.engine.imaging.noise.rings import (
     BEAM,
     CAUTION,
     LEAST_PLAUSIBLE,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.imaging.outstanding import ALIASED, MOST_UNEVEN, OUTSTANDING, SURPASSING, aliases, beams
+from ptylive.engine.imaging.noise.outstanding import ALIASED, MOST_UNEVEN, OUTSTANDING, SURPASSING, aliases, beams
 
 FINER, SCAN = 4, 24
 SIDE = FINER * SCAN

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.deviation import is_faint, local_deviation
+from ptylive.engine.imaging.noise.deviation import is_faint, local_deviation
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
