@@ -18,7 +18,7 @@ import typer
 from ptylive.schema import PtyliveError
 from ptylive.server.cli.commands.refine_now import PATIENCE_S, patient_status, wait_for_refinement
 from ptylive.server.cli.commands.serve import report_addresses, stop_on_signals
-from ptylive.server.cli.output import bar, end_partial, say
+from ptylive.server.cli.output import bar, end_partial, say, when_interrupted
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.serve.supervisor import Supervisor
@@ -47,6 +47,8 @@ def demo(
     """Watch a bundled scan arrive, turn into maps and be refined, all on this machine."""
     stop_on_signals()
     with ExitStack() as stack:
+        kept = f"{output} has what was recorded so far" if output else "nothing is kept without --output"
+        stack.enter_context(when_interrupted(kept))
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptylive-demo-")))
         data, control = free_addresses()
         config = ServerConfig(data=data, control=control, dashboard=f"127.0.0.1:{port}", record=str(folder.absolute()))

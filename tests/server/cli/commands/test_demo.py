@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -15,6 +16,7 @@ from served_here import server_here
 from ptylive.schema import PtyliveError
 from ptylive.server.cli.commands import demo
 from ptylive.server.cli.commands.demo import DATA_SET, Watchman
+from ptylive.server.cli.output import Interrupted
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.simulators import data
 
@@ -84,6 +86,20 @@ def check_output(said, folder):
         assert set(file["maps"]) >= MAPS
         assert set(file["refinement"]) >= {"object", "probe", "positions_A", "loss"}
         assert file["refinement"].attrs["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("output", "kept"), [("out", "out has what was recorded so far"), (None, "nothing is kept without --output")]
+)
+def test_ctrl_c_says_where_the_recording_is(output, kept, monkeypatch):
+    def interrupted(_config, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "Supervisor", interrupted)
+    monkeypatch.setattr(demo, "stop_on_signals", lambda: None)
+    with pytest.raises(Interrupted) as said:
+        demo.demo(port=0, no_browser=True, exit_when_done=True, output=output and Path(output))
+    assert str(said.value) == kept
 
 
 def test_a_server_that_ends_ends_the_demo():
