@@ -93,6 +93,7 @@ LAYERS = {**THICK, "phase_only_obj": False}
 OTHERS = {"update_probe_pos": True, "update_beam_current": True, "update_static_background": True}
 WEIGHTS = {
     "atv_weight": 0.5,
+    "atv_q": 1.5,  # with 1, flat places follow the sign of their rounding errors: 4e-5 of a loss
     "phase_norm_weight": 0.1,
     "probe_reg_constraint_weight": 1.0,
     "window_weight": 0.1,

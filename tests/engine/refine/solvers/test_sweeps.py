@@ -243,7 +243,9 @@ def test_a_sweep_that_an_earlier_version_kept_halfway_begins_anew():
     solver = sweeps(Told([4.0, 3.0]), batch_size=PATTERNS)
     old = SweepState(START + 1, sweep=1, batch=1, running_loss=9.0, start=START, losses=(5.0,), lowest=1.0)
     fresh = SweepState(START, sweep=1, losses=(5.0,), lowest=1.0, striped=True)
-    assert solver._with_stripes(old) == replace(fresh, vector=old.start)
+    found = solver._with_stripes(old)
+    assert found.vector is old.start
+    assert replace(found, vector=None) == replace(fresh, vector=None)  # Python 3.13 compares the same array with itself
     assert solver._with_stripes(fresh) is fresh
     ended = solver.step(old)
     assert (ended.sweep, ended.losses) == (2, (5.0, 4.0))
