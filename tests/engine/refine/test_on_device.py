@@ -65,8 +65,7 @@ def run(dataset, **values):
 
 OF_CARD = 2e-3
 """Relative to a loss. Transforms of a card round differently, and where counts lie outside the aperture of a course
-that begins without a source, the first step follows the phase of rounding errors: 8e-4 found.
-"""
+that begins without a source, the first step follows the phase of rounding errors: 8e-4 found."""
 
 
 def same_course(results, rtol=1e-5):
