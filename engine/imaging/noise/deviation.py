@@ -20,7 +20,7 @@ from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
 
 INDEPENDENT = 100
 """Number of independent values in the window over which squares are averaged: the result scatters by 7 %."""
-OUTSTANDING = 10.0
+BRIGHT = 10.0
 """Multiple of a ring's mean power beyond which a frequency is not noise; noise is there once in 20 000 frequencies."""
 EMPTY = 1e-6
 """Share of the strongest frequency's power below which a frequency counts as not passed at all."""
@@ -110,7 +110,7 @@ def _scale_beams_down(spectrum: ComplexArray, ring: IndexArray) -> None:
     power = np.abs(spectrum) ** 2
     nonzero = power > EMPTY * power.max()
     mean = _ring_medians(ring[nonzero], power[nonzero], int(ring.max()) + 1) / math.log(2)
-    bright = nonzero & (power > OUTSTANDING * mean[ring]) & (mean[ring] > 0)
+    bright = nonzero & (power > BRIGHT * mean[ring]) & (mean[ring] > 0)
     spectrum[bright] *= np.sqrt(mean[ring[bright]] / power[bright])
 
 

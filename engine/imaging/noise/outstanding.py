@@ -28,6 +28,8 @@ def aliases(to_noise: FloatArray, finer: int) -> BoolArray:
     to_noise (Y, X): power over the mean power of noise. A frequency is an alias if an equivalent one is OUTSTANDING and
     1 / ALIASED times as strong, unless it exceeds the median of all that are equivalent by MOST_UNEVEN.
     """
+    if finer == 1:
+        return np.zeros(to_noise.shape, dtype=bool)
     rows, cols = (n // finer for n in to_noise.shape)
     equivalent = to_noise.reshape(finer, rows, finer, cols)
     strongest = equivalent.max(axis=(0, 2), keepdims=True)
