@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 USED   := $(VENV)/.installed
 STAMP  := $(VENV)/.installed-tools
 
-.PHONY: demo test static dynamic system browser compiler lint types compiled collected unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
+.PHONY: demo test static dynamic system browser compiler lint types compiled unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
 
 $(USED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,12 +24,9 @@ demo: $(USED)
 
 # All at once that waits for nothing else: packages of the system and of Python are fetched side by side.
 test:
-	$(MAKE) --no-print-directory --jobs 3 static system dynamic
+	$(MAKE) --no-print-directory --jobs 4 static compiled unit
 
 static: lint types
-
-dynamic: $(STAMP) compiled collected system
-	$(MAKE) --no-print-directory unit
 
 system: browser compiler
 
@@ -59,18 +56,13 @@ types: $(STAMP)
 compiled: $(USED)
 	$(BIN)/python tools/compile_all.py
 
-# Once for all workers: what pytest makes of the tests' assertions, and Python of what they import. Beside the compiler: by
-# itself it leaves a core idle.
-collected: $(STAMP)
-	@$(BIN)/python -m pytest --collect-only -q >/dev/null || $(BIN)/python -m pytest --collect-only -q
-
-# Four tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
-# Not "--dist worksteal": twice a run stood still with a request of one worker for the tests of another never answered.
+# Four tests at a time, also on two cores: many of them wait for a server, a browser or a clock. Tests are collected
+# while numba compiles, and begin when it is ready.
 JOBS ?= 4
-# Compiled Python is kept whatever the environment says: else every worker and every server they start compiles it anew.
-unit check-all compiled collected: export PYTHONDONTWRITEBYTECODE =
-unit: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist load
+# Compiled Python is kept whatever the environment says: else every server that tests start compiles it anew.
+unit check-all compiled: export PYTHONDONTWRITEBYTECODE =
+unit: $(STAMP) system
+	$(BIN)/python -m pytest -q --workers $(JOBS)
 
 check-all: $(STAMP) system lint types docs
 	$(BIN)/python -m pytest -q -m ''
@@ -97,7 +89,7 @@ mutants: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/python -m coverage run -m pytest -q -m 'not peers' -n $(JOBS) --dist load tests/engine/refine/solvers tests/engine/backend tests/streamer
+	$(BIN)/python -m coverage run -m pytest -q -m 'not peers' --workers $(JOBS) tests/engine/refine/solvers tests/engine/backend tests/streamer
 	$(BIN)/python -m coverage combine --quiet
 	rm -f build/coverage/data.*  # of file workers, which may write no file
 	for part in engine/refine/solvers engine/backend streamer; do \

@@ -29,13 +29,18 @@ settings.load_profile("anywhere")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--card``: device tests then run on cupy and its GPU instead of the stand-in."""
+    """Add ``--card``: device tests then run on cupy and its GPU instead of the stand-in; and ``--workers``."""
     parser.addoption("--card", action="store_true", help="tests of a device on the GPU of this machine")
+    parser.addoption("--workers", type=int, default=1, metavar="N", help="run tests in N processes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Runs before collection imports the stand-in, and before shared fixtures are set up."""
     config.pluginmanager.register(importlib.import_module("shared_values"))
+    if config.getoption("--workers") > 1:
+        config.pluginmanager.register(
+            importlib.import_module("forked_workers").ForkedWorkers(config.getoption("--workers"))
+        )
     if config.getoption("--card"):
         sys.modules["strict_device"] = importlib.import_module("real_card")
 

@@ -7,8 +7,10 @@ Takes about a minute and a half on a machine that has never run this version, no
 
 from __future__ import annotations
 
+import fcntl
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.server.process.compilation import EVERYTHING, compile_missing
@@ -19,6 +21,8 @@ demand by slow tests: its kernel takes as long as all of this.
 """
 BANDED = (32,)
 """Sizes whose filters are compiled too."""
+LOCK = Path(__file__).resolve().parents[1] / "build" / "compiling.lock"
+"""Held until everything is compiled: tests that run in several processes wait for it."""
 
 
 def compile_piece(piece: str) -> None:
@@ -41,7 +45,9 @@ def compile_kernel() -> None:
 
 def main() -> None:
     """Compile everything that is missing, on two cores; several workers would compile the same code simultaneously."""
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("wb") as lock, ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         kernel = pool.submit(compile_kernel)
         for waiting in [kernel, *(pool.submit(compile_piece, piece) for piece in sorted(EVERYTHING))]:
             waiting.result()
