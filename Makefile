@@ -50,7 +50,7 @@ lint: $(STAMP)
 	$(BIN)/python tools/lint_layers.py
 
 types: $(STAMP)
-	nice -n 19 $(BIN)/python tools/typecheck.py  # in what the tests leave of two cores while they wait
+	nice -n 5 $(BIN)/python tools/typecheck.py  # ready before the tests, and mostly while they wait
 
 # What numba compiles takes a minute on a new machine, and longer where every worker and every server does it.
 compiled: $(USED)

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ptylive.engine.backend.cache import use_persistent_cache
-from ptylive.streamer.vetting import door
-
+# before numpy is imported, which reads them once: threads of BLAS that wait for work take a third more CPU time
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+from ptylive.engine.backend.cache import use_persistent_cache  # noqa: E402
+from ptylive.streamer.vetting import door  # noqa: E402
+
 # before any compiled code is imported: it would be cached next to its source, and servers would compile it again
 use_persistent_cache()
 sys.path.insert(0, str(Path(__file__).resolve().parent))

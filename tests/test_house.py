@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from module_guards import guards
+from threadpoolctl import ThreadpoolController
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_MODULES = 16
@@ -232,3 +233,9 @@ def test_no_circles():
             del graph[name]
     in_circles = {name for name in graph if any(name in others for others in graph.values())}
     assert not in_circles
+
+
+def test_linear_algebra_has_one_thread_in_tests() -> None:
+    """Its threads wait for work by asking for it again and again, beside other tests."""
+    threads = [library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info()]
+    assert set(threads) == {1}
