@@ -11,6 +11,7 @@ import psutil
 import pytest
 from running import PTYLIVE, ptylive_here
 from scan_parts import part_of
+from scripted_refinement import ENDED, Scripted, progress
 from served_here import server_here
 
 from ptylive.schema import PtyliveError
@@ -18,6 +19,7 @@ from ptylive.server.cli.commands import demo
 from ptylive.server.cli.commands.demo import DATA_SET, Watchman
 from ptylive.server.cli.output import Interrupted
 from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.refinement.refinements import Refinements
 from ptylive.simulators import data
 
 MAPS = {"bf", "adf", "com_row", "com_col", "idpc", "tcbf", "wdd_phase"}
@@ -42,10 +44,16 @@ POINTS = 16
 
 
 def test_the_demo_scans_maps_and_refines(tmp_path, monkeypatch):
-    """With a server in threads of this process and no dashboard; the slow tests start all processes of the demo."""
+    """With a server in threads of this process, a scripted refinement and no dashboard; the slow tests start all
+    processes of the demo, and refine.
+    """
     part = part_of(DATA_SET, POINTS, tmp_path / "part.h5")
     begun = []
+    monkeypatch.setattr(Scripted, "started", [])
+    monkeypatch.setattr(Scripted, "script", [progress(3), progress(9), ENDED])
+    monkeypatch.setattr(Refinements, "prepare", lambda *_, **__: None)
     with server_here(tmp_path / "out", {"refine": SHORT}, {}) as running:
+        running.session.refine.refinements._launch = Scripted
 
         def supervisor(config, **_options):
             begun.append(config)
@@ -66,7 +74,11 @@ def test_the_demo_scans_maps_and_refines(tmp_path, monkeypatch):
     (config,) = begun
     assert (config.data, config.control, config.dashboard) == (running.data, running.control, "127.0.0.1:0")
     assert config.record == str(tmp_path / "out")
-    check_output(done.stdout, tmp_path / "out")
+    results = check_maps(done.stdout, tmp_path / "out")
+    (refined,) = Scripted.started
+    assert (refined.job.results, refined.job.run) == (results, "run1")
+    assert {name: refined.job.preset.value(name) for name in SHORT} == SHORT
+    assert f"refined: loss 3.1 after 9 epochs; results in {results}" in done.stderr
 
 
 @pytest.mark.slow
@@ -80,12 +92,18 @@ def test_demo_runs_to_its_end(tmp_path, program, monkeypatch):
 
 
 def check_output(said, folder):
+    with h5py.File(check_maps(said, folder)) as file:
+        assert set(file["refinement"]) >= {"object", "probe", "positions_A", "loss"}
+        assert file["refinement"].attrs["state"] == "done"
+
+
+def check_maps(said, folder):
+    """The results file, which has all maps."""
     assert said.startswith("http://127.0.0.1:")
     (results,) = folder.glob("*_results.h5")
     with h5py.File(results) as file:
         assert set(file["maps"]) >= MAPS
-        assert set(file["refinement"]) >= {"object", "probe", "positions_A", "loss"}
-        assert file["refinement"].attrs["state"] == "done"
+    return results
 
 
 @pytest.mark.parametrize(
