@@ -12,7 +12,7 @@ def defocused(tmp_path_factory):
     path = tmp_path_factory.mktemp("align") / "scan.h5"
     ptylive.simulate(
         path, seed=4, specimen="atoms", coverage=0.2, energy_eV=200e3, convergence_semiangle_mrad=20,
-        scan_shape=(24, 24), scan_step_A=(1.2, 1.2), defocus_A=200, rotation_deg=-20,
+        scan_shape=(16, 16), scan_step_A=(1.2, 1.2), defocus_A=200, rotation_deg=-20,
     )  # fmt: skip
     return path
 
