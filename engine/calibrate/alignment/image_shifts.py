@@ -377,7 +377,8 @@ def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[D
     rows, cols = (
         np.exp(2j * np.pi * np.outer(offset / size, fft.fftfreq(n))) for size, n in zip(step, cross.shape, strict=True)
     )
-    field = np.asarray((rows @ cross @ cols.T).real, dtype=np.float64)
+    along_rows = rows @ cross
+    field = along_rows.real @ cols.real.T - along_rows.imag @ cols.imag.T  # the imaginary part is not needed
     window = np.exp(-0.5 * (offset / width_A) ** 2)
     row, col = divmod(int(np.argmax(field * np.outer(window, window))), field.shape[1])
     for _ in range(4 * half):  # climb to the unwindowed maximum
