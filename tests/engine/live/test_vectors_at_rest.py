@@ -81,6 +81,27 @@ def followed(header, frames):
     return made.header, np.concatenate([made.vectors(line, frames[line]) for line in POINTS.reshape(SHAPE)])
 
 
+@pytest.fixture(scope="module")
+def at_rest(scan):
+    """Coefficients of the scan whose patterns lie still, and what describes them."""
+    return followed(scan.header(), scan.patterns)
+
+
+@cache
+def followed_large():
+    """Those of the patterns that wander far."""
+    header, vectors = followed(made_scan().header(), wandering(LARGE))
+    vectors.flags.writeable = False
+    return header, vectors
+
+
+@cache
+def found_of_large():
+    """What is found of them when they are read again."""
+    header, vectors = followed_large()
+    return reconstruct(header, lambda: batches(vectors), METHODS)
+
+
 def beside(scan, descan, choice=FEWER):
     """Coefficients of masks that stay in place."""
     frames = wandering(descan)
@@ -100,16 +121,17 @@ def test_a_small_wander_beside_masks_that_stood_still_is_taken_out(scan, undistu
 
 
 @pytest.mark.parametrize(("descan", "running"), quick_first([(LARGE, 0.97), (SMALL, 0.85)]), ids=["large", "small"])
-def test_masks_that_follow_make_the_maps_of_patterns_that_lie_still(scan, undisturbed, descan, running):
+def test_masks_that_follow_make_the_maps_of_patterns_that_lie_still(scan, at_rest, undisturbed, descan, running):
     """While the scan runs, a wander of a quarter of a pixel is not followed."""
-    header, vectors = followed(scan.header(), wandering(descan))
-    early = [maps_of(after(20, *one).refresh()) for one in ((header, vectors), followed(scan.header(), scan.patterns))]
+    header, vectors = followed_large() if descan is LARGE else followed(scan.header(), wandering(descan))
+    early = [maps_of(after(20, *one).refresh()) for one in ((header, vectors), at_rest)]
     assert correlation(early[0]["tcbf"], early[1]["tcbf"]) > running
     live = maps_of(after(32, header, vectors).finish(None))
     found = agreement(live, undisturbed)
     print(found)
     assert min(found.values()) > 0.995
-    offline = maps_of(reconstruct(header, lambda: batches(vectors), METHODS)[1])
+    made = found_of_large() if descan is LARGE else reconstruct(header, lambda: batches(vectors), METHODS)
+    offline = maps_of(made[1])
     for name, one in offline.items():
         assert one == pytest.approx(live[name], abs=1e-4 * float(np.abs(one).max())), name
 
@@ -126,8 +148,8 @@ def test_what_was_given_is_followed_from_the_first_frame(scan, undisturbed):
 
 
 def test_the_refinement_is_told_what_was_not_followed(scan):
-    header, vectors = followed(scan.header(), wandering(LARGE))
-    engine, _ = reconstruct(header, lambda: batches(vectors), METHODS)
+    header, vectors = followed_large()
+    engine, _ = found_of_large()
     data = Dataset.of(header, engine.calibration, POINTS, vectors)
     center = np.array(header.basis.center_px) - np.array(scan.header().detector.beam_center_px)
     left = LARGE.at_points(POINTS, SHAPE) - center - header.basis.moved_px(vectors)
@@ -149,8 +171,8 @@ def test_it_is_corrected_once_and_anew_for_another_descan(scan):
     assert brought_to_rest(again, None) is again
 
 
-def test_what_lies_still_stays_as_it_is(scan):
-    header, vectors = followed(scan.header(), scan.patterns)
+def test_what_lies_still_stays_as_it_is(at_rest):
+    header, vectors = at_rest
     assert not header.basis.moved_px(vectors).any()
     store = read(header, lambda: batches(vectors))
     still = brought_to_rest(store, None)
