@@ -25,6 +25,8 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, Inde
 
 NEAR_PX = 5
 """Side of the square whose good pixels are averaged to fill a bad pixel before patterns are moved."""
+MOVED_TOGETHER_PX = 2**16
+"""Pixels of frames that are moved at a time: of small ones many, as each call takes longer than the transform."""
 MOST_MISSED = 0.1
 """Share of the patterns that may lack a pixel: a tenth of its counts is less than what is attributed to background, and
 a single line with a large jump would otherwise remove its whole border from all patterns."""
@@ -192,14 +194,14 @@ def moved(frames: Array, displacement_px: DoubleArray, *, round_the_edge: bool =
     """
     rows, cols = frames.shape[1:]
     k_row, k_col = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(cols)
-    out = np.empty(frames.shape, dtype=np.float32)
-    for n, (row, col) in enumerate(displacement_px.tolist()):
-        if not row and not col:
-            out[n] = frames[n]
-            continue
+    out = frames.astype(np.float32)
+    moving = np.flatnonzero(np.any(displacement_px, axis=1))
+    together = max(1, MOVED_TOGETHER_PX // (rows * cols))
+    for first in range(0, len(moving), together):
+        part = moving[first : first + together]
+        row, col = np.asarray(displacement_px)[part].T[:, :, None, None]
         ramp = np.exp(2j * np.pi * row * k_row) * np.exp(2j * np.pi * col * k_col)
-        spectrum = fft.rfft2(frames[n].astype(np.float32)) * ramp.astype(np.complex64)
-        out[n] = fft.irfft2(spectrum, s=(rows, cols))
+        out[part] = fft.irfft2(fft.rfft2(out[part]) * ramp.astype(np.complex64), s=(rows, cols))
     return out if round_the_edge else _outside_zeroed(out, displacement_px)
 
 
