@@ -14,16 +14,16 @@ def aligned(tmp_path_factory):
     path = tmp_path_factory.mktemp("thon") / "scan.h5"
     return ptylive.simulate(
         path, seed=6, specimen="atoms", coverage=0.2, energy_eV=200e3, convergence_semiangle_mrad=20,
-        scan_shape=(16, 16), scan_step_A=(1.2, 1.2), defocus_A=200, rotation_deg=25,
+        scan_shape=(24, 24), scan_step_A=(1.2, 1.2), defocus_A=200, rotation_deg=25,
     ).align()  # fmt: skip
 
 
 def test_the_rings_of_the_picture_are_those_of_the_optics(aligned):
     measured, model = aligned.thon()
     assert aligned.upsample == 3
-    assert measured.shape == model.shape == (48, 48)
-    n = np.fft.fftshift(np.fft.fftfreq(48)) * 48
-    near = (np.hypot(n[:, None], n) > 3) & (np.hypot(n[:, None], n) < 20)
+    assert measured.shape == model.shape == (72, 72)
+    n = np.fft.fftshift(np.fft.fftfreq(72)) * 72
+    near = (np.hypot(n[:, None], n) > 4) & (np.hypot(n[:, None], n) < 30)
     dark, bright = (near & (model < 0.1 * model.max()), near & (model > 0.5 * model.max()))
     assert np.median(measured[bright]) > 4 * np.median(measured[dark])
 
