@@ -20,6 +20,7 @@ from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.noise.outstanding import Shares
 from ptylive.engine.imaging.noise.rings import quiet_shift
 from ptylive.engine.imaging.nufft import spread_planes
 from ptylive.schema.maps import RingQuality
@@ -50,6 +51,8 @@ class Picture:
     """Pixels per scan point along rows and columns; None: the ratio of its size to that of the scan."""
     even: Callable[[], tuple[FloatArray, FloatArray]] | None = None
     """Returns map and noise (Y, X) with equal noise at all frequencies, from which ring qualities are determined."""
+    share_of_strongest: Shares | None = None
+    """Tells aliases of a map finer than the scan from true frequencies (:mod:`.equivalents`)."""
 
 
 @dataclass(frozen=True, eq=False)

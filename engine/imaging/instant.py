@@ -160,7 +160,14 @@ class Instant:
         is_whole = len(finer) == 1 and all(
             n % m == 0 for n, m in zip(live_map.data.shape, self.visited.shape, strict=True)
         )
-        return picture_quality(live_map.quality, picture, noise, live_map.sampling_A, finer.pop() if is_whole else 1)
+        return picture_quality(
+            live_map.quality,
+            picture,
+            noise,
+            live_map.sampling_A,
+            finer.pop() if is_whole else 1,
+            source.share_of_strongest,
+        )
 
     def _is_all_noise(self, picture: Picture) -> bool:
         """Return whether its halves agree nowhere; False while too little of the scan has arrived to decide."""

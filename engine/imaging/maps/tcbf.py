@@ -29,6 +29,7 @@ from ptylive.engine.imaging.declaration import (
     live_map,
     with_deviation,
 )
+from ptylive.engine.imaging.equivalents import share_of_strongest
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.kernel_density import kernel_band, normalised
 from ptylive.engine.imaging.noise.rings import TRUSTED_SHARE, passed_signal, power_of, ring_quality, ring_sum, rings
@@ -162,7 +163,8 @@ class TiltCorrected:
         method = f"tilt-corrected bright field{self.correction.value}"
         picture = self._image(spectra, spectrum, weight)
         even = partial(self._even, spectra, spectrum, shifted)
-        yield Picture("tcbf", picture, units, method, self.settings, quality, noise, self.band.grid.finer, even)
+        places = partial(share_of_strongest, spectra)
+        yield Picture("tcbf", picture, units, method, self.settings, quality, noise, self.band.grid.finer, even, places)
 
     def _noise_weight(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> FloatArray:
         """Return the gain for noise alone that reproduces the map's scatter between scans, including its weights."""

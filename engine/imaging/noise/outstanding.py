@@ -7,26 +7,36 @@ of a strong frequency hold nothing but its alias.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
 from ptylive.schema.model import BoolArray, DoubleArray, FloatArray, IndexArray
 
+Shares = Callable[[IndexArray], DoubleArray]
+"""Frequencies (n, 2), multiples of the lowest ones -> (n,) signal-to-noise of the phase at each over the largest at
+those equivalent to it, including those too fine for a map."""
 OUTSTANDING = 20.0
 """Signal-to-noise of a frequency that noise alone has once in a thousand million frequencies."""
 ALIASED = 0.3
 """Ratio to the signal-to-noise at an equivalent frequency below which a frequency may be the alias of that one."""
+ALIKE = 0.8
+"""Share of the largest signal-to-noise of a phase from which it may be at this place as well."""
+WIDTH_OF_LINES = 5
+"""Number of frequencies along each axis over which the window spreads one."""
 MOST_UNEVEN = 100.0
 """An alias exceeds the median of the aliases of its frequency by less than this factor: by 3 to 28 in gold."""
 SURPASSING = 10.0
 """Ratio of a beam to the usual alias of the strongest frequency, which is stronger than any the map does not show."""
 
 
-def aliases(to_noise: FloatArray, finer: int) -> BoolArray:
+def aliases(to_noise: FloatArray, finer: int, share_of_strongest: Shares | None = None) -> BoolArray:
     """Return which frequencies (Y, X) only repeat a stronger one, for a map ``finer`` times as fine as the scan.
 
     to_noise (Y, X): power over the mean power of noise. A frequency is an alias if an equivalent one is OUTSTANDING and
-    1 / ALIASED times as strong, unless it exceeds the median of all that are equivalent by MOST_UNEVEN.
+    1 / ALIASED times as strong, unless it exceeds the median of all that are equivalent by MOST_UNEVEN. Frequencies
+    that are OUTSTANDING themselves are judged by ``share_of_strongest`` if that is given: an alias has less than ALIKE.
     """
     if finer == 1:
         return np.zeros(to_noise.shape, dtype=bool)
@@ -35,7 +45,29 @@ def aliases(to_noise: FloatArray, finer: int) -> BoolArray:
     strongest = equivalent.max(axis=(0, 2), keepdims=True)
     usual = np.median(equivalent, axis=(0, 2), keepdims=True)
     weaker = (equivalent < ALIASED * strongest) & (equivalent < MOST_UNEVEN * usual)
-    return np.asarray(weaker & (strongest > OUTSTANDING)).reshape(to_noise.shape)
+    alias = np.asarray(weaker & (strongest > OUTSTANDING)).reshape(to_noise.shape)
+    if share_of_strongest is None:
+        return alias
+    first = np.asarray(equivalent == strongest).reshape(to_noise.shape)
+    return _told_apart(alias, np.where(first, to_noise, 0.0), share_of_strongest)
+
+
+def _told_apart(alias: BoolArray, strongest: FloatArray, share_of_strongest: Shares) -> BoolArray:
+    """Return ``alias`` with peaks, and what the window makes of them, judged by the images of the detector pixels.
+
+    strongest (Y, X): signal-to-noise of frequencies that are the strongest of their equivalents, 0 elsewhere.
+    """
+    is_peak = (strongest > OUTSTANDING) & (strongest == ndimage.maximum_filter(strongest, 3, mode="wrap"))
+    places = np.argwhere(is_peak)
+    places = places[np.argsort(-strongest[tuple(places.T)])]
+    signed = np.where(places > np.array(strongest.shape) // 2, places - strongest.shape, places)
+    is_alias = share_of_strongest(signed) < ALIKE
+    around = []
+    for chosen in (places[is_alias], places[~is_alias]):
+        peaks = np.zeros_like(strongest)
+        peaks[tuple(chosen.T)] = strongest[tuple(chosen.T)]
+        around.append(ndimage.maximum_filter(peaks, WIDTH_OF_LINES, mode="wrap"))
+    return np.asarray(alias | (around[0] > around[1]))
 
 
 def beams(to_noise: FloatArray, alias: BoolArray, finer: int, ring: IndexArray, count: int) -> DoubleArray:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.imaging.noise.outstanding import aliases, beams
+from ptylive.engine.imaging.noise.outstanding import Shares, aliases, beams
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -352,8 +352,18 @@ def ring_quality(
     return RingQuality(frequency, share, correlation)
 
 
+def window_of(shape: tuple[int, ...]) -> FloatArray:
+    """Return the window under which pictures (Y, X) are compared."""
+    return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
+
+
 def picture_quality(
-    quality: RingQuality, picture: FloatArray, noise: FloatArray, pixel_A: tuple[float, float], finer: int = 1
+    quality: RingQuality,
+    picture: FloatArray,
+    noise: FloatArray,
+    pixel_A: tuple[float, float],
+    finer: int = 1,
+    share_of_strongest: Shares | None = None,
 ) -> RingQuality:
     """Return the ring quality with the halves compared as pictures (Y, X), on the field of the scan, under a window.
 
@@ -364,7 +374,7 @@ def picture_quality(
     axes = [np.fft.fftfreq(n, size) for n, size in zip(picture.shape, pixel_A, strict=True)]
     count, width = len(quality.frequency_invA), 2 * quality.frequency_invA[0]
     ring = np.minimum(np.hypot(*np.meshgrid(*axes, indexing="ij")) / width, count).astype(np.int64).ravel()
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in picture.shape)).astype(np.float32)
+    window = window_of(picture.shape)
     independent = (np.bincount(ring, minlength=count)[:count] / 2) * float((window**2).mean() ** 2 / (window**4).mean())
     independent[quality.frequency_invA >= 0.5 / max(pixel_A)] = 0.0  # corners: no whole rings
     power, floor = (
@@ -373,7 +383,7 @@ def picture_quality(
     level = ring_floor(ring, floor.ravel().astype(float), np.ones(ring.size, dtype=bool))
     noise_level = np.maximum(level / np.maximum(np.bincount(ring, minlength=len(level)), 1), 1e-30)[ring]
     to_noise = power / noise_level.reshape(power.shape)
-    alias = aliases(to_noise, finer)
+    alias = aliases(to_noise, finer, share_of_strongest)
     lines = beams(to_noise, alias, finer, ring.reshape(power.shape), count)
     whole, aliased = (
         ring_sum(ring, values.ravel().astype(float))[:count] for values in (power, np.where(alias, power, 0))

@@ -63,6 +63,40 @@ def test_noise_and_a_map_as_fine_as_the_scan_have_none(noise):
     assert not aliases(with_aliases(noise, (7, 3), 1e6, 1e-4), 1).any()
 
 
+def told(*true):
+    """What the detector tells: which of the signed frequencies are at their place; and the frequencies it was asked."""
+    asked = []
+
+    def share(places):
+        asked.extend(map(tuple, places.tolist()))
+        return np.array([1.0 if place in true else 0.0 for place in map(tuple, places.tolist())])
+
+    return share, asked
+
+
+def test_the_detector_judges_peaks_that_are_the_strongest_of_their_equivalents(noise):
+    """Near the resolution limit an alias may be stronger than what it repeats, or its place is too fine for the map."""
+    picture = with_aliases(with_aliases(noise, (7, 3), 1e6, 1e-4), (-5, 10), 1e5, 1e-4)
+    picture[-5 - SCAN, 10] = 3e3  # a second true one of the same equivalents: not asked for
+    share, asked = told((7, 3))
+    found = aliases(picture, FINER, share)
+    assert asked == [(7, 3), (-5, 10)], "strongest first"
+    assert not found[7, 3] and found[-5, 10]
+    assert not found[-5 - SCAN, 10]
+    assert not aliases(picture, FINER)[-5, 10]
+
+
+def test_what_the_window_makes_of_a_peak_is_judged_with_it(noise):
+    """It spreads a frequency over two on each side."""
+    picture, spread = noise.copy(), np.array([0.1, 0.5, 1.0, 0.5, 0.1])
+    picture[20:25, 8:13] = 1e4 * np.outer(spread, spread)
+    picture[22, 14] = 3 * OUTSTANDING  # at its place, beside it
+    share, asked = told((22, 14))
+    found = aliases(picture, FINER, share)
+    assert asked == [(22, 10), (22, 14)]
+    assert found[20:25, 8:13].all() and not found[20:25, 14].any()
+
+
 def rings_of(side):
     """Rings of width 4."""
     axis = np.fft.fftfreq(side, 1 / side)
