@@ -86,12 +86,12 @@ def test_other_models_end_there_too(small, settings):
 
 
 @pytest.mark.slow
-def test_an_open_end_holds_the_same_patterns_out_and_says_the_same(small, monkeypatch):
+def test_an_open_end_holds_the_same_patterns_out_and_says_the_same(simulated, monkeypatch):
     monkeypatch.setattr(convergence, "LEAST_PATTERNS", 100)
     monkeypatch.setattr(convergence, "SHARE", 0.15)
     preset = Preset(window_px=32, probe_modes=1, batch_size=24, phase_deviation=False)
-    expected, found = refined(small.dataset, preset), refined(small.dataset, preset, 3)
-    assert expected.convergence.held_out == found.convergence.held_out == 21
+    expected, found = refined(simulated.dataset, preset), refined(simulated.dataset, preset, 3)
+    assert expected.convergence.held_out == found.convergence.held_out == 21  # of 144
     assert len(found.loss) == len(expected.loss)
     assert found.convergence.fall == pytest.approx(expected.convergence.fall, abs=1e-6)
     correlation, apart = alike(found, expected)
