@@ -37,24 +37,25 @@ def share_of_strongest(spectra: Spectra, places: IndexArray) -> DoubleArray:
     size = np.array(spectra.visited.shape)
     lowest = 1 / (size * spectra.conditions.step_A)
     limit = spectra.conditions.band().limit_invA
-    inside = np.hypot(*(places * lowest).T) < limit
     classes, first, which = np.unique(places % size, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)[:MOST]
+    compared = np.argsort(first)[:MOST]
     rank = np.full(len(classes), MOST)
-    rank[order] = np.arange(len(order))
-    rank = rank[which.ravel()]
-    strongest, own = np.zeros(len(order)), np.ones(len(places))
-    told = inside & (rank < MOST)
+    rank[compared] = np.arange(len(compared))
+    rank, base = rank[which.ravel()], classes[compared]
 
-    reach = [math.ceil(limit / step) for step in size * lowest]
-    away = np.stack(np.meshgrid(*(np.arange(-n - 1, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 2)
-    equivalent = classes[order][:, None] + away * size
-    transferred = np.hypot(*np.moveaxis(equivalent * lowest, -1, 0)) < limit
-    images = _windowed(spectra, classes[order])
-    signal = _signal_to_noise(spectra, equivalent[transferred] * lowest, images, np.nonzero(transferred)[0])
-    np.maximum.at(strongest, np.nonzero(transferred)[0], signal)
-    own[told] = _signal_to_noise(spectra, places[told] * lowest, images, rank[told])
-    return np.where(told, own / np.maximum(strongest[np.minimum(rank, len(order) - 1)], 1e-30), 1.0)
+    reach = np.array([math.ceil(limit / sampling) + 1 for sampling in size * lowest])
+    away = np.stack(np.meshgrid(*(np.arange(-n, n) for n in reach), indexing="ij"), -1).reshape(-1, 2)
+    equivalent = base[:, None] + away * size
+    passed = np.hypot(*np.moveaxis(equivalent * lowest, -1, 0)) < limit
+    strength = np.zeros(passed.shape)
+    strength[passed] = _signal_to_noise(
+        spectra, equivalent[passed] * lowest, _windowed(spectra, base), np.nonzero(passed)[0]
+    )
+    share = np.ones(len(places))
+    told = (rank < MOST) & (np.hypot(*(places * lowest).T) < limit)
+    row, col = (places[told] // size + reach).T
+    share[told] = strength[rank[told], row * 2 * reach[1] + col] / np.maximum(strength.max(axis=1), 1e-30)[rank[told]]
+    return share
 
 
 def _windowed(spectra: Spectra, classes: IndexArray) -> ComplexArray:

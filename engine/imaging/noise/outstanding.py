@@ -35,8 +35,8 @@ def aliases(to_noise: FloatArray, finer: int, share_of_strongest: Shares | None 
     """Return which frequencies (Y, X) only repeat a stronger one, for a map ``finer`` times as fine as the scan.
 
     to_noise (Y, X): power over the mean power of noise. A frequency is an alias if an equivalent one is OUTSTANDING and
-    1 / ALIASED times as strong, unless it exceeds the median of all that are equivalent by MOST_UNEVEN. Frequencies
-    that are OUTSTANDING themselves are judged by ``share_of_strongest`` if that is given: an alias has less than ALIKE.
+    1 / ALIASED times as strong, unless it exceeds the median of all that are equivalent by MOST_UNEVEN. Peaks that
+    are the strongest of their equivalents are judged by ``share_of_strongest`` if given: an alias has less than ALIKE.
     """
     if finer == 1:
         return np.zeros(to_noise.shape, dtype=bool)
