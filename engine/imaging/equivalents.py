@@ -66,7 +66,8 @@ def _windowed(spectra: Spectra, classes: IndexArray) -> ComplexArray:
     at_a_time = max(1, POINTS_AT_A_TIME // (rows * cols))
     for first in range(0, out.shape[1], at_a_time):
         part = slice(first, first + at_a_time)
-        half_planes = spectra.planes[:, part].reshape(cols // 2 + 1, rows, -1).transpose(2, 1, 0)
+        planes = spectra.contraction.to_host(spectra.planes[:, part])
+        half_planes = planes.reshape(cols // 2 + 1, rows, -1).transpose(2, 1, 0)
         images = fft.irfft2(half_planes, s=(rows, cols))[:, : shape[0], : shape[1]]
         level = (images * window).sum(axis=(1, 2), keepdims=True) / window.sum()
         out[:, part] = fft.fft2((images - level) * window)[:, classes[:, 0], classes[:, 1]].T

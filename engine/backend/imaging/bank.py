@@ -36,6 +36,10 @@ class Contraction(Protocol):
         """Contract with two different ways of reading the planes."""
         ...
 
+    def to_host(self, planes: ComplexArray) -> ComplexArray:
+        """Return planes in the memory of the processor."""
+        ...
+
 
 class CompiledContraction:
     """Contraction by compiled loops; ``helpers`` share the frequencies, otherwise the caller's thread does all."""
@@ -71,6 +75,10 @@ class CompiledContraction:
 
         self._share(len(weights), work)
         return out, other_out
+
+    def to_host(self, planes: ComplexArray) -> ComplexArray:
+        """See :class:`Contraction`; they are there already."""
+        return planes
 
     def _share(self, frequencies: int, work: Callable[[int, int, int], None]) -> None:
         if self._helpers is None:

@@ -38,6 +38,10 @@ class ArrayContraction:
         first, second = self._contracted(weights, planes, (reads, others), scale)
         return first, second
 
+    def to_host(self, planes: Any) -> ComplexArray:
+        """See :class:`ptylive.engine.backend.imaging.bank.Contraction`."""
+        return np.asarray(planes if isinstance(planes, np.ndarray) else self._device.to_host(planes))
+
     def _contracted(
         self, weights: ComplexArray, planes: Any, reads: tuple[Reads, ...], scale: float
     ) -> list[ComplexArray]:
