@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, pairwise, takewhile
 from multiprocessing import Pipe
@@ -101,7 +102,8 @@ class ForkedWorkers:
         if self._left and not (session.shouldfail or session.shouldstop):
             span = self._next_span(session.items)
         worker.held.extend(span)
-        worker.pipe.send_bytes(json.dumps([span.start, span.stop]).encode())
+        with suppress(ConnectionError):  # it has died since it asked: its pipe says so next
+            worker.pipe.send_bytes(json.dumps([span.start, span.stop]).encode())
 
     def _next_span(self, items: list[pytest.Item]) -> range:
         first = self._left.popleft()
