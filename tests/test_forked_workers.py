@@ -1,14 +1,17 @@
 """Tests in several forked processes: the same results as in one."""
 
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked_workers
 import pytest
 from forked_workers import ForkedWorkers, Worker
 
@@ -106,6 +109,22 @@ def test_fixtures_end_in_the_worker_that_made_them(tmp_path: Path) -> None:
 def test_the_first_failure_ends_the_run(tmp_path: Path) -> None:
     text = run(tmp_path, "-x", "-k", "fails or still")
     assert "stopping after 1 failures" in text
+
+
+def test_tests_wait_for_whoever_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = (Path(__file__).resolve().parents[1] / "tools" / "compile_all.py").read_text()
+    assert '"build" / "compiling.lock"' in tool and forked_workers.COMPILING.parts[-2:] == ("build", "compiling.lock")
+    monkeypatch.setattr(forked_workers, "COMPILING", tmp_path / "compiling.lock")
+    forked_workers.wait_until_compiled()  # nobody has compiled
+    order = []
+    with forked_workers.COMPILING.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=lambda: (forked_workers.wait_until_compiled(), order.append("tests")))
+        waiting.start()
+        waiting.join(0.1)
+        order.append("compiled")
+    waiting.join(60)
+    assert order == ["compiled", "tests"]
 
 
 class Asked:

@@ -36,7 +36,7 @@ def share_of_strongest(spectra: Spectra, places: IndexArray) -> DoubleArray:
     """
     size = np.array(spectra.visited.shape)
     lowest = 1 / (size * spectra.conditions.step_A)
-    limit = spectra.conditions.band().limit_invA
+    limit = spectra.conditions.limit_invA
     classes, first, which = np.unique(places % size, axis=0, return_index=True, return_inverse=True)
     compared = np.argsort(first)[:MOST]
     rank = np.full(len(classes), MOST)

@@ -146,10 +146,15 @@ class ImagingConditions:
             raise MetadataError(f"{setting} needs points on a regular grid", f"leave {method}.upsample out")
         rows, cols = self.padded
         field_A2 = rows * self.step_A[0] * cols * self.step_A[1]
-        half_disc = 0.5 * math.pi * (2.0 * self.probe.semiangle_invA + self.probe.edge_invA) ** 2 * field_A2
+        half_disc = 0.5 * math.pi * self.limit_invA**2 * field_A2
         frequencies = min(half_disc, 0.5 * rows * cols * factor**2)
         check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {setting}", "use a smaller factor")
         return factor
+
+    @property
+    def limit_invA(self) -> float:
+        """Frequency beyond which the bright field carries no phase."""
+        return 2.0 * self.probe.semiangle_invA + self.probe.edge_invA
 
     @cached_property
     def padded(self) -> tuple[int, int]:
@@ -166,9 +171,8 @@ class ImagingConditions:
         ``whole_for``: a setting that needs all frequencies of the grid. Raises MetadataError if their filters would not
         fit in memory.
         """
-        limit = 2.0 * self.probe.semiangle_invA + self.probe.edge_invA
+        limit = math.inf if whole_for else self.limit_invA
         if whole_for:
-            limit = math.inf
             frequencies = 0.5 * math.prod(self.padded) * upsample**2
             check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {whole_for}", "use a smaller upsample")
         reach = min(self.disc_shift_A + PROBE_TAILS / self.probe.semiangle_invA, 0.5 / self.grid.pixel)

@@ -162,9 +162,18 @@ class TiltCorrected:
         units = "rad" if self.correction is Correction.DIVIDED else "relative"
         method = f"tilt-corrected bright field{self.correction.value}"
         picture = self._image(spectra, spectrum, weight)
-        even = partial(self._even, spectra, spectrum, shifted)
-        places = partial(share_of_strongest, spectra)
-        yield Picture("tcbf", picture, units, method, self.settings, quality, noise, self.band.grid.finer, even, places)
+        yield Picture(
+            "tcbf",
+            picture,
+            units,
+            method,
+            self.settings,
+            quality,
+            noise,
+            finer=self.band.grid.finer,
+            even=partial(self._even, spectra, spectrum, shifted),
+            share_of_strongest=partial(share_of_strongest, spectra),
+        )
 
     def _noise_weight(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> FloatArray:
         """Return the gain for noise alone that reproduces the map's scatter between scans, including its weights."""
