@@ -80,7 +80,7 @@ def _turned(window: Any, out: Any) -> None:
         out[1, k] = s if (quarter & np.int32(2)) != np.int32(0) else -s
 
 
-@numba.jit(**INNER, inline="always")
+@numba.jit(**INNER)
 def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> None:
     """Fill ``work.own``: the pattern's probe in every mode, with its variation and all factors in the aperture."""
     pixels = window.size * window.pitch
@@ -114,7 +114,7 @@ def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> Non
                 probe[1, k] = a * plate[1, k] + b * plate[0, k]
 
 
-@numba.jit(**INNER, inline="always")
+@numba.jit(**INNER)
 def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int, work: Any, gradient: Any) -> None:
     """From ``work.b``, the gradient in the aperture plane, to probe, aberrations and variation of mode m.
 

@@ -56,11 +56,8 @@ from ptylive.engine.backend.multislice.window import (
     propagate,
 )
 
-PART = {**INNER, "inline": "always"}
-"""For functions called from one or two places: otherwise each would be optimised again with everything it calls."""
 
-
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
     """Fill ``work.windows``: the pattern's window of every slice, limited to the band; ``work.b`` is overwritten."""
     for s in range(work.windows.shape[0]):
@@ -68,7 +65,7 @@ def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
         filter_window(window, re, im, rows, model.filter, model.kept, work.b, work.windows[s])
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: Gradient) -> None:
     """Adjoint of :func:`_see_windows`: add ``work.pulled``, limited to the band, to the slices, then set it to 0."""
     for s in range(work.pulled.shape[0]):
@@ -79,7 +76,7 @@ def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: 
         clear(window, pulled)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _pull_window(
     window: Any, model: Model, start: int, s: int, entering: Any, wave: Any, spare: Any, work: Work, gradient: Gradient
 ) -> None:
@@ -95,7 +92,7 @@ def _pull_window(
         add_filtered(window, wave, entering, model.filter, model.kept, spare, pulled, re, im, rows)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _through_slice(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int], place: tuple[int, int, int], work: Work
 ) -> None:
@@ -121,7 +118,7 @@ def _through_slice(
         forward_product(window, entering, re, im, rows, 1, out)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: int, z: int, work: Work) -> None:
     """From the spectrum behind slice z, in ``work.b``, to the wave entering the next slice."""
     entering, re, im = work.waves[pair, z + 1], model.propagators[0, z], model.propagators[1, z]
@@ -133,7 +130,7 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
         inverse_product(window, work.b, re, im, 1, entering)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _on_to_next_slice(window: Any, model: Model, pair: int, z: int, s: int, work: Work) -> None:
     """Both steps in one, if a band is kept and patterns have no free space of their own; s: plane of the object."""
     entering, transmission, a = work.waves[pair], work.windows[s], model.turned
@@ -153,7 +150,7 @@ def _on_to_next_slice(window: Any, model: Model, pair: int, z: int, s: int, work
     )
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _to_detector(window: Any, model: Model, patterns: Patterns, pair: int, work: Work) -> None:
     """From the spectrum behind the specimen to the intensity at the detector, summed over the pairs of modes so far."""
     far_field, lenses = work.far_field[pair], patterns.lenses.shape[0] > 0
@@ -170,7 +167,7 @@ def _to_detector(window: Any, model: Model, patterns: Patterns, pair: int, work:
         add_intensity(window, far_field, work.intensity)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _from_detector(
     window: Any,
     model: Model,
@@ -197,7 +194,7 @@ def _from_detector(
         turn(window, out, patterns.turns[n], -1)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work) -> None:
     """Fill ``work.lens`` for a pattern that is an image; do nothing for others."""
     if patterns.lenses.shape[0] > 0:
@@ -206,12 +203,13 @@ def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work)
             scale(window, work.lens, model.band)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER, inline="always")
 def forward_inlined(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
     """Compute the waves entering every slice, the far fields of all pairs of modes, and their intensity (times P^2).
 
-    Part of its caller: copying the half a thousand words of its arguments, and of :func:`backward_inlined`'s, would
-    take 0.8 µs a pattern. Compiling it there takes some seconds.
+    Part of its caller, as is :func:`backward_inlined`: copying the half a thousand words of their arguments would take
+    0.8 µs a pattern. What they call is not inlined by numba, which would copy all of its variables for every block: a
+    fifth of the kernel's compile time, and no faster.
     """
     slices = work.waves.shape[1]
     object_modes = model.slices.shape[1] // slices
@@ -245,7 +243,7 @@ def forward_inlined(window: Any, model: Model, patterns: Patterns, n: int, start
         _to_detector(window, model, patterns, pair, work)
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER)
 def _back_to_aperture(
     window: Any,
     model: Model,
@@ -329,7 +327,7 @@ def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any
     return -total * real(1 / (window.size * window.size))
 
 
-@numba.jit(**PART)
+@numba.jit(**INNER, inline="always")
 def backward_inlined(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
 ) -> None:
