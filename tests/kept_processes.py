@@ -11,7 +11,7 @@ from ptylive.streamer.vetting.worker import FileWorker
 SPARE: list[tuple[dict[str, str], subprocess.Popen[str]]] = []
 """Idle recorders, and the environment in which each was started."""
 READERS: list[tuple[object, subprocess.Popen[bytes]]] = []
-"""Idle file readers, and what each was started with."""
+"""Idle file readers, and what each was started with; the one that has been idle longest first, which ends first."""
 MOST_READERS = 4
 
 
@@ -80,9 +80,10 @@ def a_reader_that_stays(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         if worker._lock.acquire(blocking=False):
             try:
                 process = worker._process
-                if process is not None and process.poll() is None and len(READERS) < MOST_READERS:
-                    worker._process = None
+                if process is not None and process.poll() is None:
                     READERS.append((started_with(worker), process))
+                    # else readers that no test asks for any more would leave no room for those that many ask for
+                    worker._process = READERS.pop(0)[1] if len(READERS) > MOST_READERS else None
             finally:
                 worker._lock.release()
         close(worker)

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bokeh.document import Document
+from bokeh.model import Model
 from browser_tools import BROWSERS, Watched
 from fake_server import FakeServer
 from page_in_memory import CommandSender, silent_feed
@@ -17,7 +18,26 @@ from playwright.sync_api import Browser, sync_playwright
 from running_dashboard import RunningDashboard, fork_dashboard
 
 from ptylive.dashboard.client.feed import Feed
+from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.session import Session
+from ptylive.dashboard.skeleton import PageRoots
+
+
+@pytest.fixture(autouse=True)
+def figures_that_are_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that no browser shows have only the figures that a test looks at: two thirds of a page's time goes to them.
+
+    Marked ``whole_page``: tests of what a page consists of.
+    """
+    if request.node.get_closest_marker("whole_page") is not None:
+        return
+    add = PageRoots._add
+
+    def add_what_is_made(page: PageRoots, roots: Iterable[Model | LaterFigure]) -> None:
+        shown = page._document.session_context is not None
+        add(page, [root for root in roots if shown or not isinstance(root, LaterFigure) or root.is_made])
+
+    monkeypatch.setattr(PageRoots, "_add", add_what_is_made)
 
 
 @pytest.fixture

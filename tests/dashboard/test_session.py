@@ -63,6 +63,7 @@ def test_a_page_is_sent_a_beat_every_few_seconds(session: Session) -> None:
     assert session.page.js_property_callbacks["change:beat"]
 
 
+@pytest.mark.whole_page
 def test_a_tick_without_news_changes_nothing(session: Session) -> None:
     first = session.tick() or session.page.content
     events: list[object] = []
@@ -201,6 +202,7 @@ def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
     assert list(session.profile._curve.data["value"]) == []
 
 
+@pytest.mark.whole_page
 def test_the_roots_of_a_page_are_in_the_order_of_their_places(session: Session) -> None:
     """The HTML is made without a document, and BokehJS assigns roots to places by their order."""
     assert [root.name for root in session.document.roots] == root_names()[: -len(LATER)]
@@ -208,6 +210,7 @@ def test_the_roots_of_a_page_are_in_the_order_of_their_places(session: Session) 
     assert [root.name for root in session.document.roots] == root_names()
 
 
+@pytest.mark.whole_page
 @pytest.mark.parametrize("wanted", quick_first(["refine", "trotters", "profile"]))
 def test_hidden_figures_come_when_one_of_them_is_wanted_and_the_page_is_there(session: Session, wanted: str) -> None:
     session.tick()
@@ -222,6 +225,7 @@ def test_hidden_figures_come_when_one_of_them_is_wanted_and_the_page_is_there(se
     assert len(session.document.roots) == at_first + len(LATER)
 
 
+@pytest.mark.whole_page
 @pytest.mark.slow
 def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: Session, feed: Feed) -> None:
     session.view_choice.active = VIEWS.index("refine")
@@ -237,6 +241,7 @@ def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: S
     assert figure.source.data["number"] == [2]
 
 
+@pytest.mark.whole_page
 @pytest.mark.slow
 def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
     """Each model costs every opened page about a millisecond of the server and of the browser: pictures have no axes,

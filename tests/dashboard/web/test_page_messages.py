@@ -18,6 +18,7 @@ from ptylive.dashboard.panels.detectors import HANDLES
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.web.page_messages import PageMessages, Refused
 
+pytestmark = pytest.mark.whole_page
 CHANGED: tuple[str, ...] = ("detectors", "configure", "calibrate", "undo", "refine", "note", "open", "delete", "save")
 
 

@@ -40,7 +40,8 @@ UID = np.frombuffer(SCAN_HEADER.uid.encode(), np.uint8)
 def understood(header: bytes) -> tuple[int, int, str] | None:
     """first, count and codec as the compiled reader sees them; None if it leaves the header to Python."""
     values = new_values()
-    if not read_frames_header(np.frombuffer(header, np.uint8), UID, values):
+    data = np.frombuffer(bytearray(header), np.uint8)  # writable, as in the program: for others it is compiled anew
+    if not read_frames_header(data, UID, values):
         return None
     return int(values[FIRST]), int(values[COUNT]), ("none", "bslz4")[values[CODEC]]
 

@@ -47,7 +47,8 @@ def understood(template: CborImageTemplate, message: bytes) -> tuple[int, bytes]
     """Number and encoded pattern as the compiled reader sees them; None if it leaves the message to Python."""
     values = new_values()
     series, unique, before = (np.frombuffer(b, np.uint8) for b in (template.series, template.unique, template.before))
-    if not read_image_map(np.frombuffer(message, np.uint8), series, unique, before, values):
+    data = np.frombuffer(bytearray(message), np.uint8)  # writable, as in the program: for others it is compiled anew
+    if not read_image_map(data, series, unique, before, values):
         return None
     return int(values[NUMBER]), message[values[START] : values[STOP]]
 
@@ -61,7 +62,7 @@ def test_ordinary_images_are_understood(unique: str | None, number: int) -> None
     found = understood(template, message)
     assert found is not None
     assert found[0] == number
-    assert check_bslz4(np.frombuffer(found[1], np.uint8), 2, FRAMES[3].nbytes) == DECODED
+    assert check_bslz4(np.frombuffer(bytearray(found[1]), np.uint8), 2, FRAMES[3].nbytes) == DECODED
     fields = cbor2.loads(message)
     more = {"start_time": [1, 2**40], "user_data": {"a": [1.5, None, {"b": b"x" * 300}]}, "series_date": "2026"}
     reordered = dict(reversed([*more.items(), *fields.items()]))

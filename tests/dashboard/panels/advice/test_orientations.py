@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 from page_in_memory import CommandSender, ask, content
-from quick_first import quick_first
 
 from ptylive.dashboard.session import Session
 from ptylive.server.wire.messages import array_to_plain
@@ -46,9 +45,7 @@ def test_they_are_asked_for_when_opened_and_the_clicked_one_is_used(session: Ses
     assert not content(session)["lists"]["orientations"]["open"]  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
-    ("told", "said"), quick_first([([], "too few points"), (ways(0.4), "does not distinguish them")])
-)
+@pytest.mark.parametrize(("told", "said"), [([], "too few points"), (ways(0.4), "does not distinguish them")])
 def test_what_cannot_be_told_is_said(
     session: Session, sender: CommandSender, told: list[dict[str, Any]], said: str
 ) -> None:

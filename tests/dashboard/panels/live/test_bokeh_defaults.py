@@ -47,6 +47,7 @@ def written() -> str:
     return re.sub(r'(\\"number\\": )\d+', r"\1", text)
 
 
+@pytest.mark.whole_page
 @pytest.mark.slow
 def test_pages_are_the_same_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ptylive.dashboard.models.Page.keep_alive", lambda _page: None)  # it says what time it is
