@@ -20,7 +20,9 @@ from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 
 WORTH = 0.05
-"""Share by which a damped object must predict better: see docs/automatic/slices.md."""
+"""Share by which a damped object must predict better: docs/automatic/slices.md."""
+LEAST_LEFT = 1 + 2 * WORTH
+"""Ratio of the held-out loss to that of counting noise below which a damped object is not tried: only noise is left."""
 
 
 def with_absorption(thin: Tuned, context: TrialContext) -> Tuned:
@@ -33,7 +35,7 @@ def with_absorption(thin: Tuned, context: TrialContext) -> Tuned:
     phase = as_refined(thin, context)
     strategy = phase.problem.strategy
     left = unexplained(phase, context) if strategy.object_form is ObjectForm.PHASE and strategy.non_negative else None
-    if left is None or not left.is_much:
+    if left is None or left.times < LEAST_LEFT:
         return thin
     damping = {"weakly_damped_obj": True, "non_negative_phase": True}
     context.before("one slice with absorption")
@@ -41,5 +43,5 @@ def with_absorption(thin: Tuned, context: TrialContext) -> Tuned:
         gain = Gain.over(left.likelihoods, next(losses))
     if not (gain.certain and gain.share > WORTH):
         return thin
-    words = f"one slice with absorption: predicts held-out patterns better than a phase, by {gain} ({left} as a phase)"
+    words = f"one slice with absorption: predicts held-out patterns better than a phase, by {gain}"
     return thin.with_settings(words, **damping)
