@@ -17,6 +17,7 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.accumulation.reduction import VectorReduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps.com import center_of_mass
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, LabelArray
@@ -116,13 +117,7 @@ def strongest_frequency(store: Store, conditions: ImagingConditions) -> Frequenc
 
     Between LOWEST and HIGHEST of the aperture radius, where both overlaps are large enough to be visible.
     """
-    total = np.maximum(store.moments[:, 0], 1e-12)
-    visited = store.visited
-    power = np.zeros(store.shape)
-    for moment in store.moments[:, 1:].T:
-        mass = np.where(visited.ravel(), moment / total, 0.0).reshape(store.shape)
-        mass = np.where(visited, mass - mass[visited].mean(), 0.0)
-        power += np.abs(np.fft.fft2(mass)) ** 2
+    power = (np.abs(np.fft.fft2(center_of_mass(store.moments, store.visited))) ** 2).sum(axis=0)
     rows, cols = (np.fft.fftfreq(n, step) for n, step in zip(store.shape, conditions.step_A, strict=True))
     radius = np.hypot(rows[:, None], cols[None, :]) / conditions.probe.semiangle_invA
     power[(radius < LOWEST) | (radius > HIGHEST)] = 0.0
