@@ -60,7 +60,8 @@ class Trotter:
 def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = None) -> Trotter:
     """Return G at the scan frequency nearest to ``q_invA`` (row, col; 1/Å, scan axes), or at the strongest.
 
-    Unvisited points count as the mean. Raises MetadataError naming what the areas need (energy, semi-angle, step).
+    Unvisited points count as the mean. Raises MetadataError naming what the areas need (energy, semi-angle, step), or
+    if no pixel lies in an overlap of two discs.
     """
     if isinstance(store.reduction, VectorReduction) and store.reduction.square_root:
         raise MetadataError("trotters need intensities, not their square roots", "send intensities")
@@ -80,6 +81,11 @@ def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = N
     grid = conditions.grid
     k = DetectorGrid(grid.k_row[window], grid.k_col[window], grid.pixel)
     area = overlap_areas(conditions.probe, k, q)
+    if any(q_scan) and not ((area == MINUS) | (area == PLUS)).any():
+        raise MetadataError(
+            f"at frequency ({q_scan[0]:.4g}, {q_scan[1]:.4g}) 1/Å no two discs overlap without the third",
+            f"give one between a detector pixel, {grid.pixel:.2g}, and {2 * conditions.probe.semiangle_invA:.3g}",
+        )
     area[values == 0] = OUTSIDE
     aberration = aberration_phase(conditions.probe, k, q, area)
     largest = float(np.abs(values).max()) or 1.0
