@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.foreign_plans.spelling import in_our_words
-from ptylive.schema.metadata import ONE_COEFFICIENT, array_name, arrays_and_numbers, check_given_once, typed
+from ptylive.schema.metadata import NAMES, ONE_COEFFICIENT, array_name, arrays_and_numbers, check_given_once, typed
 from ptylive.schema.model import Array
 
 MOST_THREADS = 256
@@ -99,8 +99,21 @@ def metadata(value: object) -> dict[str, Any]:
     """
     given = in_our_words(table("metadata", value))
     numbers = arrays_and_numbers(given)[1]
+    _check_not_of_refinements(numbers)
     check_given_once(numbers, ONE_COEFFICIENT)  # attributes of a file, which repeat some, may be passed on
     return {**typed(numbers), **{name: item for name, item in given.items() if name not in numbers}}
+
+
+def _check_not_of_refinements(names: Iterable[str]) -> None:
+    """Raise MetadataError for the name of a setting of refinements, which no metadata have."""
+    unknown = [name for name in names if name not in NAMES]
+    if not unknown:
+        return
+    from ptylive.application.extensions import Preset
+
+    for name in unknown:
+        if name in Preset.settings():
+            raise MetadataError(f"{name} is a setting of refinements, not of scans", f"give preset={{{name!r}: …}}")
 
 
 def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:

@@ -355,6 +355,7 @@ class Scan:
         from ptylive.application.offline import refinable, start_of
         from ptylive.application.outputs import check_output_folder
         from ptylive.application.tilt_series import Recorded, together
+        from ptylive.engine.dataset import check_told
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
 
@@ -367,6 +368,8 @@ class Scan:
             preset = preset.model_dump(exclude_unset=True)
         given = arguments.table("preset", preset or {})
         resolved = Preset.from_mapping({**given, **settings})
+        with self._open() as source:
+            check_told(source.header, far_field=not resolved.propagation.near_field)
         maps = self._start(resolved.start)
         start = start_of(maps.get, resolved.start, maps.calibration)
         with ExitStack() as opened:

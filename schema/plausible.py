@@ -238,10 +238,14 @@ def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
     comma = len(parts) == 2 and (name not in ("scan_step_A", *_LISTS) or parts[0] == "0")
     if comma or (len(parts) != 2 and name not in _LISTS):
         point = comma and _DECIMALS.fullmatch(parts[1]) is not None
-        hint = f"write a decimal point: {parts[0]}.{parts[1]}" if point else "give one number"
+        hint = f"write a decimal point: {parts[0]}.{parts[1]}" if point else _how_many(name)
         if thousands(",".join(parts)):
             hint = f"write {''.join(parts)} without a comma" + (f", or {hint}" if point else "")
         raise MetadataError(f"{name} = {','.join(parts)[:60]} is not a single number", hint)
+
+
+def _how_many(name: str) -> str:
+    return "give one number" if takes_one_number(name) else "give one number, or two (rows, columns)"
 
 
 def takes_one_number(name: str) -> bool:
@@ -269,6 +273,8 @@ def _of_text(name: str, rule: Plausible, text: str, written_out: list[bool]) -> 
         raise MetadataError(f"{name} = {text[:60]!r} is not a number", f"for example {_example(rule)}")
     number, unit = read
     factor = unit_factor(rule.kind, unit) if unit else rule.factor
+    if factor is None and unit[0].isdecimal():
+        raise MetadataError(f"{name} = {text[:60]!r} is not a single number", "write it without a space")
     if factor is None:
         known = kind_of_unit(unit)
         belongs = f"; it is one for {_KIND_WORDS[known]}" if known else ""
@@ -277,7 +283,7 @@ def _of_text(name: str, rule: Plausible, text: str, written_out: list[bool]) -> 
             f"{name}: {unit[:20]!r} is not a unit for {_KIND_WORDS[rule.kind]}{belongs}", f"use {choices}"
         )
     written_out.append(bool(unit))
-    return sign * number * factor / rule.factor
+    return sign * number * (factor / rule.factor)  # exact in the field's own unit
 
 
 _KIND_WORDS = {

@@ -54,7 +54,7 @@ class Sender:
     safe.
 
     Raises ServerGoneError when nobody takes a message in time (see :class:`Outlet`), or when sent frames do not become
-    safe. patience: None for the default.
+    safe, MetadataError for impossible arguments. patience: an ``outlet.SendPatience``, None for the default.
     """
 
     def __init__(
@@ -68,6 +68,11 @@ class Sender:
     ) -> None:
         if not isinstance(to, str):
             raise ServerGoneError(f"{brief(to)} is not an address to send to", "tcp://HOST:PORT")
+        if not isinstance(patience, SendPatience | None):
+            raise MetadataError(f"patience = {brief(patience)} is no SendPatience", "leave it out, or give one")
+        for name, value in (("safe_s", safe_s), ("keep_bytes", keep_bytes)):
+            if not isinstance(value, int | float) or not value > 0:
+                raise MetadataError(f"{name} = {brief(value)} is impossible", "give a number above 0")
         self._outlet = Outlet(to, patience or (_PATIENT if control else SendPatience()), keys=keys)
         self._number = secrets.randbelow(2**62) + 1
         """Number that identifies this sender in every message, so that another sender may use the same uid."""

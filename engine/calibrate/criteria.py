@@ -64,6 +64,21 @@ class Aliases:
         return cls(shifted[owner, alias], owner, np.searchsorted(owner, np.arange(len(q_scan))))
 
     @classmethod
+    def if_usable(
+        cls, q_scan: DoubleArray, step_A: tuple[float, float], limit_invA: float, too_many: float
+    ) -> Aliases | None:
+        """Return all aliases below a limit (1/Å); None if there are hardly any, or too many of each frequency."""
+        if cls.least(step_A, limit_invA) >= too_many:  # those of steps far apart would not fit into memory
+            return None
+        found = cls.of(q_scan, step_A, limit_invA)
+        return found if UNDERSAMPLED < found.each < too_many else None
+
+    @staticmethod
+    def least(step_A: tuple[float, float], limit_invA: float) -> int:
+        """Number of aliases below a limit (1/Å) that any frequency has at least: those in the square within it."""
+        return math.prod(math.floor(math.sqrt(2.0) * limit_invA * step) for step in step_A)
+
+    @classmethod
     def none(cls, q_scan: DoubleArray) -> Aliases:
         """Return an instance in which every frequency has no alias but itself."""
         number = np.arange(len(q_scan))
@@ -173,8 +188,7 @@ class Criteria:
         limit = 2 * self.conditions.probe.semiangle_invA
         if self.modulation.peaked:
             limit = min(limit, 1 / FINEST_A)
-        aliases = Aliases.of(self.modulation.q_scan, self.conditions.step_A, limit)
-        return aliases if UNDERSAMPLED < aliases.each < too_many else None
+        return Aliases.if_usable(self.modulation.q_scan, self.conditions.step_A, limit, too_many)
 
     def transposed(self) -> Self:
         """Return the criteria with the detector's axes swapped."""

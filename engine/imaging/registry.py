@@ -89,7 +89,9 @@ def is_of_a_map(name: str) -> bool:
 def setting(name: str) -> MapSetting:
     """Return the setting METHOD.NAME. Raises MetadataError if there is none."""
     if not is_of_a_map(name):
-        near = did_you_mean(name.partition(".")[0], methods(), "write METHOD.NAME, as wdd.epsilon")
+        method, dot, _ = name.partition(".")
+        written = "write METHOD.NAME, as wdd.epsilon"
+        near = did_you_mean(method, methods(), written) if dot else written
         raise MetadataError(f"{brief(name)} is not a map setting", near)
     full_name = setting_name(name)
     method, _, its_name = full_name.partition(".")

@@ -17,6 +17,7 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.accumulation.reduction import VectorReduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.maps.com import center_of_mass
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, LabelArray
@@ -59,7 +60,8 @@ class Trotter:
 def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = None) -> Trotter:
     """Return G at the scan frequency nearest to ``q_invA`` (row, col; 1/Å, scan axes), or at the strongest.
 
-    Unvisited points count as the mean. Raises MetadataError naming what the areas need (energy, semi-angle, step).
+    Unvisited points count as the mean. Raises MetadataError naming what the areas need (energy, semi-angle, step), or
+    if no pixel lies in an overlap of two discs.
     """
     if isinstance(store.reduction, VectorReduction) and store.reduction.square_root:
         raise MetadataError("trotters need intensities, not their square roots", "send intensities")
@@ -79,6 +81,11 @@ def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = N
     grid = conditions.grid
     k = DetectorGrid(grid.k_row[window], grid.k_col[window], grid.pixel)
     area = overlap_areas(conditions.probe, k, q)
+    if any(q_scan) and not ((area == MINUS) | (area == PLUS)).any():
+        raise MetadataError(
+            f"at frequency ({q_scan[0]:.4g}, {q_scan[1]:.4g}) 1/Å no two discs overlap without the third",
+            f"give one between a detector pixel, {grid.pixel:.2g}, and {2 * conditions.probe.semiangle_invA:.3g}",
+        )
     area[values == 0] = OUTSIDE
     aberration = aberration_phase(conditions.probe, k, q, area)
     largest = float(np.abs(values).max()) or 1.0
@@ -116,13 +123,7 @@ def strongest_frequency(store: Store, conditions: ImagingConditions) -> Frequenc
 
     Between LOWEST and HIGHEST of the aperture radius, where both overlaps are large enough to be visible.
     """
-    total = np.maximum(store.moments[:, 0], 1e-12)
-    visited = store.visited
-    power = np.zeros(store.shape)
-    for moment in store.moments[:, 1:].T:
-        mass = np.where(visited.ravel(), moment / total, 0.0).reshape(store.shape)
-        mass = np.where(visited, mass - mass[visited].mean(), 0.0)
-        power += np.abs(np.fft.fft2(mass)) ** 2
+    power = (np.abs(np.fft.fft2(center_of_mass(store.moments, store.visited))) ** 2).sum(axis=0)
     rows, cols = (np.fft.fftfreq(n, step) for n, step in zip(store.shape, conditions.step_A, strict=True))
     radius = np.hypot(rows[:, None], cols[None, :]) / conditions.probe.semiangle_invA
     power[(radius < LOWEST) | (radius > HIGHEST)] = 0.0

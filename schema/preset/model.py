@@ -25,7 +25,8 @@ from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from ptylive.schema.errors import MetadataError, did_you_mean, said_of
+from ptylive.schema.errors import MetadataError, brief, did_you_mean, said_of
+from ptylive.schema.metadata import NAMES
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
@@ -247,12 +248,15 @@ class Preset(StrictModel):
             if name not in kind.settings():
                 meant = USUAL_WORDS.get(name.lower().removeprefix("n_").removeprefix("num_").removeprefix("max_"))
                 hint = f"did you mean {meant!r}?" if meant else did_you_mean(name, kind.settings(), SETTINGS_LISTED)
+                hint = "it describes the scan: give it with the scan" if name in NAMES else hint
                 raise MetadataError(f"unknown refinement setting {name!r}", hint)
         return kind
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
         """Make a preset from names and values as people write them; MetadataError names the field and the remedy."""
+        if not isinstance(values, Mapping):
+            raise MetadataError(f"a preset cannot be {brief(values)}", "give a table of settings and their values")
         values = gathered(values, cls.settings())
         kind = cls.check_names(values)
         try:

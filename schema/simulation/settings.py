@@ -167,7 +167,7 @@ def _quantity(name: str, value: Any) -> Any:
         return value  # a word that begins with a digit, or a number with a misplaced unit: the field reports it
     if factor is None:
         raise MetadataError(f"{name}: {written[:20]!r} is not a unit of this setting", f"write it in {unit}")
-    return number * factor / (unit_factor(kind, unit) or 1.0)
+    return number * (factor / (unit_factor(kind, unit) or 1.0))
 
 
 def _checked(group: str, kind: type[StrictModel], given: Mapping[str, Any]) -> Any:

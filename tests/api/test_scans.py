@@ -92,12 +92,20 @@ def test_an_array_is_a_scan_like_a_file(tmp_path):
     [
         (np.zeros((4, 4)), {}, "array: the array is 4 x 4"),
         (np.zeros((2, 2, 8, 8), dtype="u2"), {"engery": 1}, "unknown setting 'engery'"),
+        (np.zeros((2, 2, 8, 8), dtype="u2"), {"epoch_max": 1}, "epoch_max is a setting of refinements, not of scans"),
         (np.zeros((2, 2, 8, 8), dtype="c8"), {}, "array"),
     ],
 )
 def test_what_is_no_scan_is_refused(array, metadata, said):
     with pytest.raises((InputFileError, MetadataError), match=said):
         ptylive.open_scan(array, **metadata)
+
+
+def test_all_that_a_refinement_needs_is_named_before_maps_are_made(monkeypatch):
+    scan = ptylive.open_scan(np.zeros((2, 2, 8, 8), dtype="u2"), convergence_semiangle_mrad=25)
+    monkeypatch.setattr(type(scan), "reconstruct", None)
+    with pytest.raises(MetadataError, match="the refinement needs scan_step_A, energy_eV"):
+        scan.refine()
 
 
 def test_preset_and_settings_go_together():

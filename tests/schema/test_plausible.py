@@ -21,6 +21,27 @@ def test_every_physical_value_has_its_ranges() -> None:
         assert rule.possible[0] <= rule.usual[0] < rule.usual[1] <= rule.possible[1], name
 
 
+def test_a_number_in_its_own_unit_is_kept_to_the_last_digit() -> None:
+    assert typed({"rotation_deg": "-15 deg"}) == {"rotation_deg": -15.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("energy_eV", "80 000 eV", "energy_eV = '80 000 eV' is not a single number: write it without a space"),
+        (
+            "scan_step_A",
+            (1, 2, 3),
+            "scan_step_A = 1,2,3 is not a single number: give one number, or two (rows, columns)",
+        ),
+    ],
+)
+def test_several_numbers_in_place_of_one_are_told(name: str, value: object, line: str) -> None:
+    with pytest.raises(MetadataError) as refused:
+        typed({name: value})
+    assert refused.value.line() == line
+
+
 def test_the_ranges_are_those_of_the_documentation() -> None:
     text = (Path(__file__).parents[2] / "docs" / "conventions.md").read_text(encoding="utf-8")
     for name, rule in PLAUSIBLE.items():

@@ -1,6 +1,7 @@
 """Patterns as arrays, through the sending end of the native stream (the rest: test_replay.py, test_security.py)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,12 @@ def test_patterns_go_in_messages_of_a_megabyte_and_arrive():
         lossy.wait_for_end()
         assert lossy.patterns() == [frame.tobytes() for frame in frames]
         assert {m.count for m in lossy.messages if isinstance(m, FramesMessage)} == {2}
+
+
+@pytest.mark.parametrize(("name", "value"), [("patience", 0.3), ("safe_s", "x"), ("safe_s", 0), ("keep_bytes", -1)])
+def test_impossible_arguments_are_refused_before_anything_is_sent(name: str, value: Any):
+    with pytest.raises(MetadataError, match=f"^{name} = "):
+        ptylive.Sender("tcp://127.0.0.1:9", **{name: value})
 
 
 def test_patterns_that_were_not_announced_are_refused():

@@ -136,7 +136,7 @@ class Aligned:
 
     def write(self, path: Path) -> None:
         """Write the picture as a PNG. Raises OSError."""
-        with replacing(path) as temporary:
+        with replacing(Path(path).expanduser()) as temporary:
             temporary.write_bytes(png(self.picture()))
 
 

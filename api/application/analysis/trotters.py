@@ -59,7 +59,7 @@ class Trotters:
     def write(self, path: Path) -> None:
         """Write the picture as a PNG. Raises OSError."""
         picture = self.picture()
-        with replacing(path) as temporary:
+        with replacing(Path(path).expanduser()) as temporary:
             temporary.write_bytes(picture)
 
     def write_arrays(self, path: Path) -> None:

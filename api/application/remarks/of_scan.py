@@ -57,12 +57,12 @@ def remarks(
     intended; ``mean_pattern``: as recorded, if it is known.
     """
     out = asked_about(given, header)
-    if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
-        return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
     masked = calibration.get("masked_counts")
     if masked:
         verb = "count is not a number" if masked == 1 else "counts are not numbers"
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
+    if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
+        return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
     of_the_disc = _disc_remarks(calibration, mean_pattern if header.basis.is_raw else None)
     out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:
@@ -196,11 +196,19 @@ def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Cali
 
 
 def frame_remarks(counts: DoubleArray, visited: BoolArray) -> list[str]:
-    """Remarks on patterns with far more counts than all others, or none; counts and ``visited``: (rows, columns)."""
+    """Remarks on patterns with far more counts than all others, none, or less than none; counts and ``visited``:
+    (rows, columns).
+    """
     seen: DoubleArray = counts[visited]
     notes: list[str] = []
     if not seen.size:
         return notes
+    below = int((seen < 0).sum())
+    if below:
+        notes.append(
+            f"the counts of {below} of {seen.size} patterns sum to less than 0: too much subtracted from them? maps "
+            "and phases are wrong: give the counts as recorded, or another dark_reference"
+        )
     typical, most = (float(value) for value in np.percentile(seen, (50, 99)))
     flashes = np.argwhere(visited & (counts > FLASH * most) & (most > 0))
     if len(flashes):

@@ -10,6 +10,7 @@ import numpy as np
 from ptylive.application.report.elements import Detail, Picture
 from ptylive.application.report.loss_curve import loss_curve
 from ptylive.engine.analysis.fourier_correlation import scanned_area
+from ptylive.engine.refine.results.phase_deviation import deviation_words
 from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.colours import ColourMap
 from ptylive.pictures.sheet import Cell
@@ -47,11 +48,8 @@ def _details(run: StoredRun) -> Iterator[Detail]:
     if run.loss.size:
         yield "loss", f"{run.loss[0]:.5g} → {run.loss[-1]:.5g} in {run.loss.size} epochs, {run.seconds:.3g} s"
     if run.median_deviation_rad is not None:
-        least = "at least " if run.deviation_is_lower_bound else ""
-        yield (
-            "standard deviation of the phase",
-            f"{least}{run.median_deviation_rad:.3g} rad (median, from counting noise)",
-        )
+        words = deviation_words(run.median_deviation_rad, run.deviation_is_lower_bound)
+        yield "standard deviation of the phase", f"{words} (median, from counting noise)"
     if run.algorithm:
         yield "data term", run.algorithm
     for warning in heard_cannot_tell(run.reason):

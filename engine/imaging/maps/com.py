@@ -105,11 +105,12 @@ def _drawn_noise_invA(now: Instant, count: int) -> Iterator[DoubleArray]:
 def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:
     """Return the CoM (2, rows, cols) in pixels along the detector axes, less its mean over visited points, 0 elsewhere.
 
-    moments (N, 3): sum, sum I k_row, sum I k_col of every point.
+    moments (N, 3): sum, sum I k_row, sum I k_col of every point. Where the sum is not above 0, as where more was
+    subtracted than recorded, it is taken to be at the origin.
     """
     # unvisited points have zero moments; one array for all: fresh pages of large scans cost more than the arithmetic
     flat = np.empty((2, visited.size))
-    np.divide(moments[:, 1:].T, np.maximum(moments[:, 0], 1e-12), out=flat)
+    np.divide(moments[:, 1:].T, np.where(moments[:, 0] > 0, moments[:, 0], np.inf), out=flat)
     flat -= flat.sum(axis=1, keepdims=True) / max(int(visited.sum()), 1)
     com = flat.reshape(2, *visited.shape)
     np.copyto(com, 0.0, where=~visited)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ptylive.schema.model import FloatArray
 
+AT_BOUND_RAD = 1e-6
+"""Phase up to which a pixel lies at the bound of a phase held at or above 0; such pixels hardly scatter."""
+
 
 @dataclass(frozen=True, eq=False)
 class PhaseDeviation:
@@ -23,4 +26,11 @@ class PhaseDeviation:
     @property
     def words(self) -> str:
         """The median in words, with its unit."""
-        return f"{'at least ' if self.lower_bound else ''}{self.median_rad:.2g} rad"
+        return deviation_words(self.median_rad, self.lower_bound)
+
+
+def deviation_words(median_rad: float, lower_bound: bool) -> str:
+    """The median of a deviation in words, with its unit; says so if it is that of pixels held at 0."""
+    if median_rad < AT_BOUND_RAD:
+        return "0 rad, because most of the phase is held at 0"
+    return f"{'at least ' if lower_bound else ''}{median_rad:.2g} rad"

@@ -30,7 +30,7 @@ from ptylive.engine.memory import check_fits
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.prepare import Problem
-from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.results.phase_deviation import AT_BOUND_RAD, PhaseDeviation
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, LATER_STEPS
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.block_response import RingVariance, unevenness
@@ -56,8 +56,6 @@ MAP_FLOOR = 0.0225
 """A live map inverts the same transfer, down to about this share of the curvature by which steps are scaled."""
 FEW_ELECTRONS = 200.0
 """Electrons per object pixel below which the predicted deviation was up to a quarter below the scatter of repeats."""
-AT_BOUND_RAD = 1e-6
-"""Phase up to which a pixel lies at the bound."""
 LEVELS = 64
 """Number of light values at which the sum over frequencies is evaluated; values in between are interpolated."""
 

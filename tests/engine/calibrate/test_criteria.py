@@ -48,6 +48,17 @@ def test_a_frequency_beyond_the_limit_is_itself_at_least() -> None:
     assert found.chance == 1.0
 
 
+@pytest.mark.parametrize(("step_A", "least"), [((2.0, 2.5), 12), ((0.5, 90.0), 0), ((30.0, 3.0), 250)])
+def test_every_frequency_has_at_least_as_many_aliases_as_fill_a_square(step_A: tuple[float, float], least: int) -> None:
+    q = np.random.default_rng(0).uniform(-0.5, 0.5, (30, 2)) / step_A
+    assert Aliases.least(step_A, 1.2) == least <= np.bincount(Aliases.of(q, step_A, 1.2).owner).min()
+
+
+def test_a_scan_of_steps_far_apart_has_too_many_aliases_to_list() -> None:
+    """A probe every 0.1 mm: trillions for each frequency."""
+    assert Aliases.if_usable(np.zeros((100, 2)), (1e6, 1e6), 1.2, 40) is None
+
+
 def test_the_best_of_many_explains_more_of_noise() -> None:
     found = Aliases.of(np.array([[0.01, 0.01]]), (2.0, 2.0), 1.2)
     drawn = np.random.default_rng(0).exponential(size=(20_000, len(found.q))).max(axis=1)

@@ -238,6 +238,12 @@ def test_that_the_method_is_right_makes_no_setting_the_nearest(name: str) -> Non
     assert refused.value.hint.startswith("it has ")
 
 
+def test_a_method_without_a_setting_is_not_told_to_be_the_nearest_to_itself() -> None:
+    with pytest.raises(MetadataError) as refused:
+        registry.only_settings({"wdd": {"epsilon": 0.1}})
+    assert refused.value.line() == "'wdd' is not a map setting: write METHOD.NAME, as wdd.epsilon"
+
+
 def test_a_mistyped_method_is_told_among_metadata_too() -> None:
     with pytest.raises(MetadataError) as refused:
         registry.read_settings({"energy_eV": 80e3, "wddd.epsilon": 0.1})

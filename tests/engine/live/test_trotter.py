@@ -11,6 +11,7 @@ from synthetic import WeakPhaseScan, batches
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.trotter import BOTH, MINUS, OUTSIDE, PLUS, trotter
 from ptylive.schema import MetadataError, Origin, Quantity
+from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 ABERRATIONS = {"C10": -120.0, "C12a": 30.0, "C12b": -20.0}
 
@@ -59,6 +60,17 @@ def test_half_a_scan_shows_the_same_areas() -> None:
     half = engine_of(WeakPhaseScan.make(ABERRATIONS, n=32), slice(0, 512))
     found = trotter(half.store, half.calibration)
     assert found.flatness[1] > 0.9
+
+
+@pytest.mark.parametrize("longest", [2.1, 99.0])
+def test_a_frequency_at_which_no_discs_overlap_is_refused(defocused: LiveEngine, longest: float) -> None:
+    """In radii of the disc, which overlap up to 2."""
+    mrad, volts = (float(defocused.calibration.get(key)) for key in ("convergence_semiangle_mrad", "energy_eV"))
+    radius = mrad_to_invA(mrad, wavelength_A(volts))
+    assert trotter(defocused.store, defocused.calibration, (1.5 * radius, 0.0)).flatness[1] > 0
+    with pytest.raises(MetadataError, match="no two discs overlap without the third") as refused:
+        trotter(defocused.store, defocused.calibration, (longest * radius, 0.0))
+    assert refused.value.hint.startswith("give one between a detector pixel, ")
 
 
 def test_what_is_missing_is_named(defocused: LiveEngine) -> None:

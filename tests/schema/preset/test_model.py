@@ -39,6 +39,8 @@ def test_single_distances_and_lists():
         ({"n_epochs": 3}, "unknown refinement setting 'n_epochs': did you mean 'epoch_max'?"),
         ({"thickness": 3}, "unknown refinement setting 'thickness': did you mean 'total_thickness_A'?"),
         ({"loss": "ml"}, "unknown refinement setting 'loss': did you mean 'algorithm'?"),
+        ({"scan_step_A": 0.4}, "setting 'scan_step_A': it describes the scan: give it with the scan"),
+        ([("num_slices", 3)], "a preset cannot be [('num_slices', 3)]: give a table of settings and their values"),
         ({"num_slices": 0}, "refinement setting num_slices: 0 is too small: it must be at least 1"),
         ({"num_slices": 3}, "refinement settings: num_slices = 3 needs total_thickness_A or slice_distances_A"),
         ({"update_obj": False, "update_probe": False}, "nothing would be refined"),

@@ -53,6 +53,13 @@ def test_a_lower_bound_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> 
         assert f"by counting noise: {words} (median)" in "".join(capsys.readouterr())
 
 
+def test_a_phase_held_at_0_is_not_said_to_be_free_of_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    result = ended("one slice")
+    result.phase_deviation = PhaseDeviation(np.zeros((1, 1), np.float32), 0.0, 16)  # type: ignore[misc]  (a stand-in)
+    _summarise(result, as_json=False)
+    assert "by counting noise: 0 rad, because most of the phase is held at 0 (median)" in "".join(capsys.readouterr())
+
+
 def test_halves_that_cannot_be_compared_cost_no_result():
     """A scan of a few points was refined, and nothing was written."""
     few = Dataset(

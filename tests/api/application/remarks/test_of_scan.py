@@ -54,6 +54,12 @@ def test_counts_that_were_no_numbers_are_told(count, said):
     assert remarks(header(), header(), with_masked(count)) == said
 
 
+def test_counts_that_were_no_numbers_are_told_where_none_is_left():
+    masked, empty = remarks(header(), header(), with_masked(7), np.zeros((8, 8)))
+    assert masked.startswith("7 counts are not numbers")
+    assert empty.startswith("all counts are 0")
+
+
 def with_disc(**given):
     """8 pixels of 0.04 1/Å at 80 keV: 13.4 mrad."""
     told = {"energy_eV": 80e3, "disc_radius_px": 8.0, "detector_pixel_invA": 0.04, **given}
@@ -191,6 +197,15 @@ def test_a_beam_stop_that_no_mask_names_is_asked_about_and_few_counts_are_none()
     assert said.startswith("25 adjacent pixels in the disc hold no counts in any pattern: a beam stop?")
     for counts in (0.02, 0.3, 2.0):
         assert remarks(header(), header(), calibration, counted(1, counts)) == [], counts
+
+
+def test_patterns_from_which_too_much_was_subtracted_are_told():
+    counts = np.full((4, 6), 100.0)
+    counts[1, 2:4] = -3.0
+    (said,) = frame_remarks(counts, np.ones(counts.shape, dtype=bool))
+    assert said.startswith("the counts of 2 of 24 patterns sum to less than 0: too much subtracted from them?")
+    counts[1, 2:4] = 1.0
+    assert frame_remarks(counts, np.ones(counts.shape, dtype=bool)) == []
 
 
 def test_a_flash_and_lost_frames_are_told_and_few_electrons_are_neither():

@@ -53,6 +53,12 @@ def test_centre_of_mass_is_turned_to_the_scan():
     np.testing.assert_allclose(turned[1], [[-1.0, 1.0]], atol=1e-12)
 
 
+def test_patterns_whose_counts_do_not_sum_above_0_have_no_centre_of_mass():
+    moments = np.array([[-5.0, 10.0, 3.0], [0.0, 2.0, 1.0], [10.0, 10.0, 0.0]])
+    com = center_of_mass(moments, np.ones((1, 3), bool))
+    np.testing.assert_allclose(com, [[[-1 / 3, -1 / 3, 2 / 3]], [[0.0, 0.0, 0.0]]], atol=1e-12)
+
+
 def test_the_map_is_in_units_of_the_detector_along_the_axes_of_the_scan():
     """The recorded columns are the detector's rows, and these are the scan's columns: two rotations, one pixel size."""
     now = SimpleNamespace(
