@@ -31,10 +31,10 @@ def likeliest_like_one(thin: Tuned, several: Sequence[Tuned], context: TrialCont
     """
     stated = several[0].preset.object
     given = stated.phase_only_obj != "auto" or stated.weakly_damped_obj
-    strategy = as_refined(thin, context).problem.strategy
-    left = None if given or strategy.object_form not in FORMS else too_little(thin, context)
+    left = None if given else too_little(thin, context)
     if left is None:
         return None
+    strategy = as_refined(thin, context).problem.strategy
     alike: dict[str, Any] = FORMS[strategy.object_form] | {"non_negative_phase": strategy.non_negative}
     if several[0].preset.loss.algorithm == "auto":
         alike["algorithm"] = str(strategy.kind)

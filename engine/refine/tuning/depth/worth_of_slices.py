@@ -12,7 +12,8 @@ the likelihood of their counts is therefore tried too, and they are refined by i
 
 One slice in a wrong plane is no fair rival either. Short scans move the estimated defocus of a crystal towards its
 entrance, while depth trials of several slices have refined theirs; optics that the run would refine are therefore
-refined here too.
+refined here too. Nor is a phase where one slice predicts far better with absorption
+(:mod:`~ptylive.engine.refine.tuning.depth.absorption`): slices that the aperture does not resolve are then damped too.
 """
 
 from __future__ import annotations
