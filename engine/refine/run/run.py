@@ -37,6 +37,7 @@ from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, Staged, dataset_after, refine_stages, with_given_counts
+from ptylive.engine.refine.tuning.depth.absorption import with_absorption
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.depth.rival_orientations import with_likelier_rival
@@ -292,6 +293,8 @@ def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers:
     tuned = with_slices_worth_it(tuned, before, preset, _context_of(tuned, context))
     if tuned.preset.object.num_slices == "auto":
         tuned = with_found_depth(tuned, _context_of(tuned, context))
+    elif before.preset.object.slices == 1:
+        tuned = with_absorption(tuned, _context_of(tuned, context))
     elif warm is None and tuned.warm_start is None:
         tuned = with_columns(tuned, _context_of(tuned, context))
     context = _context_of(tuned, context)

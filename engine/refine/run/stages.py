@@ -195,7 +195,7 @@ class _Chain:
             changes["scan_defocus"] = with_given_depth(self.dataset, preset).object.slices > 1
         if preset.object.slices > 1 and not stage.said.intersection(DEPTH[1:]):
             changes |= self._thickness | _distances(last, preset)
-        if last.slices > 1 and preset.object.slices > 1 and not preset.object.weakly_damped_obj:
+        if (last.slices > 1) == (preset.object.slices > 1) and not preset.object.weakly_damped_obj:
             changes |= _form(last.preset, self.stages[len(self.ended) - 1].preset, preset)
         if last.slices > 1 and preset.object.slices > 1:
             changes |= _anchor(last.preset, self.stages[len(self.ended) - 1].preset, preset)
@@ -307,6 +307,8 @@ def _form(decided: Preset, stated: Preset, preset: Preset) -> dict[str, Any]:
     is_damped = decided.object.weakly_damped_obj and not stated.object.weakly_damped_obj
     bound = preset.object.non_negative_phase
     non_negative = decided.object.non_negative_phase if bound == "auto" and (is_phase or is_damped) else bound
+    if decided.object.slices == 1 and not is_damped:
+        return {}
     if is_damped:
         return {"weakly_damped_obj": True, "non_negative_phase": non_negative}
     return {"phase_only_obj": is_phase, "non_negative_phase": non_negative}

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth.absorption import with_absorption
 from ptylive.engine.refine.tuning.depth.columns_of_depth import columns_of_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import (
     COARSE_SLICES,
@@ -94,6 +95,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         if left is None:
             return _because(thin, why)
         base, why = tuned, left
+    thin = with_absorption(thin, context)
     found = _with_thickness(thin, base, why, context, depth_A)
     if found.warm_start is not None:
         return found

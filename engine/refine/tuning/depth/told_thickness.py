@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth.absorption import with_absorption
 from ptylive.engine.refine.tuning.depth.like_one_slice import likeliest_like_one
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.form_choice import within_a_focus
@@ -33,7 +34,7 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, requested: Preset, context
     if not _is_open(tuned, requested):
         return tuned
     preset = before.preset.model_copy(update={"num_slices": 1})
-    thin = in_its_own_plane(tune(replace(before, preset=preset), context), context)
+    thin = with_absorption(in_its_own_plane(tune(replace(before, preset=preset), context), context), context)
     gain, tuned = _compared(thin, tuned, context)
     if gain is None:
         return tuned

@@ -8,11 +8,12 @@ slice leaves unexplained shows at once: up to 1.3 times the loss of counting noi
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 
 from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
 from ptylive.engine.refine.problem.prepare import by_likelihood
 from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
-from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, counts_per_electron
 
@@ -20,12 +21,30 @@ TOO_MUCH = 1.35
 """Ratio of the held-out loss to that of counting noise from which one slice is too little."""
 
 
-def too_little(thin: Tuned, context: TrialContext) -> str | None:
-    """Return in words how much one slice leaves unexplained, or None if that is little or cannot be told.
+@dataclass(frozen=True)
+class Unexplained:
+    """What a trial leaves of patterns that were held out of it."""
+
+    likelihoods: tuple[float, ...]
+    """Negative log-likelihood of each group."""
+    times: float
+    """Ratio of their mean to the loss that counting noise alone would leave."""
+
+    @property
+    def is_much(self) -> bool:
+        """Whether it is far more than counting noise."""
+        return self.times > TOO_MUCH
+
+    def __str__(self) -> str:
+        """Describe it in words."""
+        return f"one slice leaves {self.times:.2g} times the counting noise"
+
+
+def unexplained(trial: Trial, context: TrialContext) -> Unexplained | None:
+    """Run a trial of one slice, and return what it leaves; None where that cannot be compared with counting noise.
 
     Where neighbouring pixels share their noise, its loss is not known.
     """
-    trial = as_refined(thin, context)
     problem, gain = trial.problem, counts_per_electron(trial.problem)
     if problem.statistics.noise_spread > NOISE_SPREAD or gain is None:
         return None
@@ -35,5 +54,10 @@ def too_little(thin: Tuned, context: TrialContext) -> str | None:
     context.before("what one slice leaves unexplained")
     with closing(trial.descended_likelihoods((EPOCHS,), context)) as losses:
         groups = next(losses)
-    times = sum(groups) / len(groups) / noise
-    return f"one slice leaves {times:.2g} times the counting noise" if times > TOO_MUCH else None
+    return Unexplained(groups, sum(groups) / len(groups) / noise)
+
+
+def too_little(thin: Tuned, context: TrialContext) -> str | None:
+    """Return in words how much one slice leaves unexplained, or None if that is little or cannot be told."""
+    left = unexplained(as_refined(thin, context), context)
+    return str(left) if left is not None and left.is_much else None

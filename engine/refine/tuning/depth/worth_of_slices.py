@@ -12,7 +12,8 @@ the likelihood of their counts is therefore tried too, and they are refined by i
 
 One slice in a wrong plane is no fair rival either. Short scans move the estimated defocus of a crystal towards its
 entrance, while depth trials of several slices have refined theirs; optics that the run would refine are therefore
-refined here too.
+refined here too. Nor is a phase where one slice predicts far better with absorption
+(:mod:`~ptylive.engine.refine.tuning.depth.absorption`): slices that the aperture does not resolve are then damped too.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | N
     The gain is None if it is no valid judge. The slices are refined as they would be, or by the likelihood of their
     counts, with words that say so.
     """
-    gain = gain_of_slices(thin, thick, context)
+    gain = gain_of_slices(thin, _as_damped_as(thin, thick), context)
     if gain is None or are_worth_it(gain) or within_a_focus(thick) or not _by_amplitudes(thick, context):
         return gain, thick
     counted = replace(thick, preset=thick.preset.model_copy(update={"algorithm": str(DataTermKind.POISSON)}))
@@ -52,6 +53,15 @@ def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | N
         return gain, thick
     words = f"several slices by the likelihood of counts: with amplitudes they would not predict better (gain {gain})"
     return counted_gain, replace(counted, words=(*thick.words, words))
+
+
+def _as_damped_as(thin: Tuned, thick: Tuned) -> Tuned:
+    """Slices that the aperture does not resolve, damped if one slice is (and nobody stated another form)."""
+    form = thin.preset.object
+    if not form.weakly_damped_obj or thick.preset.object.phase_only_obj != "auto" or not within_a_focus(thick):
+        return thick
+    damping = {"weakly_damped_obj": True, "non_negative_phase": form.non_negative_phase}
+    return replace(thick, preset=thick.preset.model_copy(update=damping))
 
 
 def _by_amplitudes(thick: Tuned, context: TrialContext) -> bool:

@@ -66,6 +66,31 @@ def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(smal
     assert [form.non_negative_phase for form in forms] == [bound, bound, "auto"]
 
 
+def test_absorption_that_trials_found_in_one_slice_is_kept(small, monkeypatch):
+    tried = []
+
+    def damped(tuned, context):
+        form = tuned.preset.object
+        tried.append(form.weakly_damped_obj)
+        if form.weakly_damped_obj or form.phase_only_obj != "auto":
+            return tuned
+        return tuned.with_settings("damped", weakly_damped_obj=True, non_negative_phase=True)
+
+    monkeypatch.setattr(run, "with_absorption", damped)
+    one, two = {"num_slices": 1}, {"num_slices": 2, "total_thickness_A": 20.0}
+    preset = staged(one, one, {**one, "phase_only_obj": True}, two, sweeps=1, epoch_max=1)
+    forms = [used(end).object for end in refined(small.dataset, preset).stages]
+    assert [form.weakly_damped_obj for form in forms] == [True, True, False, False]
+    assert tried == [False, True, False]
+
+
+def test_one_slice_without_absorption_stays_open(small, monkeypatch):
+    monkeypatch.setattr(run, "with_absorption", lambda tuned, context: tuned)
+    preset = staged({"num_slices": 1}, {"num_slices": 1}, sweeps=1, epoch_max=1)
+    forms = [used(end).object for end in refined(small.dataset, preset).stages]
+    assert [(form.phase_only_obj, form.non_negative_phase) for form in forms] == [("auto", "auto")] * 2
+
+
 def test_a_damped_object_that_a_stage_asks_for_is_its_own(small):
     thick = {"num_slices": 2, "total_thickness_A": 20.0}
     preset = staged({**thick, "weakly_damped_obj": True}, thick, sweeps=1, epoch_max=1)

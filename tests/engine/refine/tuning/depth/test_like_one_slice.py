@@ -75,6 +75,24 @@ def test_a_given_data_term_stays_whatever_its_kind_is_called(monkeypatch):
     assert asked == [("lsq_sqrt", True, True)] * 2
 
 
+def test_damped_where_one_slice_is(monkeypatch):
+    asked = []
+
+    def gain(thin, thick, context):
+        form = thick.preset.object
+        asked.append((form.weakly_damped_obj, form.phase_only_obj, form.non_negative_phase))
+        return CLEAR
+
+    monkeypatch.setattr(like_one_slice, "gain_of_slices", gain)
+    monkeypatch.setattr(like_one_slice, "too_little", lambda thin, context: LEFT)
+    dataset = scan_of_columns(points=16)
+    thin = Tuned(dataset, Preset(num_slices=1, weakly_damped_obj=True, non_negative_phase=True))
+    several = Tuned(dataset, Preset(num_slices=3, total_thickness_A=90.0))
+    found = likeliest_like_one(thin, [several], CPU)
+    assert asked == [(True, "auto", True)]
+    assert found is not None and found[1].preset == several.preset
+
+
 @pytest.mark.parametrize(
     "settings", [{"phase_only_obj": False}, {"phase_only_obj": True}, {"weakly_damped_obj": True}], ids=str
 )

@@ -42,6 +42,7 @@ def gaining(monkeypatch, gain):
     monkeypatch.setattr(told_thickness, "with_columns", lambda tuned, context, *, sooner: tuned)
     monkeypatch.setattr(told_thickness, "likeliest_like_one", lambda thin, several, context: None)
     monkeypatch.setattr(told_thickness, "in_its_own_plane", lambda thin, context: thin)
+    monkeypatch.setattr(told_thickness, "with_absorption", lambda thin, context: thin)
     return pairs
 
 
@@ -59,6 +60,7 @@ def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(monkeypatc
 
     monkeypatch.setattr(told_thickness, "compared", gaining)
     monkeypatch.setattr(told_thickness, "in_its_own_plane", lambda thin, context: thin)
+    monkeypatch.setattr(told_thickness, "with_absorption", lambda thin, context: thin)
     monkeypatch.setattr(
         told_thickness, "with_columns", lambda tuned, context, *, sooner: replace(tuned, warm_start=COLUMNS)
     )
@@ -75,6 +77,16 @@ def test_one_slice_is_refined_in_its_own_plane(monkeypatch):
     tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
     assert compared[0][0].words == ("before", "20 Å below")
     assert tuned.words[:-1] == ("before", "20 Å below")
+
+
+def test_and_with_absorption_where_that_is_far_better(monkeypatch):
+    compared = gaining(monkeypatch, Gain(-0.03, 0.005))
+    monkeypatch.setattr(
+        told_thickness, "with_absorption", lambda thin, context: thin.with_settings("damped", weakly_damped_obj=True)
+    )
+    tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
+    assert [one.preset.object.weakly_damped_obj for one in compared[0]] == [True, False]
+    assert tuned.preset.object.weakly_damped_obj and tuned.words[:-1] == ("before", "damped")
 
 
 @pytest.mark.parametrize(("gain", "slices"), [(Gain(0.06, 0.006), 8), (None, 1)])
