@@ -20,7 +20,7 @@ from stream_tools import digest, digests_of_file, running
 from ptylive.schema.model import Array
 from ptylive.server.cli.commands.demo import free_addresses
 from ptylive.simulators.replay import ReplaySettings, replay
-from ptylive.streamer.recording.recovery import journals
+from ptylive.streamer.recording.recovery import journals, remove_never_begun
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.wire import FrameLayout, decode_frames
 
@@ -42,7 +42,7 @@ class Sending(threading.Thread):
     """A listening sender that sends one scan after the other until told to stop."""
 
     def __init__(self, path: Path, data: str, control: str) -> None:
-        super().__init__()
+        super().__init__(daemon=True)  # a failed test must not leave it sending for good
         self.path, self.data, self.control = path, data, control
         self.last = threading.Event()
         self.uids: list[str] = []
@@ -106,8 +106,12 @@ def one_life(folder: Path, data: str, control: str, loop: str, seconds: float, *
 
 
 def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
-    """SHA-256 of every frame of some scans that the next start would find, in journals and recordings."""
+    """SHA-256 of every frame of some scans that the next start would find, in journals and recordings.
+
+    The next start removes empty journals: the server was killed before it wrote what scan they are of.
+    """
     found: dict[str, dict[int, bytes]] = {uid: {} for uid in uids}
+    remove_never_begun(folder)
     for path in journals(folder):
         with suppress(FileNotFoundError), JournalReader(path) as reader:  # a killed server's recorder is done
             seen = found.get(reader.header.uid, {})
