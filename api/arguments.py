@@ -88,8 +88,10 @@ def places(name: str, value: object) -> list[Path]:
 
 def settings(value: object) -> Any:
     """Settings of refinements, a preset or a preset file; None: none."""
-    if value is None or hasattr(value, "model_dump") or isinstance(value, str | os.PathLike):
+    if value is None or hasattr(value, "model_dump"):
         return value
+    if isinstance(value, str | os.PathLike):
+        return place("preset", value)
     return table("preset", value)
 
 

@@ -51,10 +51,12 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.application.detector_texts import read_detectors
     from ptylive.application.extensions import Preset, read_map_settings
     from ptylive.application.presets import preset_of
+    from ptylive.engine.backend.device import check_name
     from ptylive.engine.imaging.render import METHODS
     from ptylive.server.batch.coordinator import Batch, BatchRequest
     from ptylive.server.cluster.places import places
 
+    check_name(backend)
     folder, threads = arguments.place("out", out), arguments.threads(threads)
     workers = None if workers is None else arguments.whole("workers", workers, 1)
     loaded = preset_of(arguments.settings(preset), folder)

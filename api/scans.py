@@ -1,15 +1,4 @@
-"""Scans, their maps and refined objects, for scripts and notebooks (docs/notebook.md).
-
-    import ptylive
-
-    scan = ptylive.open_scan("scan.h5", energy_eV=80e3)
-    maps = scan.reconstruct()
-    maps.show("obf", "idpc")
-    refined = scan.refine(epoch_max=20)
-    refined.show()
-
-Runs the same code as ``ptylive reconstruct`` and ``ptylive refine``, so results equal those of the command line.
-"""
+"""Scans, their maps and refined objects for scripts (docs/notebook.md), by the code that the command line runs."""
 
 from __future__ import annotations
 
@@ -31,7 +20,7 @@ from ptylive.gallery import Gallery
 from ptylive.schema import Calibration, LiveMap, MetadataError, ServerGoneError
 from ptylive.schema.advice import Advice, advise
 from ptylive.schema.errors import brief
-from ptylive.schema.metadata import array_name
+from ptylive.schema.metadata import array_name, to_attributes
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
@@ -39,6 +28,7 @@ if TYPE_CHECKING:
     from ptylive.application.analysis.trotters import Trotters
     from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
+    from ptylive.application.presets import PresetFile
     from ptylive.application.tilt_series import Recorded
     from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.schema.preset.start import StartSettings
@@ -71,9 +61,9 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
     if isinstance(source, str | os.PathLike):
         path = arguments.place("source", source)
         vet(path, {name: value for name, value in values.items() if array_name(name) is None})
-        return Scan(partial(open_source, path, values), values)
+        return Scan(partial(open_source, path, values=values), values)
     patterns, values = arguments.patterns(source, values)
-    return Scan(partial(open_array, patterns, values), values)
+    return Scan(partial(open_array, patterns, values=values), values)
 
 
 def reconstruct(source: str | Path | Array, methods: Iterable[str] = METHODS, **metadata: Any) -> Maps:
@@ -81,7 +71,9 @@ def reconstruct(source: str | Path | Array, methods: Iterable[str] = METHODS, **
     return open_scan(source, **metadata).reconstruct(methods)
 
 
-def refine(source: str | Path | Array, preset: Preset | Mapping[str, Any] | None = None, **metadata: Any) -> Refined:
+def refine(
+    source: str | Path | Array, preset: Preset | Mapping[str, Any] | str | Path | None = None, **metadata: Any
+) -> Refined:
     """Refine object and probe of a recording or array: ``open_scan(source, **metadata).refine(preset)``."""
     return open_scan(source, **metadata).refine(preset)
 
@@ -236,7 +228,7 @@ class Refined:
 class Scan:
     """A recording or patterns in memory, with the metadata that apply to it; created by :func:`open_scan`."""
 
-    _open: Callable[[], AbstractContextManager[FileSource]]
+    _open: Callable[..., AbstractContextManager[FileSource]]
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -245,8 +237,6 @@ class Scan:
 
     @cached_property
     def _described(self) -> str:
-        from ptylive.schema.metadata import to_attributes
-
         with self._open() as source:
             shape = source.header.scan.shape
             points = f"{shape[0]} x {shape[1]} points" if shape else f"{source.frame_count} frames"
@@ -333,7 +323,7 @@ class Scan:
 
     def refine(
         self,
-        preset: Preset | Mapping[str, Any] | None = None,
+        preset: Preset | Mapping[str, Any] | str | Path | None = None,
         *,
         backend: str = "auto",
         threads: int = 1,
@@ -344,36 +334,39 @@ class Scan:
     ) -> Refined:
         """Refine object and probe, starting from a live map; ``settings`` (docs/settings.md) override the preset's.
 
-        The map is ``start_map``, with ``map_settings`` (``{"obf.noise": 3}``), which a preset may also contain alone.
-        beside: scans of the same place at other tilts of the specimen, refined together with this one;
-        ``scan_tilts_mrad`` then has a pair for each, this scan's first (docs/how-to/tilt-series.md). history: folder
-        for object, probe, loss and positions of every ``history_epochs``-th epoch (docs/film.md).
-        Raises MetadataError for missing optics or an unknown setting, InputFileError for a folder that cannot be
-        written, RefinementError if it cannot start. Messages of a run are logged as warnings.
+        preset: settings, or a file of them, as for ``ptylive refine --preset``. The map is ``start_map``, with
+        ``map_settings`` (``{"obf.noise": 3}``), which a preset may also contain alone. beside: scans of the same place
+        at other tilts of the specimen, refined together with this one; ``scan_tilts_mrad`` then has a pair for each,
+        this scan's first (docs/how-to/tilt-series.md). history: folder for object, probe, loss and positions of every
+        ``history_epochs``-th epoch (docs/film.md). Raises MetadataError for missing optics or an unknown setting,
+        InputFileError for a folder that cannot be written, RefinementError if it cannot start. Messages are logged.
         """
         from ptylive.application.extensions import Preset
         from ptylive.application.offline import refinable, start_of
         from ptylive.application.outputs import check_output_folder
+        from ptylive.application.presets import preset_of
         from ptylive.application.tilt_series import Recorded, together
+        from ptylive.engine.backend.device import check_name
         from ptylive.engine.dataset import check_told
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
 
         epochs, threads = arguments.whole("history_epochs", history_epochs, 1), arguments.threads(threads)
+        check_name(backend)
         recorder = None if history is None else History(arguments.place("history", history), epochs)
         if recorder is not None:
             check_output_folder(recorder.folder)
-        others = _scans(beside)
-        if isinstance(preset, Preset):
-            preset = preset.model_dump(exclude_unset=True)
-        given = arguments.table("preset", preset or {})
-        resolved = Preset.from_mapping({**given, **settings})
-        with self._open() as source:
+        loaded = preset_of(arguments.settings(preset))
+        this, *others = (each._described_by(loaded) for each in (self, *_scans(beside)))  # noqa: SLF001  (same class)
+        for note in loaded.notes:
+            log.warning("%s", note)
+        resolved = Preset.from_mapping({**loaded.settings, **settings})
+        with this._open() as source:  # noqa: SLF001
             check_told(source.header, far_field=not resolved.propagation.near_field)
-        maps = self._start(resolved.start)
+        maps = this._start(resolved.start)  # noqa: SLF001
         start = start_of(maps.get, resolved.start, maps.calibration)
         with ExitStack() as opened:
-            source = opened.enter_context(self._open())
+            source = opened.enter_context(this._open())  # noqa: SLF001
             dataset = refinable(source, maps.calibration)
             scans = [Recorded(source.path.name, dataset, start, source.path)]
             for other in others:
@@ -383,6 +376,14 @@ class Scan:
         if result.message:
             log.warning("%s", result.message)
         return Refined(result)
+
+    def _described_by(self, loaded: PresetFile) -> Scan:
+        """The scan with what a preset file says of the experiment."""
+        if not (loaded.metadata or loaded.corrections):
+            return self
+        with self._open() as source:
+            values = loaded.described(source.header, self.values)
+        return Scan(partial(self._open, values=values), values)
 
     def _beside(self, first: Recorded, settings: StartSettings, opened: ExitStack) -> Recorded:
         """One of several scans: this one, with its file open as long as ``opened`` is."""
@@ -394,7 +395,6 @@ class Scan:
 
 def _scans(beside: Iterable[Scan]) -> list[Scan]:
     listed = list(beside) if isinstance(beside, Iterable) else [beside]
-    for item in listed:
-        if not isinstance(item, Scan):
-            raise MetadataError(f"beside contains {brief(item)}", "give scans, each opened with open_scan")
+    if wrong := [item for item in listed if not isinstance(item, Scan)]:
+        raise MetadataError(f"beside contains {brief(wrong[0])}", "give scans, each opened with open_scan")
     return listed

@@ -48,6 +48,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.application.extensions import Preset
     from ptylive.application.presets import preset_of
     from ptylive.application.tuning.ranges import parse_over
+    from ptylive.engine.backend.device import check_name
     from ptylive.engine.refine.validation.settings_trial import LEAST_PATTERNS, Judge
     from ptylive.schema import MetadataError
     from ptylive.server.cluster.places import places
@@ -56,6 +57,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
 
     if by not in list(Judge):
         raise MetadataError(f"by = {by!r} is unknown", f"use {' or '.join(Judge)}")
+    check_name(backend)
     scan, judge = arguments.place("file", file), Judge(by)
     folder = scan.with_name(f"{scan.stem}_tuning") if out is None else arguments.place("out", out)
     loaded = preset_of(arguments.settings(preset), folder)

@@ -178,6 +178,23 @@ def kept_orientation(header: ScanHeader, preparation: Preparation) -> str:
     )
 
 
+def left_over(header: ScanHeader, preparation: Preparation) -> str:
+    """Return how many rows and columns at the end of patterns make no square for binning; empty if none."""
+    unbinned = Preparation(preparation.transform, preparation.crop)
+    shape = _reshaped(np.zeros((1, *header.detector_shape), np.uint8), unbinned).shape[1:]
+    ends = [
+        f"{n % preparation.bin} {name}"
+        for n, name in zip(shape, ("rows", "columns"), strict=True)
+        if n % preparation.bin
+    ]
+    if not ends:
+        return ""
+    return (
+        f"--bin {preparation.bin} leaves out the last {' and '.join(ends)} of {shape[0]} x {shape[1]} pixels; --crop "
+        "decides which"
+    )
+
+
 def _check_plain(header: ScanHeader) -> None:
     """Raise unless the scan consists of rows of points with one frame each: it is flipped by frame numbers alone."""
     scan = header.scan
@@ -233,7 +250,8 @@ def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader
     """Return the header that describes the prepared frames."""
     shape = _reshaped(np.zeros((1, *header.detector_shape), np.uint8), preparation).shape[1:]
     if min(shape) < 2:
-        raise MetadataError(f"nothing is left of patterns of {header.detector_shape} pixels pixels", "crop or bin less")
+        rows, columns = header.detector_shape
+        raise MetadataError(f"nothing is left of patterns of {rows} x {columns} pixels", "crop or bin less")
     factor = preparation.rescale / preparation.bin
     detector = header.detector.model_copy(
         update={"shape": shape, "dtype": _dtype_after(header.frame_dtype.str, preparation)}

@@ -53,7 +53,7 @@ NAMES: dict[str, tuple[str, str]] = {
 _FLAT = {place: name for name, place in NAMES.items()}
 """Section and key -> flat name."""
 
-PIXEL_NAMES = ("detector_pixel_mrad", "detector_pixel_invA")
+PIXEL_NAMES, PIXEL_KEYS = ("detector_pixel_mrad", "detector_pixel_invA"), ("pixel_mrad", "pixel_invA")
 ONE_COEFFICIENT = (("defocus_A", "C10"), ("astigmatism_A", "C12a"), ("astigmatism_A", "C12b"))
 SAME = (*ONE_COEFFICIENT, ("scan_step_A", "field_of_view_A"), PIXEL_NAMES)
 """Two names of one quantity, of which people give one; files contain both of the last pair."""
@@ -210,6 +210,9 @@ def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settin
         current, new = getattr(header, section), sections[section]
         if "field_of_view_A" in new:
             new = {"step_A": None, **new}  # it replaces the previous step
+        for name, other in (PIXEL_KEYS, PIXEL_KEYS[::-1]):
+            if new.get(name) is not None and other not in new:
+                new = {**new, other: None}  # the same size in another unit
         if new.get("step_A") is not None or new.get("field_of_view_A") is not None:
             new = {"matrix": None, **new}
         if "transform" in new:
@@ -250,6 +253,8 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
         part = getattr(header, section)
         if flat_name(name) in STEP_NAMES:
             return header.scan.step_A is None and header.scan.matrix is None and getattr(part, key) is None
+        if flat_name(name) in PIXEL_NAMES:
+            return header.detector.pixel_mrad is None and header.detector.pixel_invA is None
         if section == "optics" and aberrations_from({key: 1.0}):
             return not set(aberrations_from({key: 1.0})) & set(header.optics.aberrations)
         return key not in part.model_fields_set or getattr(part, key) is None

@@ -21,7 +21,7 @@ from ptylive.engine.compression import (
     sample_of,
 )
 from ptylive.engine.live.reading import found_descan
-from ptylive.engine.preparation import Preparation, PreparedSource, kept_orientation
+from ptylive.engine.preparation import Preparation, PreparedSource, kept_orientation, left_over
 from ptylive.schema import InputFileError, ScanHeader
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import IndexArray
@@ -182,7 +182,7 @@ class Conversion:
     asked: str = ""
     """Question about the orientation given by the file, after scan points or patterns were rotated."""
     doubts: tuple[str, ...] = ()
-    """Guesses about how the file is to be read: the file that is written no longer contains them."""
+    """Guesses about how the file is to be read, and pixels left out: the file that is written tells neither."""
 
     @property
     def missing(self) -> str:
@@ -233,13 +233,15 @@ def convert_file(
         converted: PatternSource = source
         if not preparation.changes_nothing or source.header.readout.corrects:
             converted = PreparedSource.of(source, preparation)
-        header, report = source.header, None
+        header, report, notes = source.header, None, source.doubts
+        if left := left_over(header, preparation):
+            notes = (*notes, left)
         raw = header.frames * header.detector_shape[0] * header.detector_shape[1] * header.frame_dtype.itemsize
         if not choice.is_raw:
             converted, report = compressed(converted, choice)
         written = write_scan(target, converted, on_progress, leave_out=True, permitted=check)
     ratio = raw / stored_bytes(target)
-    return Conversion(written.frames, ratio, report, written.unreadable, written.problem, orientation, source.doubts)
+    return Conversion(written.frames, ratio, report, written.unreadable, written.problem, orientation, notes)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ptylive.application.remarks.of_scan import (
     remarks,
     saturation_remarks,
 )
-from ptylive.engine.backend.device import NAMES
+from ptylive.engine.backend.device import check_name
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
@@ -267,8 +267,7 @@ def detector_maps(
 
 def map_device(backend: str) -> MapDevice:
     """The device ``auto``, ``cpu`` or ``gpu`` for live maps; PtyliveError if it is not available."""
-    if backend not in NAMES:
-        raise MetadataError(f"unknown backend {backend!r}", f"use {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    check_name(backend)
     device = open_map_device(backend)
     if backend == "gpu" and device.arrays is None:
         raise PtyliveError(f"no GPU to make maps on: {device.why}", "use backend cpu")

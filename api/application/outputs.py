@@ -105,10 +105,25 @@ def check_results_file(path: Path, source: FileSource) -> None:
     be equal. Files of other programs have no uid and are identified by the hash of their patterns or, as earlier
     versions did not write it, by their name.
     """
+    check_hdf5_file(path, [source.path])
+    same, named, scan = _of_scan(path, source)
+    if named and not same:
+        raise InputFileError(f"{path} holds results of different patterns than {source.path} has now", OTHER_NAME)
+    if not same:
+        raise InputFileError(f"{path} holds the results of another scan, {scan}", OTHER_NAME)
+
+
+def other_scan(path: Path, source: FileSource) -> str:
+    """A remark if an open scan is not the one whose results a file holds; empty if it is."""
+    same, _, scan = _of_scan(path, source)
+    return "" if same else f"{path} holds the results of another scan than {source.path}, {scan}: is it the right file?"
+
+
+def _of_scan(path: Path, source: FileSource) -> tuple[bool, bool, str]:
+    """Whether a results file is of an open scan, whether of one of its name or uid, and what its scan is called."""
     from ptylive.engine.results import SCAN_FILE, SCAN_SHA256, SCAN_UID
     from ptylive.engine.results_file import look
 
-    check_hdf5_file(path, [source.path])
     stored = look(real_path(path)).settings
     uid, file, digest = (str(stored.get(name, "")) for name in (SCAN_UID, SCAN_FILE, SCAN_SHA256))
     named = file in ("", encodable(source.path.name))
@@ -117,10 +132,7 @@ def check_results_file(path: Path, source: FileSource) -> None:
     else:
         present_digest = source.digest() if digest else ""
         same = digest == present_digest if present_digest else named
-    if named and not same:
-        raise InputFileError(f"{path} holds results of different patterns than {source.path} has now", OTHER_NAME)
-    if not same:
-        raise InputFileError(f"{path} holds the results of another scan, {file or uid}", OTHER_NAME)
+    return same, named, file or uid
 
 
 def maps_lost(path: Path, made: Collection[str]) -> list[str]:

@@ -19,7 +19,7 @@ from ptylive.schema.foreign_plans.basis_paper import published
 from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
 from ptylive.schema.foreign_plans.ptyrad import import_ptyrad, looks_like_ptyrad
 from ptylive.schema.foreign_plans.yaml_text import read_yaml
-from ptylive.schema.metadata import MASKS, NAMES, SECTIONS, typed
+from ptylive.schema.metadata import MASKS, NAMES, SECTIONS, typed, unsaid
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
 from ptylive.schema.preset.stages import NAME, checked_tables, settings_in
@@ -31,6 +31,7 @@ from ptylive.schema.settings_text import as_table, read_toml
 
 if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
+    from ptylive.schema.scan_header import ScanHeader
 
 HDF5 = (".h5", ".hdf5", ".nxs", ".mat")
 YAML = (".yaml", ".yml")
@@ -67,6 +68,10 @@ class PresetFile:
         if len(self.positions_A) != points:
             raise MetadataError(f"the preset has {len(self.positions_A)} positions", f"the scan has {points} points")
         return replace(dataset, positions_A=(self.positions_A - self.positions_A[0])[dataset.point])
+
+    def described(self, header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The metadata ``values`` given for a scan, and what the preset adds to them and its ``header``."""
+        return {**unsaid(header, self.metadata), **self.corrections, **values}
 
     def as_toml(self) -> str:
         """Format as TOML: section [refine], and those of a configuration file."""
@@ -162,10 +167,11 @@ def with_modes_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "obj_modes": shape[3]} if len(shape) == 4 and shape[3] > 1 else dict(settings)
 
 
-def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Path) -> PresetFile:
-    """The preset given for many refinements: settings, a preset, or the path of a preset file.
+def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Path | None = None) -> PresetFile:
+    """The preset given for refinements: settings, a preset, or the path of a preset file.
 
-    Arrays of PyPty's presets become npy files in ``folder``. Raises MetadataError, also for positions.
+    Arrays of PyPty's presets become npy files in ``folder``, by default beside the file. Raises MetadataError, also for
+    positions.
     """
     if given is None:
         return PresetFile()
@@ -174,7 +180,7 @@ def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Pat
     if isinstance(given, Mapping):
         return PresetFile(given)
     path = Path(given)
-    loaded = load_preset(path, beside=folder / path.name)
+    loaded = load_preset(path, beside=None if folder is None else folder / path.name)
     if loaded.positions_A is not None:
         raise MetadataError(f"{path} has positions, which belong to one scan", "refine that scan with ptylive refine")
     if loaded.masks is not None:

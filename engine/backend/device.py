@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array
 
 NAMES = ("auto", "cpu", "gpu")
@@ -29,6 +30,12 @@ _COMPUTE_MODE = 20
 
 class NoRoom(MemoryError):
     """A requested amount does not fit on a device; the message states how much would be needed."""
+
+
+def check_name(backend: str) -> None:
+    """Raise MetadataError for a word that names no backend."""
+    if backend not in NAMES:
+        raise MetadataError(f"unknown backend {backend!r}", "use auto, cpu or gpu")
 
 
 @dataclass(frozen=True, eq=False)

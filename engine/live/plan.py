@@ -18,6 +18,7 @@ from ptylive.engine.imaging.declaration import PTYLIVE
 from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import UPSAMPLE_POINTS
 from ptylive.schema import Calibration, MetadataError, ScanHeader
+from ptylive.schema.errors import brief
 from ptylive.schema.model import Array, DoubleArray
 
 FILTER_MEMORY_BYTES = 2**30
@@ -64,6 +65,8 @@ def filter_stock(header: ScanHeader, methods: Iterable[str], background: Executo
 
 def left_out(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
     """Return methods that a scan's frames do not support, with the reason. Raises MetadataError if none is possible."""
+    if not isinstance(header, ScanHeader):
+        raise MetadataError(f"{brief(header)} is not a ScanHeader", "ptylive.open_scan takes files and arrays")
     if header.basis.is_raw:
         return {}
     masks = header.basis.n_bright + header.basis.n_dark

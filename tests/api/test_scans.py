@@ -18,6 +18,7 @@ from ptylive.simulators.data import bundled
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "notebook.md"
 DATA_SET = "mos2_svac_80kV_focus"
+ENDED = SimpleNamespace(message="")
 
 
 @pytest.mark.slow
@@ -118,6 +119,23 @@ def test_preset_and_settings_go_together():
     assert refined.probe.shape[0] == 1
     assert repr(refined).startswith("Refined(done: 1 slice of ")
     assert "probe, amplitude" in refined._repr_html_()
+
+
+def test_a_preset_may_be_a_file_and_say_what_corrects_the_recording(monkeypatch, tmp_path):
+    """Regression: ``refine`` took no file, which ``batch`` and ``tune`` do."""
+    scan = ptylive.open_scan(np.ones((4, 4, 8, 8), np.uint16), scan_step_A=0.4, convergence_semiangle_mrad=25)
+    file = tmp_path / "p.toml"
+    file.write_text(
+        "[refine]\nprobe_modes = 3\n[optics]\nenergy_eV = 8e4\n[corrections]\nrotation_deg = 3\nscan_step_A = 9\n"
+    )
+    said = {"energy_eV": 8e4, "rotation_deg": 3.0, "scan_step_A": (0.4, 0.4)}  # what open_scan was given counts
+    refined = []
+    monkeypatch.setattr("ptylive.engine.refine.refine", lambda *given, **_: refined.append(given) or ENDED)
+    for preset in (file, str(file)):
+        scan.refine(preset, epoch_max=2)
+    for dataset, preset in refined:
+        assert (preset.value("probe_modes"), preset.value("epoch_max")) == (3, 2)
+        assert [dataset.calibration.get(name) for name in said] == list(said.values())
 
 
 def test_the_start_is_the_map_that_was_asked_for_with_its_settings(monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptylive.engine.preparation import Preparation, PreparedSource, kept_orientation
+from ptylive.engine.preparation import Preparation, PreparedSource, kept_orientation, left_over
 from ptylive.schema import Detector, MetadataError, Optics, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 
@@ -122,3 +122,23 @@ def test_an_orientation_that_is_kept_although_the_scan_is_turned_is_told(given, 
     found = kept_orientation(overlay(source().header, given), Preparation(**options))
     assert bool(found) == bool(said)
     assert re.match(said, found), found
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"bin": 2}, ""),
+        ({"bin": 3, "crop": (1, 1, 2, 0)}, ""),
+        ({"bin": 3}, "--bin 3 leaves out the last 2 rows and 2 columns of 8 x 8 pixels"),
+        ({"bin": 3, "crop": (0, 2, 0, 0)}, "--bin 3 leaves out the last 2 columns of 6 x 8 pixels"),
+        (
+            {"bin": 3, "crop": (0, 0, 1, 0), "pad": 3, "transform": "transpose"},
+            "--bin 3 leaves out the last 2 rows and 1",
+        ),
+    ],
+)
+def test_pixels_that_binning_leaves_out_are_told(options, said):
+    """Regression: ``convert --bin 3`` of 32 pixels dropped two rows and columns without a word."""
+    found = left_over(source().header, Preparation(**options))
+    assert found.startswith(said)
+    assert bool(found) == bool(said)

@@ -110,6 +110,19 @@ def test_values_that_a_scan_outvotes_are_named_under_any_name():
     ]  # fmt: skip
 
 
+def test_a_size_of_a_detector_pixel_replaces_the_one_in_the_other_unit():
+    """Regression: a file's 1/Å outvoted the mrad that a user gave, and a configured 1/Å the mrad of the file."""
+    plain = ScanHeader("uid", "series", 4, Scan(shape=(2, 2)), Optics(), Detector(shape=(8, 8)))
+    for name, other in (("pixel_mrad", "pixel_invA"), ("pixel_invA", "pixel_mrad")):
+        told = overlay(plain, {f"detector_{other}": 0.5})
+        corrected = overlay(told, {f"detector_{name}": 0.25}).detector
+        assert (getattr(corrected, name), getattr(corrected, other)) == (0.25, None)
+        assert fill_in(told, {f"detector_{name}": 0.25}).detector == told.detector
+        assert overlay(told, {f"detector_{name}": None}).detector == told.detector
+    both = overlay(plain, {"detector_pixel_mrad": 0.5, "detector_pixel_invA": 0.1}).detector
+    assert (both.pixel_mrad, both.pixel_invA) == (0.5, 0.1)
+
+
 def test_overlay_wins_and_fill_in_yields():
     given = header(optics={"energy_eV": 80e3, "defocus_A": 10.0}, scan={"shape": (4, 5)})
     assert overlay(given, {"optics.energy_eV": 60e3}).optics.energy_eV == 60e3

@@ -15,6 +15,7 @@ from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
 from ptylive.schema.model import Array, BoolArray, DoubleArray
+from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 LEAST_OFFSET_SHARE = 0.1
 """Least share of all counts in a uniform offset over the detector for which a question is asked."""
@@ -46,6 +47,12 @@ OFTEN, HEADROOM = 90.0, 1.5
 """Percentile over the patterns that counts as the usual number of a pixel, and a limit that is proposed for counts over
 the largest that is no flash.
 """
+SAME_PIXEL = 0.02
+"""Relative difference of two sizes of a detector pixel that are taken for the same."""
+AIRY, FAR_APART = 1.22, 1.5
+"""Diameter of the first dark ring of a focused probe in wavelengths / semi-angle, and step in widths of the probe from
+which neighbouring probes certainly do not overlap.
+"""
 RIM_SHARE = 16
 """The width of the rim is the shorter side divided by this number."""
 
@@ -63,6 +70,7 @@ def remarks(
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
         return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
+    out += _pixel_remarks(header) + _apart_remarks(calibration)
     of_the_disc = _disc_remarks(calibration, mean_pattern if header.basis.is_raw else None)
     out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:
@@ -99,6 +107,38 @@ def _disc_remarks(calibration: Calibration, mean_pattern: DoubleArray | None) ->
         f"the disc has {found}, but "
         f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
         "semi-angle? binned pixels? another energy or camera length?"
+    ]
+
+
+def _pixel_remarks(header: ScanHeader) -> list[str]:
+    """A remark if the size of a detector pixel is given as an angle and as a frequency that contradict each other."""
+    angle, frequency, energy = header.detector.pixel_mrad, header.detector.pixel_invA, header.optics.energy_eV
+    if angle is None or frequency is None or energy is None:
+        return []
+    meant = mrad_to_invA(angle, wavelength_A(energy))
+    if abs(meant / frequency - 1) < SAME_PIXEL:
+        return []
+    return [
+        f"detector_pixel_mrad {angle:.4g} is {meant:.4g} 1/Å at {energy / 1e3:.4g} keV, but detector_pixel_invA is "
+        f"{frequency:.4g}, which is used: phases are wrong if it is; give the right one"
+    ]
+
+
+def _apart_remarks(calibration: Calibration) -> list[str]:
+    """A remark if neighbouring scan points share no illuminated area at the defocus of the calibration."""
+    semiangle, energy = calibration.get("convergence_semiangle_mrad"), calibration.get("energy_eV")
+    step = calibration.get("scan_step_A")
+    if semiangle is None or energy is None or step is None:
+        return []
+    focused_A = AIRY * wavelength_A(float(energy)) / (1e-3 * float(semiangle))
+    width_A = focused_A + 2e-3 * float(semiangle) * abs(float(calibration.get("C10") or 0.0))
+    step_A = min(abs(float(size)) for size in np.ravel(step))
+    if step_A < FAR_APART * width_A:
+        return []
+    return [
+        f"the probe is {length_text(width_A)} wide and the step {length_text(step_A)}: neighbouring probes do not "
+        "overlap, and phase maps and refinements are meaningless; is scan_step_A right? record with a smaller step "
+        "or more defocus"
     ]
 
 

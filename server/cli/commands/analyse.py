@@ -85,7 +85,7 @@ def analyse(
             add_log(found.figures, found.pages, log)
         missing = _compared(found, stored, second, steps)
         if half_dose is not None:
-            missing += _half_dosed(found, stored, half_dose, parse_assignments(settings or ()), steps)
+            missing += _half_dosed(found, (results, stored), half_dose, parse_assignments(settings or ()), steps)
         steps("writing")
         files = found.write(folder)
     brief = {"probe_powers": found.figures["probe"]["powers"], "columns": found.figures["columns"]["number"]}
@@ -130,14 +130,14 @@ def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, step
 
 
 def _half_dosed(
-    found: Analysis, stored: StoredRun, recording: Path, values: dict[str, object], steps: Steps
+    found: Analysis, of: tuple[Path, StoredRun], recording: Path, values: dict[str, object], steps: Steps
 ) -> list[str]:
     """Add the agreement of two halves of the dose; return what is missing if it cannot be computed."""
     from ptylive.application.analysis.figures import add_half_dose
 
     steps("halves of the dose")
     try:
-        add_half_dose(found, _halves(recording, stored, values, steps))
+        add_half_dose(found, _halves(recording, *of, values, steps))
     except PtyliveError as error:
         return [f"halves of the dose were not compared: {error.line()}"]
     return []
@@ -156,9 +156,10 @@ def parse_line(text: str | None) -> tuple[Point, Point] | None:
     return (a, b), (c, d)
 
 
-def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps: Steps) -> HalfDose:
+def _halves(recording: Path, results: Path, stored: StoredRun, values: dict[str, object], steps: Steps) -> HalfDose:
     """Compare two refinements of half the dose each, with the run's preset and calibration."""
     from ptylive.application.offline import refinable
+    from ptylive.application.outputs import other_scan
     from ptylive.engine.analysis.half_dose import compare_half_doses
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.refine.tuning.depth_choice import with_depth_of
@@ -166,6 +167,8 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
 
     use_persistent_cache()
     with open_source(recording, values) as source:
+        if remark := other_scan(results, source):
+            say(remark)
         scan = refinable(source, stored.calibration)
         found = with_depth_of(scan, stored.preset, stored.slices, sum(stored.slice_thickness_A))
         return compare_half_doses(*found, on_progress=partial(tell_of_half, steps))

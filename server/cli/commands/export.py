@@ -23,7 +23,10 @@ ptylive export results.h5 --map obf --format tiff         # beside the file
 def export(
     results: Annotated[Path, typer.Argument(help="results file", readable=False)],
     to: Annotated[
-        str, typer.Option("--to", "--format", help="pypty, nxs, ptyrad, py4dstem, ptychodus, png, tiff or hspy")
+        str,
+        typer.Option(
+            "--to", "--format", help="pypty, nxs, ptyrad, py4dstem, ptychodus, png, tiff or hspy, or several: png,tiff"
+        ),
     ],
     folder: Annotated[
         Path | None,
@@ -44,42 +47,46 @@ def export(
     from ptylive.engine.exports.formats import names
     from ptylive.engine.stored_run import StoredRun
 
-    folder = results.parent if folder is None else folder
+    folder, kinds = results.parent if folder is None else folder, list(dict.fromkeys(names_in(to)))
     check_output_folder(folder)
     take_in_waiting(results, say)
     if maps is not None:
         if run is not None:
             raise MetadataError("--run and --maps exclude each other", "give one of them")
-        _export_maps(results, folder, maps, to, as_json=as_json)
+        _export_maps(results, folder, maps, kinds, as_json=as_json)
         return
     stored = StoredRun.read(results, run)
-    for name in names(stored, to):
-        check_own_file(folder / name, to, [results], OTHER_FOLDER)
+    for kind in kinds:
+        for name in names(stored, kind):
+            check_own_file(folder / name, kind, [results], OTHER_FOLDER)
     when_stopped = f"{folder} may hold some of the files; start again with the same command"
     with when_interrupted(when_stopped), bar(f"exporting {stored.name}", quiet=as_json) as shown:
-        files = write(stored, to, folder, shown.update)
+        files = [file for kind in kinds for file in write(stored, kind, folder, shown.update)]
     answer({"file": str(results), "run": stored.name, "files": [str(file) for file in files]}, as_json=as_json)
 
 
-def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: bool) -> None:
-    """Write maps of a results file, each to a separate file."""
+def _export_maps(results: Path, folder: Path, wanted: str, kinds: list[str], *, as_json: bool) -> None:
+    """Write maps of a results file, each to a separate file of each kind."""
     from ptylive.application.export import MAP_FORMATS, chosen_maps, export_maps, map_file
     from ptylive.application.outputs import OTHER_FOLDER, check_own_file
     from ptylive.engine.stored_maps import StoredMaps
 
-    if to not in MAP_FORMATS:
-        raise MetadataError(f"maps cannot be exported as {to!r}", f"choose from {', '.join(MAP_FORMATS)}")
+    for kind in kinds:
+        if kind not in MAP_FORMATS:
+            raise MetadataError(f"maps cannot be exported as {kind!r}", f"choose from {', '.join(MAP_FORMATS)}")
     stored = StoredMaps.read(results)
     chosen = chosen_maps(stored, None if wanted == "all" else names_in(wanted), results)
-    files = [map_file(live_map, folder, to) for live_map in chosen]
-    for file in files:
-        if files.count(file) > 1:
-            raise MetadataError(f"more than one of these maps would become {file}", "name fewer")
-        check_own_file(file, to, [results], OTHER_FOLDER)
+    for kind in kinds:
+        files = [map_file(live_map, folder, kind) for live_map in chosen]
+        for file in files:
+            if files.count(file) > 1:
+                raise MetadataError(f"more than one of these maps would become {file}", "name fewer")
+            check_own_file(file, kind, [results], OTHER_FOLDER)
     when_stopped = f"{folder} may hold some of the files; start again with the same command"
     written = []
     with when_interrupted(when_stopped), bar("exporting maps", quiet=as_json) as shown:
-        for file in export_maps(stored, chosen, to, folder):
-            written.append(str(file))
-            shown.update(len(written), len(chosen))
+        for kind in kinds:
+            for file in export_maps(stored, chosen, kind, folder):
+                written.append(str(file))
+                shown.update(len(written), len(chosen) * len(kinds))
     answer({"file": str(results), "files": written}, as_json=as_json)

@@ -58,7 +58,7 @@ def reconstruct(
     from ptylive.streamer.vetting.door import vet
 
     checked_backend(backend)
-    wanted = check_methods(names_in(methods)) if methods else METHODS
+    wanted = METHODS if methods is None else check_methods(names_in(methods))
     chosen, values = read_settings(parse_assignments(settings or ()))
     request = MapRequest(parse_basis(basis), backend, named(detector or ()), chosen)
     read_detectors(request.detectors)  # report a faulty detector before minutes of work

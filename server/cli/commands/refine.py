@@ -16,7 +16,7 @@ import typer
 
 from ptylive.application.extensions import Preset, read_map_settings
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
-from ptylive.schema.metadata import NAMES, arrays_and_numbers, beneath, locate, outvoted, unsaid
+from ptylive.schema.metadata import NAMES, arrays_and_numbers, beneath, locate, outvoted
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, answer, bar, end_partial, say, when_interrupted
@@ -378,13 +378,13 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
         return PresetFile(), values
     with open_source(file, values) as source:
         loaded = load_preset(path, pattern_shape=source.header.detector_shape, beside=output)
-        added = unsaid(source.header, loaded.metadata)
+        described = loaded.described(source.header, values)
         differing = outvoted(source.header, beneath(loaded.metadata, values))
     for note in loaded.notes:
         say(note)
     if differing:
         say(f"the recording says otherwise than {path}, and counts: {'; '.join(differing)}; --set overrides both")
-    return loaded, {**added, **loaded.corrections, **values}
+    return loaded, described
 
 
 def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:

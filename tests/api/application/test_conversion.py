@@ -69,6 +69,12 @@ def test_maps_of_coefficients_are_those_of_patterns_that_lie_still(scans, tmp_pa
     assert agreement(maps_of(wandering, {}, MapRequest(BASIS)), wanted) > 0.99, "nobody gave it, and it is found"
 
 
+def test_pixels_that_binning_leaves_out_are_among_the_doubts(tmp_path):
+    np.save(tmp_path / "scan.npy", np.ones((4, 4, 8, 8), np.uint16))
+    done = convert_file(tmp_path / "scan.npy", tmp_path / "out.h5", parse_basis("pixels"), Preparation(bin=3), {})
+    assert any("--bin 3 leaves out the last 2 rows" in line for line in done.doubts)
+
+
 def test_only_a_copy_of_the_same_patterns_is_replaced(tmp_path):
     """Regression: of two files of one name and length from different folders, the second copy replaced the first."""
     target, binned = tmp_path / "copy.h5", Preparation(bin=2)

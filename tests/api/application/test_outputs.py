@@ -18,6 +18,7 @@ from ptylive.application.outputs import (
     check_output_folder,
     check_results_file,
     maps_lost,
+    other_scan,
     reserved_run,
     scan_settings,
 )
@@ -153,7 +154,9 @@ def test_results_without_a_uid_belong_to_the_file_of_that_name(folder, tmp_path)
     with open_source(foreign) as source:
         check_results_file(results, source)
         check_results_file(old, source)
+        assert other_scan(results, source) == other_scan(old, source) == ""
     with open_source(folder / "scan.h5") as source, pytest.raises(InputFileError, match=r"another scan, foreign\.h5"):
+        assert f"another scan than {source.path}, foreign.h5: is it the right file?" in other_scan(results, source)
         check_results_file(results, source)
 
 

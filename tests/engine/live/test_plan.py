@@ -7,6 +7,8 @@ import pytest
 
 from ptylive.engine.imaging import registry
 from ptylive.engine.live import plan
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.schema import MetadataError
 
 
 def header_of(rows, cols):
@@ -25,3 +27,9 @@ def test_filters_of_other_packages_do_not_count(monkeypatch):
     monkeypatch.setattr(registry, "methods", lambda: known)
     monkeypatch.setattr(plan, "BUILDERS", {**plan.BUILDERS, "mine": known["mine"].build})
     assert plan.filter_bytes(header_of(64, 64)) == before
+
+
+def test_what_is_no_header_is_refused_in_one_line():
+    with pytest.raises(MetadataError, match="None is not a ScanHeader") as refused:
+        LiveEngine(None)
+    assert "ptylive.open_scan" in refused.value.hint

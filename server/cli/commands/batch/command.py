@@ -84,7 +84,7 @@ def batch(
     request = BatchRequest(
         out,
         looked_through({**wanted, **of_the_start(wanted, of_maps)}),
-        tuple(check_methods(names_in(methods)) if methods else METHODS),
+        METHODS if methods is None else tuple(check_methods(names_in(methods))),
         {**loaded.corrections, **values},
         loaded.metadata,
         backend,

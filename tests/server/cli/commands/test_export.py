@@ -32,6 +32,13 @@ def test_every_map_becomes_a_file(results, tmp_path, kind):
     assert sorted(done["files"]) == [str(tmp_path / "out" / f"{name}.{kind}") for name in ("bf", "idpc")]
 
 
+def test_several_formats_are_written_at_once(results, tmp_path):
+    done = last_json(
+        ptylive_here("export", results, tmp_path / "out", "--to", "png,tiff,png", "--maps", "idpc", "--json")
+    )
+    assert done["files"] == [str(tmp_path / "out" / f"idpc.{kind}") for kind in ("png", "tiff")]
+
+
 def test_without_a_folder_it_is_that_of_the_file(results, tmp_path):
     done = last_json(ptylive_here("export", results, "--map", "idpc", "--format", "png", "--json"))
     assert done["files"] == [str(tmp_path / "idpc.png")]
@@ -55,6 +62,7 @@ def test_phases_wear_the_colours_of_the_page_and_points_that_are_missing_none(re
     ("options", "said"),
     [
         (("--to", "nxs", "--maps", "all"), "maps cannot be exported as 'nxs': choose from png, tiff, hspy"),
+        (("--to", "png,nxs", "--maps", "all"), "maps cannot be exported as 'nxs': choose from png, tiff, hspy"),
         (("--to", "png", "--maps", "odpc"), "has no map 'odpc': did you mean 'idpc'? it has bf, idpc"),
         (("--to", "png", "--maps", "zz"), "has no map 'zz': it has bf, idpc"),
         (("--to", "png", "--maps", ","), "names nothing"),

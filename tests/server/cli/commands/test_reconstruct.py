@@ -48,6 +48,14 @@ def test_settings_of_maps(scan: Path, tmp_path: Path) -> None:
     assert "wdd.epsilon=-1 is not possible: give a number from 1e-06 to 1000" in refused.stderr
 
 
+def test_an_empty_list_of_methods_is_refused(scan: Path, tmp_path: Path) -> None:
+    """Regression: an unset variable of a script made every map."""
+    for command, out in (("reconstruct", "maps.h5"), ("batch", "batch")):
+        done = ptylive_here(command, scan, "-o", tmp_path / out, "--methods", "")
+        assert (done.returncode, (tmp_path / out).exists()) == (1, False)
+        assert "'' names nothing: write names separated by commas" in done.stderr
+
+
 def test_maps_that_are_not_made_again_are_named(scan: Path, tmp_path: Path) -> None:
     """Regression: a second run with fewer methods removed the other maps without a word."""
     out = tmp_path / "maps.h5"
