@@ -21,6 +21,10 @@ LEAST_PATTERNS = 16
 SPREAD_LAGS = 4
 FEWEST_FAINT = 32
 """Fewest faint pixels from which the counts per electron are estimated."""
+LEAST_WEIGHTED = 0.1
+"""Share of the mean of faint pixels below which a pixel weighs no more than one of this share."""
+ILL_CONDITIONED = 1e6
+"""Condition of a fit of two terms beyond which they are the same: all pixels have one mean."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class PatternStatistics:
     counting_share: float = 1.0
     """Variance over mean outside the bright field: 1 for counted electrons, close to 0 for noise-free patterns."""
     faint_share: float | None = None
-    """The same of the faintest quarter of these pixels, in which the specimen changes least: about the counts per
-    electron. None if there are too few such pixels."""
+    """The same of the faintest of these pixels, less what the specimen changes in them: about the counts per electron.
+    None if there are too few such pixels."""
     patterns: int = 0
     """Number of patterns."""
 
@@ -113,7 +117,7 @@ def _noise_spread(differences: Array | None, interior: BoolArray) -> float:
 
 
 def _counting_shares(patterns: Array, differences: Array | None, dark: BoolArray) -> tuple[float, float | None]:
-    """Variance over mean of dark pixels and of the faintest quarter of them; 1 and None if unknown.
+    """Variance over mean of dark pixels, and of counting alone by the faintest of them; 1 and None if unknown.
 
     From second differences, whose variance is 6 times that of a pattern.
     """
@@ -123,8 +127,30 @@ def _counting_shares(patterns: Array, differences: Array | None, dark: BoolArray
     mean = patterns[:: max(1, len(patterns) // NOISE_SAMPLES), dark].mean(axis=0, dtype=np.float64)
     share = float(variance.sum() / mean.sum()) if mean.sum() > 0 else 1.0
     lit = np.flatnonzero(mean > 0)
-    faint = lit[np.argsort(mean[lit])[: len(lit) // 4]]
-    return share, float(variance[faint].sum() / mean[faint].sum()) if len(faint) >= FEWEST_FAINT else None
+    faint = lit[np.argsort(mean[lit])]
+    if len(faint) < 4 * FEWEST_FAINT:
+        return share, None
+    return share, _faint_share(mean[faint], variance[faint])
+
+
+def _faint_share(mean: DoubleArray, variance: DoubleArray) -> float:
+    """Variance over mean of the faintest quarter of pixels (ascending means), or at no counts if that is less.
+
+    Counting adds g m to the variance of a pixel of mean m, for g counts per electron, and a specimen that changes from
+    pattern to pattern adds c m^2. Both are fitted to the fainter half; g counts by two standard deviations, which are
+    large where all pixels have much the same mean.
+    """
+    quarter, half = len(mean) // 4, len(mean) // 2
+    share = float(variance[:quarter].sum() / mean[:quarter].sum())
+    mean, variance = mean[:half], variance[:half]
+    scale = 1 / np.maximum(mean, LEAST_WEIGHTED * mean.mean())  # the error of a variance is about proportional to it
+    terms = scale[:, None] * np.stack([mean, mean**2], axis=1)
+    if np.linalg.cond(terms) > ILL_CONDITIONED:
+        return share
+    normal = np.linalg.inv(terms.T @ terms)
+    fitted = normal @ (terms.T @ (scale * variance))
+    scatter = ((scale * variance - terms @ fitted) ** 2).sum() / (half - 2)
+    return min(share, float(fitted[0] + 2 * np.sqrt(normal[0, 0] * scatter)))
 
 
 def _second_differences(patterns: Array) -> Array:

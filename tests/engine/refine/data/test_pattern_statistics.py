@@ -99,3 +99,24 @@ def test_what_the_specimen_changes_is_in_the_brighter_ones():
     seen = statistics(counted(1.0, changing=0.9))
     assert seen.counting_share > 1.1
     assert seen.faint_share == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("counts_per_electron", [1.0, 5.0])
+def test_what_a_strong_specimen_changes_in_faint_pixels_too_is_no_counting(counts_per_electron):
+    """Every pixel comes and goes by its mean: gold and crystals had up to 4.8 counts per electron, which are 1."""
+    dataset, rng = discs([(0.0, 0.0)] * 600), np.random.default_rng(7)
+    tail = 0.2 + 40.0 / (1 + (np.hypot(K[:, None], K) / 6) ** 4)
+    speckle = rng.gamma(2.0, 0.5, (600, SIZE, SIZE))
+    electrons = rng.poisson(tail * speckle)
+    seen = statistics(replace(dataset, patterns=(counts_per_electron * electrons).astype(np.float32)))
+    assert seen.counting_share > 1.5 * counts_per_electron
+    assert seen.faint_share == pytest.approx(counts_per_electron, rel=0.15)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flat_dark_field_does_not_tell_the_two_apart(seed):
+    """Means that differ by a tenth determine no slope: what counting contributes would come out as 3 to 6 of 5."""
+    dataset, rng = discs([(0.0, 0.0)] * 600), np.random.default_rng(seed)
+    tail = DARK * (1 + 0.1 * K / SIZE) * np.ones((SIZE, 1))
+    counts = (5 * rng.poisson(tail, (600, SIZE, SIZE))).astype(np.float32)
+    assert statistics(replace(dataset, patterns=counts)).faint_share == pytest.approx(5.0, rel=0.06)
