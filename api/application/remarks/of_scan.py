@@ -137,8 +137,8 @@ def _apart_remarks(calibration: Calibration) -> list[str]:
         return []
     return [
         f"the probe is {length_text(width_A)} wide and the step {length_text(step_A)}: neighbouring probes do not "
-        "overlap, and phase maps and refinements are meaningless; is scan_step_A right? record with a smaller step "
-        "or more defocus"
+        "overlap. SSB, OBF, WDD and refinements mean nothing then, and DPC shows only what changes from step to step; "
+        "is scan_step_A right? For ptychography, record with a smaller step or more defocus"
     ]
 
 
