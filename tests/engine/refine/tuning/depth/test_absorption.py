@@ -59,8 +59,8 @@ def test_a_damped_object_that_predicts_far_better_is_used_and_said(tried):
 
 @pytest.mark.parametrize(
     "damped",
-    [(101 * (1 - WORTH) - 0.5, 101 * (1 - WORTH) + 1.5), (60.0, 125.0), (110.0, 112.0)],
-    ids=["by-too-little", "not-beyond-doubt", "worse"],
+    [(101 * (1 - WORTH) - 0.5, 101 * (1 - WORTH) + 1.5), (60.0, 125.0), (94.5, 90.5), (110.0, 112.0)],
+    ids=["by-too-little", "not-certain", "by-less-than-three-deviations", "worse"],
 )
 def test_otherwise_it_stays_a_phase(tried, damped):
     tried(damped)
