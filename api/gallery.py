@@ -37,10 +37,10 @@ class Gallery:
 
         Raises OSError if that fails.
         """
-        written, home = [], Path(folder).expanduser()
-        home.mkdir(parents=True, exist_ok=True)
+        written, target_folder = [], Path(folder).expanduser()
+        target_folder.mkdir(parents=True, exist_ok=True)
         for title, data in self.pictures.items():
-            target = home / f"{title.split(',')[0]}.png"
+            target = target_folder / f"{title.split(',')[0]}.png"
             with replacing(target) as temporary:
                 temporary.write_bytes(self._png(title, data))
             written.append(target)

@@ -35,7 +35,7 @@ class NoRoom(MemoryError):
 def check_name(backend: str) -> None:
     """Raise MetadataError for a word that names no backend."""
     if backend not in NAMES:
-        raise MetadataError(f"unknown backend {backend!r}", "use auto, cpu or gpu")
+        raise MetadataError(f"unknown backend {backend!r}", f"use {', '.join(NAMES[:-1])} or {NAMES[-1]}")
 
 
 @dataclass(frozen=True, eq=False)

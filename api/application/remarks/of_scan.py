@@ -131,13 +131,15 @@ def _apart_remarks(calibration: Calibration) -> list[str]:
     if semiangle is None or energy is None or step is None:
         return []
     focused_A = AIRY * wavelength_A(float(energy)) / (1e-3 * float(semiangle))
-    width_A = focused_A + 2e-3 * float(semiangle) * abs(float(calibration.get("C10") or 0.0))
+    defocus_A = abs(float(calibration.get("C10") or 0.0))
+    width_A = focused_A + 2e-3 * float(semiangle) * defocus_A
     step_A = min(abs(float(size)) for size in np.ravel(step))
     if step_A < FAR_APART * width_A:
         return []
     return [
-        f"the probe is {length_text(width_A)} wide and the step {length_text(step_A)}: neighbouring probes do not "
-        "overlap. SSB, OBF, WDD and refinements mean nothing then, and DPC shows only what changes from step to step; "
+        f"the probe is {length_text(width_A)} wide at a defocus of {length_text(defocus_A)}, and the step "
+        f"{length_text(step_A)}: neighbouring probes do not overlap. SSB, OBF, WDD and refinements mean nothing then, "
+        "and DPC shows only what changes from step to step; "
         "is scan_step_A right? For ptychography, record with a smaller step or more defocus"
     ]
 

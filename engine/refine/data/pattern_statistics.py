@@ -142,8 +142,9 @@ def _faint_share(mean: DoubleArray, variance: DoubleArray) -> float:
     """
     quarter, half = len(mean) // 4, len(mean) // 2
     share = float(variance[:quarter].sum() / mean[:quarter].sum())
-    mean, variance = mean[:half], variance[:half]
-    scale = 1 / np.maximum(mean, LEAST_WEIGHTED * mean.mean())  # the error of a variance is about proportional to it
+    level = float(mean[:half].mean())  # of any unit: counts may be normalised, or large numbers for an electron
+    mean, variance = mean[:half] / level, variance[:half] / level
+    scale = 1 / np.maximum(mean, LEAST_WEIGHTED)  # the error of a variance is about proportional to it
     terms = scale[:, None] * np.stack([mean, mean**2], axis=1)
     if np.linalg.cond(terms) > ILL_CONDITIONED:
         return share
