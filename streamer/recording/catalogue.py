@@ -68,9 +68,9 @@ class Catalogue:
         self._arrays: dict[bytes, Array] = {}
         self._array_bytes = 0
         self._lock = threading.Lock()
-        self._filled, self._stop = threading.Event(), threading.Event()
+        self._filled, self._stop, self._called = threading.Event(), threading.Event(), threading.Event()
         self._unread: list[str] | None = None
-        """Names that the first pass has yet to read, newest first; None before the folder is listed."""
+        """Names that have yet to be read, newest first; None before the folder is listed."""
         self._wanted: set[str] = set()
         self._yielded_at = 0.0
         self._thread: threading.Thread | None = None
@@ -82,6 +82,15 @@ class Catalogue:
             self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
             self._thread.start()
         return self._filled.wait(timeout_s)
+
+    def look_again(self) -> None:
+        """List the folder anew: another process has just made a recording. Until that is read, no scan is taken for
+        new whose series it may have.
+        """
+        with self._lock:
+            self._unread, self._yielded_at = None, time.monotonic()
+            self._filled.clear()
+            self._called.set()
 
     def find(self, uid: str) -> StoredRecording | None:
         """Return the newest recording of a scan, or None where none is known."""
@@ -95,8 +104,8 @@ class Catalogue:
         return StoredRecording(self.folder / name, entry.header, received)
 
     def is_undecided(self, series: str) -> bool:
-        """Whether a scan of this series may be in a recording that the first pass has yet to read; those that have the
-        series in their names are read next. False if the folder has not responded for a while.
+        """Whether a scan of this series may be in a recording that has yet to be read; those that have the series in
+        their names are read next. False if the folder has not responded for a while.
         """
         if self._thread is None or self._filled.is_set() or time.monotonic() - self._yielded_at > SILENT_S:
             return False
@@ -114,6 +123,7 @@ class Catalogue:
     def close(self) -> None:
         """Stop reading, soon: a file that is being read is waited for in another thread."""
         self._stop.set()
+        self._called.set()
         if self._thread is not None:
             self._thread.join(0.5)
 
@@ -127,12 +137,16 @@ class Catalogue:
         """Check the folder periodically."""
         last_changed = -1
         while not self._stop.is_set():
+            called = self._called.is_set()
+            self._called.clear()
             changed = _changed_ns(self.folder)
-            if changed != last_changed or time.time_ns() - changed < _SETTLED_S * 1e9:
+            if called or changed != last_changed or time.time_ns() - changed < _SETTLED_S * 1e9:
                 last_changed = changed
                 self._read_folder()
-            self._filled.set()
-            self._stop.wait(LOOK_EVERY_S)
+            with self._lock:
+                if not self._called.is_set():
+                    self._filled.set()
+            self._called.wait(LOOK_EVERY_S)
 
     def _read_folder(self) -> None:
         """Read new and changed files, newest first; drop deleted ones."""

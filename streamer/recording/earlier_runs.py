@@ -37,7 +37,7 @@ FAULTS = (OSError, RuntimeError, PtyliveError)
 
 
 class EarlierRuns:
-    """Journals of earlier runs, none with ``folder=None``. ``is_open``: whether this process writes a journal."""
+    """Journals of earlier runs, none with ``folder=None``. ``is_open``: whether this process works on a journal."""
 
     def __init__(
         self, folder: Path | None, announcer: Announcer, catalogue: Catalogue | None, is_open: Callable[[Path], bool]
@@ -86,18 +86,24 @@ class EarlierRuns:
     def _recover(self, folder: Path) -> None:
         """Read what earlier runs left, and follow what other processes still work on; runs in a separate thread."""
         try:
+            found = journals(folder)  # before the recordings: a recorder that is still at work makes one of the other
             if self._catalogue is not None:
                 self._catalogue.refresh(CATALOGUE_S)
             remove_abandoned(folder)
             remove_never_begun(folder)
-            self._read_journals(journals(folder))
+            self._read_journals(found)
         except FAULTS as error:
             self._announcer.log("warning", f"what earlier runs left in {folder} cannot be read: {line_of(error)}")
         finally:
             self._recovered.set()
             self._recent_read.set()
         while self.held.any and not self._stop.wait(LOOK_S):
-            self.held.look()
+            if self.held.look():
+                self._look_for_recordings()
+            for abandoned in self.held.abandoned():
+                if not self._is_open(abandoned.path):
+                    self._read_journal(0, abandoned.path, self._workers[1])
+                    self._workers[1].close()
 
     def _read_journals(self, paths: list[Path]) -> None:
         """Read journals, given oldest first. Those written to most recently come first, as their scans may go on; then
@@ -110,14 +116,29 @@ class EarlierRuns:
                 return
             if age_s > RECENT_S:
                 self._recent_read.set()
-            try:
-                leftover = self._reported(read_leftover(self._workers[0], path))
-                cut_off |= leftover.end is None
-                self._keep(order, leftover)
-            except (PtyliveError, OSError) as error:
-                self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
+            cut_off |= self._read_journal(order, path, self._workers[0])
         if not cut_off:  # otherwise it is needed at once
             self._workers[0].close()
+
+    def _read_journal(self, order: int, path: Path, worker: FileWorker) -> bool:
+        """Read and dispose of a journal; return whether its scan was cut off. One that its recorder has removed since
+        it was listed is a recording by now.
+        """
+        try:
+            leftover = self._reported(read_leftover(worker, path))
+            self._keep(order, leftover)
+        except (PtyliveError, OSError) as error:
+            if path.exists():
+                self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
+            else:
+                self._look_for_recordings()
+            return False
+        return leftover.end is None
+
+    def _look_for_recordings(self) -> None:
+        """Another process has made a recording: find it before its scan is taken for new."""
+        if self._catalogue is not None:
+            self._catalogue.look_again()
 
     def _keep(self, order: int, leftover: Leftover) -> None:
         """Dispose of a journal that has been read: empty, of an ended or interrupted scan, or of another process."""

@@ -270,8 +270,9 @@ class Recordings:
         return self._earlier.late()
 
     def _is_open(self, path: Path) -> bool:
-        """Whether this process writes a journal."""
-        return any(journal.path == path for journal in self._journals)
+        """Whether this process writes or converts a journal."""
+        converted = [scan.target for uid in list(self._converting) if (scan := self._scans.get(uid)) is not None]
+        return any(journal.path == path for journal in self._journals) or path.with_suffix(".h5") in converted
 
     def find(self, uid: str) -> ScanRecord | None:
         """Return a scan that an earlier run recorded, or is still recording, as closed; None when there is none."""

@@ -30,6 +30,8 @@ _BYTES_PER_CPU_S = 20e6
 _CPU_S, _WALL_S = 5.0, 3600.0
 REMEMBERED_S = 15.0
 """How long a journal released by its process stands for its recording, until the catalogue finds that."""
+ABANDONED_S = 60.0
+"""A journal that its process has released for this long is not converted by it: a recorder begins within seconds."""
 
 
 @dataclass(frozen=True)
@@ -182,21 +184,40 @@ class HeldJournals:
     def __init__(self) -> None:
         self._held: dict[str, Leftover] = {}
         self._released: dict[str, float] = {}
+        self._settled: set[str] = set()
 
     def add(self, leftover: Leftover) -> None:
         """Note a journal that another process holds."""
-        self._held[leftover.header.uid] = leftover
+        uid = leftover.header.uid
+        self._held[uid] = leftover
+        self._settled.discard(uid)
+        self._released.pop(uid, None)
 
     @property
     def any(self) -> bool:
         """Whether there are journals to examine."""
-        return len(self._released) < len(self._held)
+        return len(self._settled) < len(self._held)
 
-    def look(self) -> None:
-        """Find out which journals nobody works on any more; may wait for the disk."""
+    def look(self) -> bool:
+        """Find out which journals nobody works on any more; return whether there is one more. May wait for the disk."""
+        before = len(self._released)
         for uid, leftover in list(self._held.items()):
             if uid not in self._released and not _is_locked(leftover.path):
                 self._released[uid] = time.monotonic()
+        return len(self._released) > before
+
+    def abandoned(self) -> list[Leftover]:
+        """Journals that nobody has worked on for a while, and that are still there: the process that was to convert
+        them has ended, too. Each is returned once.
+        """
+        found = []
+        for uid in self._released.keys() - self._settled:
+            if not self._held[uid].path.exists():
+                self._settled.add(uid)
+            elif time.monotonic() - self._released[uid] > ABANDONED_S:
+                self._settled.add(uid)
+                found.append(self._held[uid])
+        return found
 
     def is_held(self, uid: str) -> bool:
         """Whether another process still works on the journal of a scan."""
@@ -205,7 +226,9 @@ class HeldJournals:
     def find(self, uid: str) -> Leftover | None:
         """Contents of a scan's journal when it was found; None once its recording should be in the catalogue."""
         released = self._released.get(uid)
-        return None if released is not None and time.monotonic() - released > REMEMBERED_S else self._held.get(uid)
+        if uid in self._settled and released is not None and time.monotonic() - released > REMEMBERED_S:
+            return None
+        return self._held.get(uid)
 
 
 def _is_locked(path: Path) -> bool:

@@ -305,12 +305,32 @@ def test_a_journal_whose_process_is_done_is_forgotten(tmp_path: Path, monkeypatc
         held.look()
         assert held.any
         assert held.is_held(header.uid)
-    held.look()
-    assert not held.any
+    assert held.look()
+    assert not held.look(), "once"
     assert not held.is_held(header.uid)
-    assert held.find(header.uid) is not None
+    assert held.abandoned() == []
     monkeypatch.setattr(recovery, "REMEMBERED_S", -1.0)
+    assert held.any
+    assert held.find(header.uid) is not None, "as long as its journal is there"
+    path.unlink()
+    assert held.abandoned() == []
+    assert not held.any
     assert held.find(header.uid) is None
+
+
+def test_a_journal_that_nobody_converts_any_more_is_returned_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "ABANDONED_S", -1.0)
+    header = make_header()
+    left = read_leftover(WORKER, interrupted(tmp_path, header, messages_of(header, make_frames(header))))
+    held = HeldJournals()
+    for _ in range(2):  # also when another process claims it meanwhile
+        held.add(left)
+        assert held.look()
+        assert held.abandoned() == [left]
+        assert held.abandoned() == []
+        assert not held.any
 
 
 @pytest.mark.slow
