@@ -38,7 +38,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
 from ptylive.engine.refine.tuning.depth.like_one_slice import likeliest_like_one
 from ptylive.engine.refine.tuning.depth.refined_thickness import AT_REST, settled_thickness_A, with_refined_thickness
 from ptylive.engine.refine.tuning.depth.seen_depth import depth_in_many_slices, depth_seen, focus_A, with_map_defocus
-from ptylive.engine.refine.tuning.depth.unexplained import too_little
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, with_half_turn
@@ -88,14 +88,14 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if FIRST * depth_A > THICKEST_A:
         return _because(thin, f"depths below {FIRST * depth_A:.3g} Å would not be visible")
     thin = in_its_own_plane(thin, context)
-    base, why = _depth_base(tuned, context, depth_A)
+    single = OneSlice(thin, context)
+    base, why = _depth_base(tuned, single, context, depth_A)
     seen = base is not None
     if base is None:
-        left = None if tuned.atoms_at_random else too_little(thin, context)
-        if left is None:
+        if tuned.atoms_at_random or not single.is_too_little:
             return _because(thin, why)
-        base, why = tuned, left
-    thin = with_absorption(thin, context)
+        base, why = tuned, str(single.left)
+    thin = with_absorption(thin, context, single)
     found = _with_thickness(thin, base, why, context, depth_A)
     if found.warm_start is not None:
         return found
@@ -179,18 +179,20 @@ def _worth_it(thin: Tuned, possible: Sequence[Tuned], context: TrialContext) -> 
     return likeliest_like_one(thin, possible, context) or (gain, several)
 
 
-def _depth_base(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
+def _depth_base(tuned: Tuned, single: OneSlice, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
     """Return the state from which depth is seen (None: from none), and in words why.
 
-    A crystal refined into a wrong minimum shows no depth, so where no depth is seen its columns are tried. Their
-    thickness is then determined in any case: two slices a whole depth of focus apart need not be better than half as
-    far, and whether several slices are better than one is tested at the end. The crystal may also show depth under the
-    wrong half turn, so columns are tried as well where the half turn is open. If there are none, many slices may show
-    the depth that two do not.
+    If two slices show none, and one (``single``) leaves next to nothing, none is to be seen. A crystal refined into a
+    wrong minimum shows no depth, so otherwise its columns are tried. Their thickness is then determined in any case:
+    two slices a whole depth of focus apart need not be better than half as far, and whether several slices are better
+    than one is tested at the end. The crystal may also show depth under the wrong half turn, so columns are tried as
+    well where the half turn is open. If there are none, many slices may show the depth that two do not.
     """
     base, why = depth_seen(tuned, context, depth_A)
     if base is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
         return base, why
+    if base is None and not tuned.atoms_at_random and single.explains_all:
+        return None, f"{why}, and {single.left}"
     columns = columns_of_depth(base or tuned, context, depth_A)
     if columns is not None:
         return columns, BY_COLUMNS

@@ -14,7 +14,7 @@ from contextlib import closing
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
-from ptylive.engine.refine.tuning.depth.unexplained import unexplained
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -27,16 +27,17 @@ LEAST_LEFT = 1 + 2 * WORTH
 """Ratio of the held-out loss to that of counting noise below which a damped object is not tried: only noise is left."""
 
 
-def with_absorption(thin: Tuned, context: TrialContext) -> Tuned:
+def with_absorption(thin: Tuned, context: TrialContext, single: OneSlice | None = None) -> Tuned:
     """Make one slice a damped object if it predicts far better than a phase, beyond doubt, and say so in words.
 
-    Only where nobody stated the form, and a phase at or above vacuum leaves far more than counting noise.
+    Only where nobody stated the form, and a phase at or above vacuum leaves far more than counting noise. ``single``:
+    trial of the phase, if that was asked for before.
     """
     if thin.preset.object.phase_only_obj != "auto" or not may_be_tried(thin.dataset, thin.preset):
         return thin
-    phase = as_refined(thin, context)
-    strategy = phase.problem.strategy
-    left = unexplained(phase, context) if strategy.object_form is ObjectForm.PHASE and strategy.non_negative else None
+    single = single or OneSlice(thin, context)
+    strategy = single.trial.problem.strategy
+    left = single.left if strategy.object_form is ObjectForm.PHASE and strategy.non_negative else None
     if left is None or left.times < LEAST_LEFT:
         return thin
     damping = {"weakly_damped_obj": True, "non_negative_phase": True}

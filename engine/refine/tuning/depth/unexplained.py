@@ -1,14 +1,16 @@
-"""Whether one slice leaves far more than counting noise: then several are tried even if no depth was seen.
+"""What one slice leaves of held-out patterns, compared with counting noise.
 
 Depth shows in differences of a few per cent between short trials, and in a thick crystal it may not show. What one
 slice leaves unexplained shows at once: up to 1.3 times the loss of counting noise in thin specimens, and mostly 1.5 to
-19 times in crystals (docs/automatic/depth.md).
+19 times in crystals (docs/automatic/depth.md). If that is much, several slices are tried even if no depth was seen; if
+it is next to nothing, depth that two slices do not show is not looked for.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 
 from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
 from ptylive.engine.refine.problem.prepare import by_likelihood
@@ -19,6 +21,9 @@ from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, c
 
 TOO_MUCH = 1.35
 """Ratio of the held-out loss to that of counting noise from which one slice is too little."""
+NEXT_TO_NOTHING = 1.05
+"""Ratio up to which a better model can gain 5 % at most: less than columns, or depth that only many slices show, have
+to gain (``columns.WORTH``, ``seen_depth.DEEP_GAIN``)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,34 @@ def unexplained(trial: Trial, context: TrialContext) -> Unexplained | None:
     return Unexplained(groups, sum(groups) / len(groups) / noise)
 
 
+class OneSlice:
+    """What one slice leaves, each as refined in the run; the trial is run once, when it is first asked for."""
+
+    def __init__(self, thin: Tuned, context: TrialContext) -> None:
+        self._thin, self._context = thin, context
+
+    @cached_property
+    def trial(self) -> Trial:
+        """The trial of one slice."""
+        return as_refined(self._thin, self._context)
+
+    @cached_property
+    def left(self) -> Unexplained | None:
+        """What the trial leaves unexplained; None if that cannot be told."""
+        return unexplained(self.trial, self._context)
+
+    @property
+    def is_too_little(self) -> bool:
+        """Whether it leaves far more than counting noise."""
+        return self.left is not None and self.left.is_much
+
+    @property
+    def explains_all(self) -> bool:
+        """Whether it leaves next to nothing but counting noise."""
+        return self.left is not None and self.left.times < NEXT_TO_NOTHING
+
+
 def too_little(thin: Tuned, context: TrialContext) -> str | None:
     """Return in words how much one slice leaves unexplained, or None if that is little or cannot be told."""
-    left = unexplained(as_refined(thin, context), context)
-    return str(left) if left is not None and left.is_much else None
+    single = OneSlice(thin, context)
+    return str(single.left) if single.is_too_little else None

@@ -14,6 +14,7 @@ from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth import seen_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
 from ptylive.engine.refine.tuning.depth.seen_depth import CLEAR
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -36,7 +37,7 @@ def no_trial_refines_it(monkeypatch, request):
     if not any(mark.name == "slow" for mark in getattr(request.function, "pytestmark", ())):  # not of its parameters
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_depth", lambda tuned, context, depth_A: None)
-        monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
+        monkeypatch.setattr(OneSlice, "left", None)
         monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
         monkeypatch.setattr(depth_choice, "likeliest_like_one", lambda thin, several, context: None)
         monkeypatch.setattr(depth_choice, "depth_in_many_slices", lambda tuned, why, *others: (None, why))

@@ -9,6 +9,7 @@ from columns import scan_of_columns
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth import columns_of_depth
+from ptylive.engine.refine.tuning.depth.unexplained import NEXT_TO_NOTHING, OneSlice, Unexplained
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -51,7 +52,7 @@ def asked(monkeypatch):
 
         monkeypatch.setattr(depth_choice, "depth_seen", lambda tuned, *_: (tuned if seen else None, "depth shows"))
         monkeypatch.setattr(depth_choice, "depth_in_many_slices", lambda tuned, why, *_: (in_many and tuned, why))
-        monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
+        monkeypatch.setattr(OneSlice, "left", None)
         monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
         monkeypatch.setattr(depth_choice, "_with_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
@@ -142,7 +143,8 @@ def seen_from(scan, monkeypatch):
         origin = Origin.ESTIMATED if is_open else Origin.GIVEN
         values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
         dataset = replace(scan, calibration=scan.calibration.having(**values))
-        return depth_choice._depth_base(Tuned(dataset, OPEN, half_turn_settled=True, **known), CPU, 80.0)
+        tuned = Tuned(dataset, OPEN, half_turn_settled=True, **known)
+        return depth_choice._depth_base(tuned, OneSlice(tuned, CPU), CPU, 80.0)
 
     return seen
 
@@ -169,3 +171,24 @@ def test_depth_stands_where_neither_has_columns(seen_from):
 def test_no_columns_are_tried_where_no_half_turn_is_open_or_of_a_film(seen_from):
     assert seen_from(None, is_open=False)[0].warm_start is None
     assert seen_from(None, atoms_at_random=True)[0].warm_start is None
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("left", [None, NEXT_TO_NOTHING - 0.01, NEXT_TO_NOTHING + 0.01])
+def test_nothing_more_is_looked_for_where_one_slice_leaves_next_to_nothing(scan, monkeypatch, seen, left):
+    """Columns and many slices took half of the time of thin specimens, and cannot gain what is not left."""
+    tried = []
+    monkeypatch.setattr(depth_choice, "depth_seen", lambda tuned, *_: (tuned if seen else None, "no depth"))
+    monkeypatch.setattr(depth_choice, "columns_of_depth", lambda *told: tried.append("columns"))
+    monkeypatch.setattr(
+        depth_choice, "depth_in_many_slices", lambda tuned, why, *_: (tried.append("many") or None, why)
+    )
+    monkeypatch.setattr(OneSlice, "left", None if left is None else Unexplained((left,), left))
+    origin = Quantity(0.0, Origin.ESTIMATED)  # depth may be seen under the wrong half turn: columns are tried then
+    dataset = replace(scan, calibration=scan.calibration.having(C10=origin, rotation_deg=origin))
+    tuned = Tuned(dataset, OPEN)
+    base, why = depth_choice._depth_base(tuned, OneSlice(tuned, CPU), CPU, 80.0)
+    little = left is not None and left < NEXT_TO_NOTHING and not seen
+    assert tried == ([] if little else ["columns"] if seen else ["columns", "many"])
+    assert why == ("no depth, and one slice leaves 1 times the counting noise" if little else "no depth")
+    assert (base is not None) is seen

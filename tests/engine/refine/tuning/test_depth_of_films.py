@@ -7,6 +7,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, LESS, NOTHING, Best, Coarse, DepthTrials
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
@@ -77,7 +78,7 @@ def test_what_longer_trials_do_not_show_is_one_slice(longer):
 
 
 def test_of_crystals_short_trials_decide(monkeypatch, longer):
-    monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: None)
+    monkeypatch.setattr(OneSlice, "left", None)
     monkeypatch.setattr(depth_choice, "depth_in_many_slices", lambda tuned, why, *others: (None, why))
     asked = longer({LESS: 0.02, FIRST: 0.02})
     assert found().preset.object.num_slices == 1

@@ -9,6 +9,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice, Unexplained
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -19,6 +20,7 @@ DEPTH_A = wavelength_A(ENERGY_EV) / (1e-3 * SEMIANGLE_MRAD) ** 2
 ONE_MODE = Preset(probe_modes=1, refine_drift=False)
 CPU = TrialContext(backend="cpu")
 LEFT = "one slice leaves 2.2 times the counting noise"
+MUCH, LITTLE = Unexplained((2.2,), 2.2), Unexplained((1.3,), 1.3)
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +31,12 @@ def two_depths_of_focus(monkeypatch):
     monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: 1.5 * thickness_A)
     monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
     monkeypatch.setattr(depth_choice, "in_its_own_plane", lambda thin, context: thin)
-    monkeypatch.setattr(depth_choice, "with_absorption", lambda thin, context: thin)
-    monkeypatch.setattr(depth_choice, "_depth_base", lambda tuned, context, depth_A: (None, "no depth is seen"))
+    monkeypatch.setattr(depth_choice, "with_absorption", lambda thin, context, single: thin)
+    monkeypatch.setattr(depth_choice, "_depth_base", lambda tuned, single, *others: (None, "no depth is seen"))
 
 
 def leaving(monkeypatch, left):
-    monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: left)
+    monkeypatch.setattr(OneSlice, "left", left)
 
 
 def gaining(monkeypatch, *shares):
@@ -55,7 +57,7 @@ def found(*, atoms_at_random=False):
 
 def test_a_thickness_that_refined_trials_took_too_far_is_the_one_before(monkeypatch):
     """81 Å of SrTiO3 were taken to 121 Å, in which slices were not worth it; in the 80 Å found before they were."""
-    leaving(monkeypatch, LEFT)
+    leaving(monkeypatch, MUCH)
     asked = gaining(monkeypatch, -0.04, 0.3)
     thickness_A = found().preset.object.total_thickness_A
     assert [*asked, thickness_A] == pytest.approx([3.0 * DEPTH_A, 2.0 * DEPTH_A, 2.0 * DEPTH_A])
@@ -63,15 +65,16 @@ def test_a_thickness_that_refined_trials_took_too_far_is_the_one_before(monkeypa
 
 def test_the_trials_of_thickness_are_made_although_no_depth_was_seen(monkeypatch):
     """A blind crystal of 212 Å, 2.4 depths of focus, was refined in one slice: 0.52 instead of 0.92."""
-    leaving(monkeypatch, LEFT)
+    leaving(monkeypatch, MUCH)
     gaining(monkeypatch, 0.08)
     tuned = found()
     assert tuned.preset.object.total_thickness_A == pytest.approx(3.0 * DEPTH_A)
     assert tuned.words[-1].endswith(f": {LEFT}")
 
 
-def test_one_slice_that_explains_the_patterns_stays(monkeypatch):
-    leaving(monkeypatch, None)
+@pytest.mark.parametrize("left", [None, LITTLE])
+def test_one_slice_that_explains_the_patterns_stays(monkeypatch, left):
+    leaving(monkeypatch, left)
     asked = gaining(monkeypatch)
     tuned = found()
     assert (tuned.preset.object.num_slices, asked) == (1, [])
@@ -80,13 +83,13 @@ def test_one_slice_that_explains_the_patterns_stays(monkeypatch):
 
 def test_atoms_at_random_are_not_tried_again(monkeypatch):
     """Their depth was looked for in longer trials."""
-    monkeypatch.setattr(depth_choice, "too_little", lambda thin, context: pytest.fail("tried"))
+    monkeypatch.setattr(OneSlice, "left", property(lambda self: pytest.fail("tried")))
     assert found(atoms_at_random=True).preset.object.num_slices == 1
 
 
 def test_slices_not_worth_it_in_their_own_form_may_be_in_that_of_one(monkeypatch):
     """Silicon of 94 Å: behind by 10 % in its own form, ahead by 8 % as a phase by its counts; 0.85 became 0.93."""
-    leaving(monkeypatch, LEFT)
+    leaving(monkeypatch, MUCH)
     asked, offered = gaining(monkeypatch, -0.12, -0.1), []
 
     def likeliest(thin, several, context):
@@ -100,7 +103,7 @@ def test_slices_not_worth_it_in_their_own_form_may_be_in_that_of_one(monkeypatch
 
 
 def test_otherwise_it_is_one_slice_and_what_it_leaves_is_said(monkeypatch):
-    leaving(monkeypatch, LEFT)
+    leaving(monkeypatch, MUCH)
     gaining(monkeypatch, -0.12, -0.1)
     monkeypatch.setattr(depth_choice, "likeliest_like_one", lambda thin, several, context: None)
     monkeypatch.setattr(depth_choice, "columns_of_depth", lambda *told: pytest.fail("columns were looked for before"))
@@ -124,7 +127,7 @@ def test_one_slice_is_refined_in_its_own_plane(monkeypatch):
 
 def test_several_slices_are_compared_with_it_there_and_start_at_the_given_focus(monkeypatch):
     in_a_plane(monkeypatch)
-    leaving(monkeypatch, LEFT)
+    leaving(monkeypatch, MUCH)
     rivals = []
     monkeypatch.setattr(
         depth_choice,
@@ -139,9 +142,11 @@ def test_several_slices_are_compared_with_it_there_and_start_at_the_given_focus(
 @pytest.mark.parametrize(("gain", "slices"), [(0.004, 1), (0.08, 6)])
 def test_several_slices_have_to_predict_better_than_one_with_absorption(monkeypatch, gain, slices):
     """Two complex slices of 22 Å of gold were better than a phase, and not than one damped slice: 0.947 for 0.972."""
-    leaving(monkeypatch, LEFT)
+    leaving(monkeypatch, MUCH)
     monkeypatch.setattr(
-        depth_choice, "with_absorption", lambda thin, context: thin.with_settings("damped", weakly_damped_obj=True)
+        depth_choice,
+        "with_absorption",
+        lambda thin, context, single: thin.with_settings("damped", weakly_damped_obj=True),
     )
     monkeypatch.setattr(depth_choice, "likeliest_like_one", lambda thin, several, context: None)
     rivals = []
@@ -159,5 +164,5 @@ def test_several_slices_have_to_predict_better_than_one_with_absorption(monkeypa
 
 def test_absorption_is_not_looked_for_where_one_slice_explains_the_patterns(monkeypatch):
     leaving(monkeypatch, None)
-    monkeypatch.setattr(depth_choice, "with_absorption", lambda thin, context: pytest.fail("tried"))
+    monkeypatch.setattr(depth_choice, "with_absorption", lambda thin, context, single: pytest.fail("tried"))
     assert found().words == ("one slice: no depth is seen",)

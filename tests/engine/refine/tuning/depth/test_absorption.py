@@ -8,9 +8,9 @@ from columns import scan_of_columns
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.depth import absorption
+from ptylive.engine.refine.tuning.depth import unexplained
 from ptylive.engine.refine.tuning.depth.absorption import LEAST_LEFT, WORTH, with_absorption
-from ptylive.engine.refine.tuning.depth.unexplained import Unexplained
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice, Unexplained
 from ptylive.engine.refine.tuning.held_out import Trial
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
@@ -26,7 +26,7 @@ def tried(monkeypatch):
     forms = []
 
     def prescribed(damped, times=MUCH, phase=PHASE):
-        def unexplained(trial, context):
+        def prescribed_left(trial, context):
             forms.append(trial.problem.strategy.object_form)
             return Unexplained(phase, times)
 
@@ -36,7 +36,7 @@ def tried(monkeypatch):
             forms.append(self.problem.strategy.object_form)
             yield damped
 
-        monkeypatch.setattr(absorption, "unexplained", unexplained)
+        monkeypatch.setattr(unexplained, "unexplained", prescribed_left)
         monkeypatch.setattr(Trial, "descended_likelihoods", likelihoods)
         return forms
 
@@ -74,7 +74,7 @@ def test_nothing_more_is_tried_where_a_phase_leaves_little(tried):
 
 
 def test_nor_where_what_it_leaves_cannot_be_told(monkeypatch):
-    monkeypatch.setattr(absorption, "unexplained", lambda trial, context: None)
+    monkeypatch.setattr(unexplained, "unexplained", lambda trial, context: None)
     assert with_absorption(thin(), CPU) == thin()
 
 
@@ -96,6 +96,14 @@ def test_a_form_that_was_asked_for_is_kept(tried, settings):
     forms = tried((50.0, 51.0))
     assert with_absorption(thin(**settings), CPU) == thin(**settings)
     assert forms == []
+
+
+def test_a_phase_that_was_tried_before_is_not_tried_again(tried):
+    forms = tried((90.0, 91.8))
+    single = OneSlice(thin(), CPU)
+    assert single.left is not None
+    assert with_absorption(thin(), CPU, single).preset.object.weakly_damped_obj
+    assert forms == [ObjectForm.PHASE, ObjectForm.DAMPED]
 
 
 def test_few_patterns_decide_nothing(tried):

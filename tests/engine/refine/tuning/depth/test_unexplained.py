@@ -9,9 +9,11 @@ from columns import scan_of_columns
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.tuning.depth import unexplained
-from ptylive.engine.refine.tuning.depth.unexplained import TOO_MUCH, too_little
+from ptylive.engine.refine.tuning.depth.seen_depth import DEEP_GAIN
+from ptylive.engine.refine.tuning.depth.unexplained import NEXT_TO_NOTHING, TOO_MUCH, OneSlice, Unexplained, too_little
 from ptylive.engine.refine.tuning.held_out import Trial
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.start.columns import WORTH
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -89,6 +91,34 @@ def test_nor_where_the_noise_is_not_known(monkeypatch):
     leaving(monkeypatch, 1e6)
     monkeypatch.setattr(unexplained, "counting_noise", lambda model, gain: None)
     assert too_little(thin(scan_of_columns(points=16)), TrialContext(backend="cpu")) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "explains", "is_too_little"),
+    [(0.97, True, False), (NEXT_TO_NOTHING + 0.01, False, False), (TOO_MUCH + 0.01, False, True)],
+)
+def test_one_slice_explains_all_or_is_too_little_or_neither(monkeypatch, times, explains, is_too_little):
+    monkeypatch.setattr(OneSlice, "left", Unexplained((times,), times))
+    single = OneSlice(thin(scan_of_columns(points=16)), TrialContext(backend="cpu"))
+    assert (single.explains_all, single.is_too_little) == (explains, is_too_little)
+
+
+def test_what_cannot_be_told_is_neither(monkeypatch):
+    monkeypatch.setattr(OneSlice, "left", None)
+    single = OneSlice(thin(scan_of_columns(points=16)), TrialContext(backend="cpu"))
+    assert not (single.explains_all or single.is_too_little)
+
+
+def test_its_trial_is_run_once(monkeypatch, noise_of_50):
+    leaving(monkeypatch, 3 * NOISE)
+    single = OneSlice(thin(scan_of_columns(points=16)), TrialContext(backend="cpu"))
+    assert single.left is single.left
+    assert len(noise_of_50) == 1
+
+
+def test_where_next_to_nothing_is_left_nothing_can_gain_what_it_has_to():
+    """A model that leaves counting noise alone gains 1 - 1 / times over one that leaves ``times`` as much."""
+    assert 1 - 1 / NEXT_TO_NOTHING < min(DEEP_GAIN, WORTH)
 
 
 @pytest.mark.slow
