@@ -9,11 +9,9 @@ from columns import scan_of_columns
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.tuning.depth import unexplained
-from ptylive.engine.refine.tuning.depth.seen_depth import DEEP_GAIN
-from ptylive.engine.refine.tuning.depth.unexplained import NEXT_TO_NOTHING, TOO_MUCH, OneSlice, Unexplained, too_little
+from ptylive.engine.refine.tuning.depth.unexplained import TOO_MUCH, OneSlice, Unexplained, too_little
 from ptylive.engine.refine.tuning.held_out import Trial
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.start.columns import WORTH
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -95,9 +93,16 @@ def test_nor_where_the_noise_is_not_known(monkeypatch):
 
 @pytest.mark.parametrize(
     ("times", "explains", "is_too_little"),
-    [(0.97, True, False), (NEXT_TO_NOTHING + 0.01, False, False), (TOO_MUCH + 0.01, False, True)],
+    [
+        (0.97, True, False),
+        (1.04, True, False),
+        (1.09, False, False),
+        (1.3, False, False),
+        (TOO_MUCH + 0.01, False, True),
+    ],
 )
 def test_one_slice_explains_all_or_is_too_little_or_neither(monkeypatch, times, explains, is_too_little):
+    """1.04 is the most that a specimen without depth left, 1.09 the least of a thick crystal."""
     monkeypatch.setattr(OneSlice, "left", Unexplained((times,), times))
     single = OneSlice(thin(scan_of_columns(points=16)), TrialContext(backend="cpu"))
     assert (single.explains_all, single.is_too_little) == (explains, is_too_little)
@@ -114,11 +119,6 @@ def test_its_trial_is_run_once(monkeypatch, noise_of_50):
     single = OneSlice(thin(scan_of_columns(points=16)), TrialContext(backend="cpu"))
     assert single.left is single.left
     assert len(noise_of_50) == 1
-
-
-def test_where_next_to_nothing_is_left_nothing_can_gain_what_it_has_to():
-    """A model that leaves counting noise alone gains 1 - 1 / times over one that leaves ``times`` as much."""
-    assert 1 - 1 / NEXT_TO_NOTHING < min(DEEP_GAIN, WORTH)
 
 
 @pytest.mark.slow
