@@ -32,9 +32,9 @@ from ptylive.schema.preset.solver import SolverSettings
 from ptylive.schema.preset.start import StartSettings
 
 LOW_DOSE_E_PER_A2 = 200.0
-"""Dose below which a specimen is treated as a beam-sensitive weak phase object."""
+"""Dose below which one slice is a beam-sensitive weak phase object, unless trials decide otherwise."""
 MAP_DOSE_E_PER_A2 = 3000.0
-"""Dose below which the linear map is close to the best possible result: if given, refine from it in small steps."""
+"""Dose below which the linear map is nearly the best result: it is refined in small steps unless trials object."""
 LBFGS_SHARE = 1 / 3
 MORE_EPOCHS, FREER_EPOCHS = 30, 21
 """Maximum number of further epochs if the loss has not settled and their number was left open: for one slice, and for
