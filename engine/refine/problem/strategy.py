@@ -36,7 +36,7 @@ LOW_DOSE_E_PER_A2 = 200.0
 MAP_DOSE_E_PER_A2 = 3000.0
 """Dose below which the linear map is nearly the best result: it is refined in small steps unless trials object."""
 LBFGS_SHARE = 1 / 3
-MORE_EPOCHS, FREER_EPOCHS = 30, 21
+FURTHER_EPOCHS, FREER_EPOCHS = 30, 21
 """Maximum number of further epochs if the loss has not settled and their number was left open: for one slice, and for
 several slices whose anchor is below the regime's, which takes longer because it permits more."""
 SMALLEST_FLOOR = 1e-4
@@ -172,7 +172,7 @@ def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy)
     if not isinstance(solver.epoch_max, str):
         return 0
     if form.slices == 1:
-        return MORE_EPOCHS
+        return FURTHER_EPOCHS
     return FREER_EPOCHS if _given(solver.anchor, regime.anchor) < regime.anchor else 0
 
 
