@@ -108,7 +108,7 @@ def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: floa
 
 
 def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
-    """Return a picture less the ramp fitted to all pixels, or to those ``where`` it is meaningful."""
+    """Return a picture (Y, X) less the ramp fitted to all pixels, or to those ``where`` (Y, X) it is meaningful."""
     rows, cols = np.indices(picture.shape)
     design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
     values = np.asarray(picture, dtype=np.float64).ravel()
@@ -136,7 +136,7 @@ def _check(first: Array, second: Array) -> None:
 def scanned_area(
     shape: tuple[int, int], origin_A: tuple[float, float], positions_A: DoubleArray, pixel_A: float
 ) -> tuple[slice, slice]:
-    """Return the rows and columns of an object between the outermost positions."""
+    """Return the rows and columns of an object (Y, X) between the outermost positions (N, 2)."""
     low = (positions_A.min(axis=0) - origin_A) / pixel_A
     high = (positions_A.max(axis=0) - origin_A) / pixel_A
     cut = [slice(max(int(np.ceil(a)), 0), min(int(b) + 1, n)) for a, b, n in zip(low, high, shape, strict=True)]

@@ -46,7 +46,7 @@ class Validation:
 
 
 def tapered(picture: Array) -> DoubleArray:
-    """Return an image without its ramp, under a Hann window."""
+    """Return an image (Y, X) without its ramp, under a Hann window."""
     rows, columns = picture.shape
     return np.asarray(_levelled(picture) * np.outer(_hann(rows), _hann(columns)))
 
