@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.refine.results.ring_correlation import without_ramp
 from ptylive.schema import MetadataError
-from ptylive.schema.model import Array, BoolArray, DoubleArray
+from ptylive.schema.model import Array, DoubleArray
 
 ONE_SEVENTH = 1 / 7
 LEAST_SIDE = 8
@@ -105,16 +106,6 @@ def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: floa
     chosen = slice(1, rings)
     middles = np.asarray((np.arange(len(cross)) + 0.5) * width, dtype=np.float64)
     return FourierCorrelation(middles[chosen], np.asarray(correlation[chosen]), points[chosen])
-
-
-def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
-    """Return a picture (Y, X) less the ramp fitted to all pixels, or to those ``where`` (Y, X) it is meaningful."""
-    rows, cols = np.indices(picture.shape)
-    design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
-    values = np.asarray(picture, dtype=np.float64).ravel()
-    chosen = slice(None) if where is None else where.ravel()
-    ramp = design @ np.linalg.lstsq(design[chosen], values[chosen], rcond=None)[0]
-    return np.asarray(values - ramp).reshape(picture.shape)
 
 
 def _radius(shape: tuple[int, ...], steps_A: tuple[float, ...]) -> DoubleArray:
