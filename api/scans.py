@@ -332,9 +332,9 @@ class Scan:
         beside: Iterable[Scan] = (),
         **settings: Any,
     ) -> Refined:
-        """Refine object and probe, starting from a live map; ``settings`` (docs/settings.md) override the preset's.
+        """Refine object and probe of the scan; ``settings`` (docs/settings.md) override the preset's.
 
-        preset: settings, or a file of them, as for ``ptylive refine --preset``. The map is ``start_map``, with
+        preset: settings, or a file of them, as for ``ptylive refine --preset``. A start map is ``start_map``, with
         ``map_settings`` (``{"obf.noise": 3}``), which a preset may also contain alone. beside: scans of the same place
         at other tilts of the specimen, refined together with this one; ``scan_tilts_mrad`` then has a pair for each,
         this scan's first (docs/how-to/tilt-series.md). history: folder for object, probe, loss and positions of every

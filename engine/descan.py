@@ -127,7 +127,7 @@ def beyond_detector(header: ScanHeader, descan: Descan) -> BoolArray:
 
 
 def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray, frames: Array) -> Array:
-    """Move frames back to the nearest pixel, keeping counts and their type."""
+    """Move frames (n, Qy, Qx), acquired as ``index`` (n,), back to the nearest pixel, keeping counts and their type."""
     whole = np.rint(_displacement(header, descan, index)).astype(np.int64)
     out, bad = np.zeros(frames.shape, dtype=frames.dtype), bad_pixels(header)
     for n, (row, col) in enumerate(whole.tolist()):

@@ -1,1 +1,1 @@
-"""Substitutes for a microscope: replay of recorded scans, and faults for the replay."""
+"""Substitutes for a microscope: replay of scans as a microscope or as a detector, faults, a faulty network, data."""

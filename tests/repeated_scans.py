@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ptylive.engine.analysis.fourier_correlation import scanned_area, without_ramp
+from ptylive.engine.analysis.fourier_correlation import scanned_area
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.results.ring_correlation import without_ramp
 from ptylive.engine.simulation.simulated_scan import SimulatedScan
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.preset import Preset

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.application.export import chosen_maps
-from ptylive.engine.analysis.fourier_correlation import without_ramp
 from ptylive.engine.analysis.scan_frame import ScanFrame, averaged, finer_by, lit, phase_on_scan, wraps
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.noise.deviation import is_deviation
+from ptylive.engine.refine.results.ring_correlation import without_ramp
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.colours import ColourMap, levels

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.refine.results.ring_correlation import without_ramp
 from ptylive.schema import MetadataError
-from ptylive.schema.model import Array, BoolArray, DoubleArray
+from ptylive.schema.model import Array, DoubleArray
 
 ONE_SEVENTH = 1 / 7
 LEAST_SIDE = 8
@@ -107,16 +108,6 @@ def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: floa
     return FourierCorrelation(middles[chosen], np.asarray(correlation[chosen]), points[chosen])
 
 
-def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
-    """Return a picture less the ramp fitted to all pixels, or to those ``where`` it is meaningful."""
-    rows, cols = np.indices(picture.shape)
-    design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
-    values = np.asarray(picture, dtype=np.float64).ravel()
-    chosen = slice(None) if where is None else where.ravel()
-    ramp = design @ np.linalg.lstsq(design[chosen], values[chosen], rcond=None)[0]
-    return np.asarray(values - ramp).reshape(picture.shape)
-
-
 def _radius(shape: tuple[int, ...], steps_A: tuple[float, ...]) -> DoubleArray:
     """Return |q| on the FFT grid, 1/Å."""
     total = np.zeros(shape)
@@ -136,7 +127,7 @@ def _check(first: Array, second: Array) -> None:
 def scanned_area(
     shape: tuple[int, int], origin_A: tuple[float, float], positions_A: DoubleArray, pixel_A: float
 ) -> tuple[slice, slice]:
-    """Return the rows and columns of an object between the outermost positions."""
+    """Return the rows and columns of an object (Y, X) between the outermost positions (N, 2)."""
     low = (positions_A.min(axis=0) - origin_A) / pixel_A
     high = (positions_A.max(axis=0) - origin_A) / pixel_A
     cut = [slice(max(int(np.ceil(a)), 0), min(int(b) + 1, n)) for a, b, n in zip(low, high, shape, strict=True)]

@@ -110,7 +110,7 @@ def wraps(run: StoredRun) -> bool:
 
 
 def averaged(fine: FloatArray, finer: int) -> FloatArray:
-    """Return means over ``finer`` × ``finer`` pixels."""
+    """Return means of (Y, X) over ``finer`` × ``finer`` pixels: (Y // finer, X // finer)."""
     rows, cols = fine.shape[0] // finer, fine.shape[1] // finer
     return np.asarray(fine.reshape(rows, finer, cols, finer).mean(axis=(1, 3)), dtype=np.float32)
 

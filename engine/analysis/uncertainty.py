@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.analysis.fourier_correlation import ring_correlation, without_ramp
+from ptylive.engine.analysis.fourier_correlation import ring_correlation
 from ptylive.engine.imaging.noise.deviation import local_deviation
+from ptylive.engine.refine.results.ring_correlation import without_ramp
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 TILE_PX = 64

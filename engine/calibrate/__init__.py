@@ -1,1 +1,1 @@
-"""Calibration from the data: disc, pixel size, rotation, transposition. Given values always take precedence."""
+"""Calibration from the data: disc, bad pixels, descan, orientation, aberrations. Given values take precedence."""

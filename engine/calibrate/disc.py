@@ -94,7 +94,7 @@ def _smooth(image: DoubleArray) -> DoubleArray:
 
 
 def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
-    """Find the disc of equal area at half of its own plateau; None if nothing stands out.
+    """Find the disc of equal area at half of its own plateau in a mean pattern (Qy, Qx); None if nothing stands out.
 
     The plateau is the median inside a first guess, so that hot spots of a crystal do not set the level
     (a nominal semi-angle wrong by 2.6 % moves the fitted defocus by 4 %).

@@ -48,7 +48,7 @@ def read_pypty_nxs(file: Any, path: Path) -> EarlierResult:
         hdf5.waves(modes),
         pixel_A,
         (_step(depths),) * planes.shape[1] if many and depths is not None else (),
-        positions_A=None if corners is None else _centres(corners, modes.shape[-1]) + modes.shape[-1] // 2 * pixel_A,
+        positions_A=None if corners is None else _rows_and_columns(corners) + modes.shape[-1] // 2 * pixel_A,
     )
 
 
@@ -56,7 +56,8 @@ def _step(axis: Array) -> float:
     return float(axis.ravel()[1] - axis.ravel()[0])
 
 
-def _centres(corners: Array, size: int) -> DoubleArray:
+def _rows_and_columns(corners: Array) -> DoubleArray:
+    """(N, 2) of corners that may have a depth as well."""
     return np.asarray(corners, dtype=np.float64)[:, :2]
 
 
@@ -78,7 +79,7 @@ def read_pypty_folder(path: Path) -> EarlierResult:
     known = (*gaps, *gaps[-1:] * slices)[:slices] if slices > 1 else ()
     positions = None
     if corners is not None and modes is not None:
-        positions = (_centres(corners, modes.shape[-1]) + modes.shape[-1] // 2) * pixel_A
+        positions = (_rows_and_columns(corners) + modes.shape[-1] // 2) * pixel_A
     planes = None
     if transmission is not None:
         planes = hdf5.waves(transmission.transpose(3, 2, 0, 1) if transmission.ndim == 4 else transmission)

@@ -38,6 +38,7 @@ class Picture:
 
     name: str
     data: Array
+    """(Y, X): the scan's rows and columns, or more if the map is finer."""
     units: str
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)

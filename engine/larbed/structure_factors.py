@@ -16,11 +16,11 @@ import numpy as np
 from ptylive.engine.larbed.crystal import CrystalGrid
 from ptylive.engine.larbed.objective import Crystal
 from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
+from ptylive.schema.units import ELECTRON_REST_ENERGY_EV as REST_EV
 from ptylive.schema.units import wavelength_A
 
 U_PER_V = 0.0066484
 """2 m0 e / h^2, 1/(V Å^2)."""
-REST_EV = 510998.95
 FINE = 8
 """Points per pixel in the search for the origin."""
 

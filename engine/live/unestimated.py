@@ -53,11 +53,11 @@ def why_unestimated(names: Iterable[str], header: ScanHeader, calibration: Calib
         if Origin.ESTIMATED not in origins:
             few = name in (*_ORIENTATION, *_OPTICS) and points < LEAST_POINTS
             too_few = f"it needs {LEAST_POINTS} scan points, {points} have arrived"
-            found[name] = impossible.get(name) or (too_few if few else _shown_by_the_data(name, origins, calibration))
+            found[name] = impossible.get(name) or (too_few if few else _shown_by_the_data(name, calibration))
     return found
 
 
-def _shown_by_the_data(name: str, origins: set[Origin | None], calibration: Calibration) -> str:
+def _shown_by_the_data(name: str, calibration: Calibration) -> str:
     """Return what the data lack."""
     if name == "beam_center_px":
         return "the mean pattern shows no bright disc, and the middle of the detector is assumed"

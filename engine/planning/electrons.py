@@ -35,7 +35,7 @@ def _dose(experiment: Experiment) -> Rating:
     good = dose >= MAP_DOSE_E_PER_A2
     refined = "the bright field only" if dose < LOW_DOSE_E_PER_A2 else "little beyond the live maps"
     limit = LOW_DOSE_E_PER_A2 if dose < LOW_DOSE_E_PER_A2 else MAP_DOSE_E_PER_A2
-    remedy = f"as much as the specimen tolerates: the refinement uses {refined} below {dose_text(limit)}"
+    remedy = f"as much as the specimen tolerates: the refinement may use {refined} below {dose_text(limit)}"
     return Rating(dose, dose_text(dose), graded(good=good), remedy)
 
 

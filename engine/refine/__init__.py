@@ -1,8 +1,8 @@
 """Multislice ptychography: refinement of object and probe from recorded patterns (docs/refinement.md).
 
-From a data set to the first gradient there are five stages, the lines of :func:`refine`:
+From a data set to the result there are five stages, the lines of ``run/run.py``:
 
-    tune      short trials decide calibration values, probe modes and the tilt of several slices
+    tune      short trials decide orientation, optics, depth, regime, form and probe modes (docs/automatic)
     measure   the patterns in the coordinates of the model, with probe and statistics    -> Measurement
     decide    every ``auto`` gets its value from the statistics                          -> Strategy
     lay out   grid, forward model, parameter vector and its start, terms of the loss     -> Problem

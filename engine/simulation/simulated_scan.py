@@ -58,7 +58,7 @@ class SimulatedScan:
         """Like :meth:`of` with a specimen that ``specimen_of`` makes on the model's grid, whatever the settings say."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
-        header = header_of(settings, readout, window)
+        header = header_of(settings, readout)
         check_fits(float(header.frames) * BYTES_PER_FRAME, f"a scan of {header.frames} frames", "use fewer points")
         trajectory = Trajectory.of(settings, header.scan)
         readout.check_descan(trajectory.descan_px)
@@ -170,7 +170,7 @@ class SimulatedScan:
         return arrays, attributes
 
 
-def header_of(settings: SimulationSettings, readout: Readout, window: Window) -> ScanHeader:
+def header_of(settings: SimulationSettings, readout: Readout) -> ScanHeader:
     """Metadata of the file. Raises MetadataError for an impossible scan."""
     scan_settings, probe, detector = settings.scan, settings.probe, settings.detector
     blind = settings.model.tell == "microscope"

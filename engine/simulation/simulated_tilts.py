@@ -150,7 +150,7 @@ class SimulatedTilts(SimulatedScan):
         """Everything but the frames. Raises MetadataError for impossible settings."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
-        header = header_of(settings, readout, window)
+        header = header_of(settings, readout)
         header = replace(
             header,
             scan=header.scan.model_copy(update={"step_A": None}),

@@ -1,7 +1,7 @@
 """Advice for the microscope from a calibration: corrections, in the words of an operator.
 
-Only values that were estimated from the data and exceed their uncertainty become corrections. Undecided values are
-reported as such; values that the user gave yield no advice.
+Only values that were estimated from the data and exceed their uncertainty ``SIGNIFICANT`` times become corrections.
+Undecided values are reported as such; values that the user gave yield no advice.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _item(name: str, calibration: Calibration, significant: float) -> Item | Non
         if Origin.UNDECIDED in origins and name == "C10":
             rest = "cannot tell under- from overfocus (give the scan rotation)"
     elif abs(measured.value) <= significant * measured.uncertainty:
-        verdict, rest = Verdict.NOTHING_TO_CORRECT, "not larger than its uncertainty"
+        verdict, rest = Verdict.NOTHING_TO_CORRECT, f"not more than {significant:g} times its uncertainty"
     else:
         verdict = Verdict.CORRECT
         rest = focus_text(-measured.value) if name == "C10" else ""

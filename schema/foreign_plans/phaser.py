@@ -26,10 +26,11 @@ from ptylive.schema.foreign_plans.turns import phaser_turns
 from ptylive.schema.optics import KRIVANEK_ORDERS
 from ptylive.schema.pypty.converters import aberrations
 from ptylive.schema.pypty.rows import Converter, Fate, Gathered, Row
+from ptylive.schema.units import ELECTRON_REST_ENERGY_EV as REST_EV
+from ptylive.schema.units import PLANCK_TIMES_C_EV_A
 
 PLAN = "plan"
 M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
-REST_EV, PLANCK_EV_A = 510998.95, 12398.419843320026
 OTHER_MEASURE = "its cost is defined differently there"
 COUNTERPARTS = {
     "obj_l1": "abs_norm_weight and phase_norm_weight",
@@ -77,7 +78,7 @@ def raw_data(value: Any, into: Gathered) -> None:
 
 def wavelength(value: Any, into: Gathered) -> None:
     """Convert a wavelength in Å to the energy of electrons."""
-    momentum = PLANCK_EV_A / number_of(value, "wavelength")
+    momentum = PLANCK_TIMES_C_EV_A / number_of(value, "wavelength")
     into.metadata["energy_eV"] = math.sqrt(momentum**2 + REST_EV**2) - REST_EV
 
 

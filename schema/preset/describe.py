@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import declared
@@ -194,9 +193,3 @@ def _list_words(described: Mapping[str, Any]) -> str:
     inside = described.get("prefixItems", [described.get("items", {})])
     words = " and ".join(dict.fromkeys(word for item in inside for word in _ranges(item)))
     return f"list of {words}"
-
-
-def default_of(name: str) -> Any:
-    """The default of a setting; None where there is none."""
-    default = Preset.full().settings()[name].get_default()
-    return None if default is PydanticUndefined else default

@@ -10,11 +10,11 @@ import typer
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError
+from ptylive.server.cluster.where import MOST_WORKERS
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.run.run import Sharing
 
-MOST_WORKERS = 1024
 Workers = Annotated[
     int | None, typer.Option(min=1, max=MOST_WORKERS, help="number of cluster workers that share this one refinement")
 ]

@@ -9,11 +9,9 @@ from contextlib import closing, contextmanager
 from ptylive.engine.backend import device
 from ptylive.schema import MetadataError
 from ptylive.server.cluster.fallback import Fallback
-from ptylive.server.cluster.where import HERE, LOCAL, REFUSE, WAIT, WAYS, parse_where
+from ptylive.server.cluster.where import HERE, LOCAL, MOST_WORKERS, REFUSE, WAIT, WAYS, parse_where
 from ptylive.server.refinement.job_process import JobProcess, Launch, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
-
-MOST_WORKERS = 1024
 
 REMEMBER_S = {HERE: 60.0, WAIT: 4.0}
 """How long a missing cluster is not tried again."""

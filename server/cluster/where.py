@@ -33,6 +33,7 @@ WAIT, HERE, REFUSE = "wait", "here", "refuse"
 WAYS = (REFUSE, WAIT, HERE)
 """What to do with jobs while the cluster is missing."""
 MOST_WORKERS = 1024
+"""Most workers of a cluster, or processes of this machine, that may be requested."""
 HINT = f"write local:4, tcp://SCHEDULER:8786, {', '.join(QUEUES)}, or the name of a TOML file with a table [cluster]"
 
 

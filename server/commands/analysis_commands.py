@@ -36,14 +36,13 @@ from ptylive.server.refinement.kept_jobs import is_kept
 from ptylive.server.refinement.refine_job import history_of
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.kept_patterns import MOST_AVERAGED
 from ptylive.server.session.library import LARGE
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_scans import mean_pattern
 from ptylive.server.session.waiting_results import take_in_now
 from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
-MOST_AVERAGED = 1024
-"""Maximum number of frames averaged over a rectangle; of more, every second, third, … is used."""
 SLICE, SLICE_AMPLITUDE = "slice:", "slice_amplitude:"
 AMPLITUDE, DEVIATION = "object_amplitude", "object_deviation"
 

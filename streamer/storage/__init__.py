@@ -1,1 +1,1 @@
-"""Native HDF5 files: reading them (source), making them from journals (recording, recorder), finding them again."""
+"""Stored frames as they are read: native HDF5 files, coefficients, events, journals, checksums and damage."""

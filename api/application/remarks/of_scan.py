@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
+from ptylive.engine.planning.probe_and_step import probe_diameter_A
 from ptylive.schema import Calibration, Origin, ScanHeader
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
@@ -49,10 +50,8 @@ the largest that is no flash.
 """
 SAME_PIXEL = 0.02
 """Relative difference of two sizes of a detector pixel that are taken for the same."""
-AIRY, FAR_APART = 1.22, 1.5
-"""Diameter of the first dark ring of a focused probe in wavelengths / semi-angle, and step in widths of the probe from
-which neighbouring probes certainly do not overlap.
-"""
+FAR_APART = 1.5
+"""Step in diameters of the probe from which neighbouring probes certainly do not overlap."""
 RIM_SHARE = 16
 """The width of the rim is the shorter side divided by this number."""
 
@@ -130,9 +129,8 @@ def _apart_remarks(calibration: Calibration) -> list[str]:
     step = calibration.get("scan_step_A")
     if semiangle is None or energy is None or step is None:
         return []
-    focused_A = AIRY * wavelength_A(float(energy)) / (1e-3 * float(semiangle))
     defocus_A = abs(float(calibration.get("C10") or 0.0))
-    width_A = focused_A + 2e-3 * float(semiangle) * defocus_A
+    width_A = probe_diameter_A(wavelength_A(float(energy)), float(semiangle), 1e-3 * float(semiangle) * defocus_A)
     step_A = min(abs(float(size)) for size in np.ravel(step))
     if step_A < FAR_APART * width_A:
         return []

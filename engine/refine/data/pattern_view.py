@@ -34,13 +34,13 @@ class PatternView:
 
 
 def shuffled(patterns: Array, order: IndexArray) -> PatternView:
-    """The patterns in another order."""
+    """The patterns (N, Qy, Qx) in the order of the numbers ``order`` (N,)."""
     shape = (len(order), int(patterns.shape[1]), int(patterns.shape[2]))
     return PatternView(shape, patterns.dtype, lambda index: patterns[order[index]])
 
 
 def transposed(patterns: Array) -> Array:
-    """The patterns with rows and columns exchanged; those of a view are exchanged on reading."""
+    """The patterns (N, Qx, Qy) with rows and columns exchanged; those of a view are exchanged on reading."""
     if not isinstance(patterns, PatternView):
         return patterns.swapaxes(-1, -2)
     count, rows, columns = patterns.shape

@@ -102,7 +102,7 @@ def coherent_modes(
 
 
 def with_counts(modes: ComplexPlane, counts: float) -> ComplexPlane:
-    """Scale modes to sum |mode|^2 = ``counts``."""
+    """Scale modes (modes, P, P) to sum |mode|^2 = ``counts`` over all of them."""
     return np.asarray(modes * np.sqrt(counts / (np.abs(modes) ** 2).sum()))
 
 
@@ -114,7 +114,7 @@ def plane_wave(size: int, counts: float) -> ComplexPlane:
 
 
 def centring(size: int) -> ComplexPlane:
-    """exp(-2 pi i f (P // 2)): moves the centre of the probe from pixel 0 to pixel P // 2."""
+    """(P, P) exp(-2 pi i f (P // 2)): moves the centre of the probe from pixel 0 to pixel P // 2."""
     ramp = np.exp(-2j * np.pi * np.fft.fftfreq(size) * (size // 2))
     return np.asarray(ramp[:, None] * ramp[None, :])
 

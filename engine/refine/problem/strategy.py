@@ -32,11 +32,11 @@ from ptylive.schema.preset.solver import SolverSettings
 from ptylive.schema.preset.start import StartSettings
 
 LOW_DOSE_E_PER_A2 = 200.0
-"""Dose below which a specimen is treated as a beam-sensitive weak phase object."""
+"""Dose below which one slice is a beam-sensitive weak phase object, unless trials decide otherwise."""
 MAP_DOSE_E_PER_A2 = 3000.0
-"""Dose below which the linear map is close to the best possible result: if given, refine from it in small steps."""
+"""Dose below which the linear map is nearly the best result: it is refined in small steps unless trials object."""
 LBFGS_SHARE = 1 / 3
-MORE_EPOCHS, FREER_EPOCHS = 30, 21
+FURTHER_EPOCHS, FREER_EPOCHS = 30, 21
 """Maximum number of further epochs if the loss has not settled and their number was left open: for one slice, and for
 several slices whose anchor is below the regime's, which takes longer because it permits more."""
 SMALLEST_FLOOR = 1e-4
@@ -172,7 +172,7 @@ def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy)
     if not isinstance(solver.epoch_max, str):
         return 0
     if form.slices == 1:
-        return MORE_EPOCHS
+        return FURTHER_EPOCHS
     return FREER_EPOCHS if _given(solver.anchor, regime.anchor) < regime.anchor else 0
 
 

@@ -154,7 +154,7 @@ class RefineResult:
 
 
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:
-    """Phase relative to the mean transmission, rad, in (-pi, pi]."""
+    """Phase of a transmission, of its shape, relative to its mean, rad, in (-pi, pi]."""
     return np.asarray(np.angle(transmission * np.exp(-1j * np.angle(transmission.sum()))), dtype=np.float32)
 
 

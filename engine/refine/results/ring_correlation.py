@@ -46,9 +46,9 @@ class Validation:
 
 
 def tapered(picture: Array) -> DoubleArray:
-    """Return an image without its ramp, under a Hann window."""
+    """Return an image (Y, X) without its ramp, under a Hann window."""
     rows, columns = picture.shape
-    return np.asarray(_levelled(picture) * np.outer(_hann(rows), _hann(columns)))
+    return np.asarray(without_ramp(picture) * np.outer(_hann(rows), _hann(columns)))
 
 
 def faded(picture: Array) -> DoubleArray:
@@ -59,17 +59,19 @@ def faded(picture: Array) -> DoubleArray:
     """
     rows, columns = picture.shape
     edges = [np.minimum(1.0, 2 * _hann(count)) for count in (rows, columns)]
-    return np.asarray(_levelled(picture) * np.outer(*edges))
+    return np.asarray(without_ramp(picture) * np.outer(*edges))
+
+
+def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
+    """Return a picture (Y, X) less the ramp fitted to all pixels, or to those ``where`` (Y, X) it is meaningful."""
+    rows, cols = np.indices(picture.shape)
+    design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
+    values = np.asarray(picture, dtype=np.float64).ravel()
+    chosen = slice(None) if where is None else where.ravel()
+    ramp = design @ np.linalg.lstsq(design[chosen], values[chosen], rcond=None)[0]
+    return np.asarray(values - ramp).reshape(picture.shape)
 
 
 def _hann(count: int) -> DoubleArray:
     """Hann window without zeros."""
     return np.hanning(count + 2)[1:-1]
-
-
-def _levelled(picture: Array) -> DoubleArray:
-    """Return an image without mean and ramp."""
-    rows, columns = np.indices(picture.shape)
-    design = np.column_stack([np.ones(picture.size), rows.ravel(), columns.ravel()])
-    flat = picture.ravel() - design @ np.linalg.lstsq(design, picture.ravel(), rcond=None)[0]
-    return np.asarray(flat.reshape(picture.shape))

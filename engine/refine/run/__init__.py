@@ -1,1 +1,1 @@
-"""One refinement from start to end: the schedule of epochs, checkpoints, the loss table, growing scans."""
+"""One refinement from start to end: stages, epochs, checkpoints, growing scans, and runs that follow a run."""

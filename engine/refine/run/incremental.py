@@ -1,8 +1,9 @@
 """Refinement during the scan: short rounds on the patterns received so far, each warm-started from the previous one.
 
-A round is an ordinary refinement of one sweep from a warm start, so nothing here can disagree with the run after the
-scan. That run starts from the last round, with all patterns and the final calibration. Only a few rounds are made,
-however slow the scan is: rows that arrive early must not be swept so often that their noise is fitted.
+A round is an ordinary refinement of one sweep from a warm start (the first: of two sweeps from an empty object), so
+nothing here can disagree with the run after the scan. That run starts from the last round, with all patterns and the
+final calibration. Only a few rounds are made, however slow the scan is: rows that arrive early must not be swept so
+often that their noise is fitted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ptylive.schema.preset import Preset
 FIRST_SHARE, STEP_SHARE = 0.25, 0.125
 """Share of the scan that must have arrived for the first round, and the further share before each next round."""
 FIRST_SWEEPS = 2
+"""Number of sweeps of the first round; every other round makes one."""
 SAME_ROTATION_DEG, SAME_SCALE = 2.0, 0.02
 """A calibration that changed by more than this, or by half a depth of focus, makes the earlier rounds worthless."""
 HELD = {
@@ -64,7 +66,7 @@ class IncrementalRefinement:
         return share >= self._next_share
 
     def round(self, dataset: Dataset, share: float) -> bool:
-        """Sweep once over the patterns that have arrived. Return False if it was stopped.
+        """Sweep over the patterns that have arrived, twice in the first round. Return False if it was stopped.
 
         Raises MetadataError for missing optics and RefinementError as a run does.
         """

@@ -234,17 +234,7 @@ def _run_once(
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
-    known = Known(
-        one_slice=tuned.preset.object.slices == 1,
-        several_slices=tuned.preset.object.slices > 1,
-        form=strategy.object_form,
-        one_mode=problem.layout.modes == 1,
-        only_sweeps=strategy.sweeps == strategy.epochs,
-        coefficients=dataset.masks is not None,
-        several_scans=dataset.scan_of is not None,
-        continues=warm is not None,
-        data_term=str(problem.strategy.kind),
-    )
+    known = Known.of(tuned.preset, problem, continues=warm is not None)
     words = (*tuned.words, *negative_words(dataset), *unused_settings(preset, known))
     problem = with_start(
         problem.with_findings(tuned.curves, words, tilt_found=tuned.tilt_found),

@@ -1,1 +1,1 @@
-"""Settings determined by short trials: data term, probe modes, tilt, calibration values, the start."""
+"""Decisions by short trials: orientation, optics, depth, regime, form, probe modes, drift, start (docs/automatic)."""

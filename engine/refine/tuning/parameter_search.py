@@ -1,7 +1,7 @@
 """Scans of a calibration value before a long run: the loss on held-out patterns after a few sweeps, and its minimum.
 
-A wrong defocus is not corrected by refining the probe, and a wrong thickness not by anything; the loss after one or two
-sweeps already has its minimum near the right value (docs/refinement.md, Before a long run).
+A wrong defocus is not corrected by refining the probe, and a wrong thickness only if it is refined too; the loss after
+one or two sweeps already has its minimum near the right value (docs/refinement.md, Before a long run).
 """
 
 from __future__ import annotations

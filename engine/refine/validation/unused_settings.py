@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES, PriorSettings
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine.problem.prepare import Problem
 
 OF_OPTIMIZERS = {
     ("pypty",): ("update_step_bfgs", "reduce_factor", "optimism", "min_step"),
@@ -99,6 +103,22 @@ class Known:
     continues: bool = True
     """Whether the run starts from an earlier stage or result."""
     data_term: str = ""
+
+    @classmethod
+    def of(cls, preset: Preset, problem: Problem, *, continues: bool) -> Known:
+        """Return what a problem tells that was laid out for the decided ``preset``."""
+        strategy, dataset = problem.strategy, problem.measured.dataset
+        return cls(
+            one_slice=preset.object.slices == 1,
+            several_slices=preset.object.slices > 1,
+            form=strategy.object_form,
+            one_mode=problem.layout.modes == 1,
+            only_sweeps=strategy.sweeps == strategy.epochs,
+            coefficients=dataset.masks is not None,
+            several_scans=dataset.scan_of is not None,
+            continues=continues,
+            data_term=str(strategy.kind),
+        )
 
 
 def unused_settings(preset: Preset, known: Known) -> tuple[str, ...]:

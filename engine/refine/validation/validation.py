@@ -70,9 +70,9 @@ def half_data_rings(dataset: Dataset, preset: Preset, context: TrialContext) -> 
 
 
 def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[DoubleArray, DoubleArray, float]:
-    """Correlation of two images in rings one frequency step wide, after removing ramps and fading out borders.
+    """Correlation of two images (Y, X) in rings one frequency step wide, without ramps and with borders faded out.
 
-    Also returns their plain correlation; 0 if an image is empty.
+    Returns the frequencies of the rings (1/Å), their correlations, and the plain correlation, 0 if an image is empty.
     """
     first, second = (faded(picture) for picture in (first, second))
     plain = float((first * second).sum() / np.sqrt(max((first**2).sum() * (second**2).sum(), 1e-30)))
@@ -88,7 +88,7 @@ def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[Doubl
 
 
 def scanned_phase(problem: Problem, dataset: Dataset, vector: Array) -> DoubleArray:
-    """Sum of the slices' phases over the scanned area, resampled onto the axes of the scan."""
+    """Phase (Y, X) of all slices together, rad, over the scanned area and resampled onto the axes of the scan."""
     from scipy.ndimage import map_coordinates
 
     transmission, _ = problem.layout.to_complex(vector)

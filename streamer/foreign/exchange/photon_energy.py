@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ptylive.schema.units import ELECTRON_REST_ENERGY_EV as REST_EV
+
 LEAST_KEV = 120.0
 """A photon with the wavelength of 20 keV electrons has 144 keV; no x-ray ptychography is done above 120 keV."""
-_REST_EV = 510998.95
 _JOULE_PER_EV = 1.602176634e-19
 
 
@@ -16,7 +17,7 @@ def electrons_eV(photon_keV: float) -> float | None:
     if not LEAST_KEV < photon_keV < 1e5:
         return None
     momentum_eV = photon_keV * 1e3  # times c: the same for both
-    return float((momentum_eV**2 + _REST_EV**2) ** 0.5 - _REST_EV)
+    return float((momentum_eV**2 + REST_EV**2) ** 0.5 - REST_EV)
 
 
 def photon_keV(joule: float) -> float:

@@ -5,10 +5,11 @@ import pytest
 from columns import scan_of_columns
 from scipy.ndimage import gaussian_filter
 
-from ptylive.engine.analysis.fourier_correlation import scanned_area, without_ramp
+from ptylive.engine.analysis.fourier_correlation import scanned_area
 from ptylive.engine.analysis.half_dose import compare_half_doses
 from ptylive.engine.analysis.uncertainty import phase_uncertainty
 from ptylive.engine.refine import TrialContext, refine
+from ptylive.engine.refine.results.ring_correlation import without_ramp
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 

@@ -1,1 +1,1 @@
-"""Evidence from which the thickness of a specimen is determined."""
+"""Decisions about specimens that may have depth: thickness, worth of slices, absorption, anchor, orientations."""

@@ -1,1 +1,1 @@
-"""Start of a refinement for which the preset names a file: an object, or images of one."""
+"""What a refinement starts from: an object or images that the preset names, or columns that one slice shows."""
