@@ -271,11 +271,16 @@ class Trial:
         """Losses after the sweeps of the problem and then after each of these numbers of L-BFGS epochs (ascending)."""
         return list(self.descending(epochs, context))
 
-    def descending(self, epochs: Sequence[int], context: TrialContext) -> Generator[HeldOutLoss, None, None]:
-        """Yield the same losses one after the other; close the generator when enough are known."""
+    def descending(
+        self, epochs: Sequence[int], context: TrialContext, sweeps: Sequence[int] = ()
+    ) -> Generator[HeldOutLoss, None, None]:
+        """Yield the same losses one after the other; close the generator when enough are known.
+
+        ``sweeps``: first also the losses after these numbers of the sweeps (ascending).
+        """
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             loss = self.objective(backend)
-            for vector in self._descending(loss, epochs, context):
+            for vector in self._descending(loss, epochs, context, sweeps):
                 yield HeldOutLoss(self.judged(loss, vector))
 
     def descended_likelihoods(
@@ -286,9 +291,16 @@ class Trial:
             for vector in self._descending(self.objective(backend), epochs, context):
                 yield self._likelihood(vector, context, bright_field_only=False)
 
-    def _descending(self, loss: Objective, epochs: Sequence[int], context: TrialContext) -> Iterator[Any]:
-        """Yield the parameters after the sweeps of the problem and each of these numbers of epochs."""
-        strategy = self.problem.strategy
+    def _descending(
+        self, loss: Objective, epochs: Sequence[int], context: TrialContext, sweeps: Sequence[int] = ()
+    ) -> Iterator[Any]:
+        """Yield the parameters after each of these numbers of sweeps, and after all of them and each of the epochs."""
+        strategy, sweeping = self.problem.strategy, self.solver(loss.backend, self.all_sweeps)
+        swept: SweepState | None = None
+        for number in sweeps:
+            swept = self._after(sweeping, loss.backend, swept, number)
+            yield swept.vector
+        swept = self._after(sweeping, loss.backend, swept, self.all_sweeps)
         solver = Lbfgs(
             loss.of_patterns(self.swept),
             max(epochs),
@@ -297,7 +309,7 @@ class Trial:
             strategy.probe_step / strategy.trial_step,
             strategy.anchor,
         )
-        state = solver.init(self.swept_over(loss.backend, strategy.sweeps))
+        state = solver.init(swept.vector)
         for most in epochs:
             while len(state.losses) < most and not solver.finished(state):
                 state = solver.step(state)

@@ -63,24 +63,56 @@ def test_it_is_asked_of_one_slice_unless_one_mode_is_far_behind(monkeypatch, cho
     assert (with_settled_modes(begun, choice, CPU) is not begun) == asked
 
 
+class Courses:
+    """Prescribed losses of several modes and of one, stage by stage; which trials were run, and how far."""
+
+    def __init__(self, monkeypatch, several, one):
+        self.made, self.held = [], []
+
+        def descending(trial, epochs, context, sweeps):
+            modes = trial.problem.strategy.coherence.modes
+            assert trial.problem.strategy.sweeps > 1  # as in an automatic run
+            assert (epochs, sweeps) == ((0, EPOCHS), (trial.all_sweeps // 2,))
+            self.held.append(trial.held)
+            for mean in several if modes > 1 else one:
+                self.made.append(modes)
+                yield loss(mean, scatter=1.0 if modes > 1 else -1.0)
+
+        monkeypatch.setattr(Trial, "descending", descending)
+
+    def gain(self, several=2):
+        preset = THIN.model_copy(update={"sweeps": 1, "epoch_max": 1})
+        return with_settled_modes(Tuned(scan_of_columns(points=16), preset), short(100.0, several), CPU)
+
+
 @pytest.mark.parametrize("several", [2, 4])
 def test_the_trials_are_as_long_as_the_sweeps_and_judge_by_the_same_patterns(monkeypatch, several):
     """Two modes represent any larger number: the second contains the blur of a source."""
-    made, held = {}, []
-
-    def descended(self, epochs, context):
-        modes = self.problem.strategy.coherence.modes
-        made[modes] = epochs
-        held.append(self.held)
-        assert self.problem.strategy.sweeps > 1  # as in an automatic run
-        return [loss(100.0 if modes > 1 else 95.0, scatter=1.0 if modes > 1 else -1.0)]
-
-    monkeypatch.setattr(Trial, "descended", descended)
-    preset = THIN.model_copy(update={"sweeps": 1, "epoch_max": 1})
-    tuned = with_settled_modes(Tuned(scan_of_columns(points=16), preset), short(100.0, several), CPU)
-    assert made == {2: (EPOCHS,), 1: (EPOCHS,)}
-    assert np.array_equal(*held)
+    courses = Courses(monkeypatch, (110.0, 105.0, 100.0), (112.0, 104.0, 95.0))
+    tuned = courses.gain(several)
+    assert courses.made == [2, 1] * 3
+    assert np.array_equal(*courses.held)
     assert tuned.preset.probe.probe_modes == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "stages"),
+    [((106.0, 0.0, 0.0), 1), ((104.0, 106.0, 0.0), 2), ((104.0, 104.0, 106.0), 3), ((90.0, 95.0, 101.0), 3)],
+    ids=["half-way", "after-the-sweeps", "not-far", "ahead-at-first"],
+)
+def test_one_mode_that_has_fallen_far_behind_is_given_up(monkeypatch, one, stages):
+    """Its lead only shrinks: one mode led by 7 deviations and then by 3, and none that was 4 behind came back."""
+    courses = Courses(monkeypatch, (100.0, 100.0, 100.0), one)
+    assert courses.gain().preset.probe.probe_modes == "auto"
+    assert courses.made == [2, 1] * stages
+
+
+def test_losses_half_way_do_not_change_those_at_the_end():
+    """Sweeps that are stopped and continued are the same sweeps."""
+    trial = Trial.of(scan_of_columns(points=16), THIN.model_copy(update={"sweeps": 4, "probe_modes": 1}), CPU)
+    half, *late = trial.descending((0, 1), CPU, (2,))
+    assert late == trial.descended((0, 1), CPU)
+    assert half.mean > late[0].mean > late[1].mean
 
 
 @pytest.mark.slow
