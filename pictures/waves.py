@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from ptylive.pictures.snapshot import LEAST_SIDE, Rgb, draw_scale_bar
+from ptylive.pictures.snapshot import Rgb
 from ptylive.schema.model import Array, DoubleArray
 
 
@@ -34,17 +34,6 @@ def wave_colours(wave: Array, largest: float | None = None) -> Rgb:
     part = (place - np.floor(place))[..., None]
     colour = hues[first] * (1 - part) + hues[(first + 1) % len(hues)] * part
     return np.asarray(np.rint(255 * colour * share[..., None]), dtype=np.uint8)
-
-
-def draw_wave(
-    wave: Array, pixel_A: float | None = None, largest: float | None = None, least_side: int = LEAST_SIDE
-) -> Rgb:
-    """Like :func:`wave_colours`, but enlarged, with a scale bar if the pixel size is known."""
-    factor = max(1, least_side // max(wave.shape))
-    picture = np.repeat(np.repeat(wave_colours(wave, largest), factor, axis=0), factor, axis=1)
-    if pixel_A is not None:
-        draw_scale_bar(picture, pixel_A / factor)
-    return picture
 
 
 def wheel(side: int = 256) -> Rgb:

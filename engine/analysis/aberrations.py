@@ -12,9 +12,8 @@ from ptylive.schema.model import ComplexArray, DoubleArray
 ROUNDS = 20
 FAINTEST = 0.1
 """Share of the largest amplitude below which the phase is not determined."""
-
-
-LOWEST_ORDER, HIGHEST_ORDER = 3, 8
+LOWEST_ORDER = 3
+"""Smallest choice of the highest order to be fitted, and its default."""
 
 
 def krivanek_orders(order: int) -> dict[str, tuple[int, int]]:

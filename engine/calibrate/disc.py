@@ -73,12 +73,6 @@ def beyond(disc: Disc, shape: tuple[int, ...], distance_px: float) -> BoolArray:
     return np.asarray(np.hypot(*_from_center(disc, shape)) > distance_px)
 
 
-def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
-    """Return the displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) relative to their mean."""
-    mean = patterns.mean(axis=0)
-    return DiscEdge.of(mean, disc).shifts(patterns[:, edge_of(disc, mean.shape)])
-
-
 def _ring(disc: Disc, shape: tuple[int, ...], half_width_px: float) -> BoolArray:
     return np.asarray(np.abs(np.hypot(*_from_center(disc, shape)) - disc.radius_px) < half_width_px)
 

@@ -44,7 +44,7 @@ class Picture:
     settings: Mapping[str, Any] = field(default_factory=dict)
     quality: RingQuality | None = None
     noise: Callable[[], Array] | None = None
-    """Returns the same map made of noise alone, (Y, X) or several (n, Y, X) (:mod:`.deviation`).
+    """Returns the same map made of noise alone, (Y, X) or several (n, Y, X) (:mod:`.noise.deviation`).
 
     None if noise is not measured.
     """

@@ -202,8 +202,7 @@ class Checked:
                 return Check("thickness", "unknown", "needs energy and semi-angle, or a thickness")
             if depth_A * FIRST > THICKEST_A:
                 return Check("thickness", "ok", "one slice: no specimen counts as thick at this semi-angle")
-            text = f"found by trials if above {FIRST * depth_A:.2g} Å"
-            return Check("thickness", "ok", text)
+            return Check("thickness", "ok", f"one slice, unless trials see depth (depth of focus {depth_A:.2g} Å)")
         if given == "auto" and thickness_A is not None:
             slices = 1 if depth_A is None else slices_of_thickness(thickness_A / depth_A)
         else:

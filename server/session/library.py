@@ -308,11 +308,6 @@ def note_path(recording: Path) -> Path:
     return recording.with_name(f"{recording.stem}_note.json")
 
 
-def read_note(recording: Path) -> str:
-    """Return the note of a recording; empty when there is none."""
-    return str(read_remark(recording)["note"])
-
-
 def read_remark(recording: Path) -> dict[str, Any]:
     """Return ``note``, ``sample`` and ``author`` of a recording, and ``noted``, their Unix time (0: there is none)."""
     try:

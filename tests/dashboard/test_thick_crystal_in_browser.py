@@ -96,7 +96,7 @@ def test_one_click_shows_every_column_of_a_thick_crystal(tmp_path: Path, watched
         checks = page.locator("#checks")
         press = page.locator("[data-of=session]").get_by_role("button", name="Refine this scan")
         expect(press).to_be_enabled()
-        expect(checks).to_contain_text("found by trials if above 41 Å")
+        expect(checks).to_contain_text("unless trials see depth (depth of focus 41 Å)")
 
         press.click()
         said = page.locator(".findings [data-text=depth_found]")

@@ -3,7 +3,7 @@
 import colorcet
 import numpy as np
 
-from ptylive.pictures.waves import draw_wave, wave_colours, wheel
+from ptylive.pictures.waves import wave_colours, wheel
 
 
 def test_brightness_is_the_modulus_and_hue_the_phase():
@@ -36,7 +36,3 @@ def test_the_wheel_has_the_phase_0_to_the_right_and_90_degrees_above():
     assert picture[0, 0].tolist() == [255, 255, 255]
     np.testing.assert_allclose(picture[50, 100].astype(int), wave_colours(np.array([[1.0 + 0j]]))[0, 0], atol=3)
     np.testing.assert_allclose(picture[0, 50].astype(int), wave_colours(np.array([[1j]]))[0, 0], atol=3)
-
-
-def test_small_ones_are_enlarged():
-    assert draw_wave(np.ones((4, 8)) + 0j, 0.5, least_side=64).shape == (32, 64, 3)

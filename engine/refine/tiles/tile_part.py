@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -196,9 +195,3 @@ def part_of(
         held=held,
         scan_rows=multislice.corners[:, 0].astype(np.int32),
     )
-
-
-def halo_share(tiles: tuple[Tile, ...]) -> float:
-    """Rows held by all tiles over rows of the object: the redundancy in memory and steps."""
-    stored = sum(tile.rows[1] - tile.rows[0] for tile in tiles)
-    return stored / max(1, math.ceil(tiles[-1].own[1]))

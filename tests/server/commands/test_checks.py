@@ -97,7 +97,7 @@ def test_before_the_first_patterns_only_a_given_defocus_is_judged(c10: float | N
 @pytest.mark.parametrize(
     ("preset", "said"),
     [
-        ({}, "found by trials if above 67 Å"),
+        ({}, "one slice, unless trials see depth (depth of focus 67 Å)"),
         ({"num_slices": 1}, "given: one slice"),
         ({"total_thickness_A": 100.0}, "given: 100 Å, 5 slices of 20 Å, or one slice, depending on trials"),
         ({"total_thickness_A": 100.0, "slice_distances_A": (20.0,)}, "given: 100 Å, 5 slices of 20 Å"),

@@ -20,7 +20,7 @@ from ptylive.schema.calibration import Origin, Quantity
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands.runs import read_run, run_curves
 from ptylive.server.session import run_names
-from ptylive.server.session.library import Library, read_note, write_note
+from ptylive.server.session.library import Library, read_remark, write_note
 from ptylive.server.session.run_names import frames_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.client import ControlClient
@@ -246,7 +246,7 @@ def test_a_note_that_cannot_be_written_is_refused_with_its_name(tmp_path, monkey
     with pytest.raises(CommandError, match=r"scan_note\.json could not be written: No space") as refused:
         write_note(recording, "second")
     assert "room" in refused.value.hint
-    assert read_note(recording) == "first"
+    assert read_remark(recording)["note"] == "first"
 
 
 @pytest.mark.slow

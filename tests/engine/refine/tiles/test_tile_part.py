@@ -11,7 +11,7 @@ from ptylive.engine.refine.parameters.terms import Damping
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run.course import CoursePlan
 from ptylive.engine.refine.tiles import tile_part
-from ptylive.engine.refine.tiles.tile_part import TilePart, halo_share, part_of, tiles_of
+from ptylive.engine.refine.tiles.tile_part import TilePart, part_of, tiles_of
 from ptylive.engine.refine.tiles.tile_vector import part_of_vector
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
@@ -108,10 +108,3 @@ def test_a_part_that_memory_does_not_hold_is_refused_before_it_is_made(problem, 
     with pytest.raises(PtyliveError) as refused:
         TilePart.of_bytes(data)
     assert refused.value.hint == "use more workers"
-
-
-def test_halo_share(problem):
-    assert halo_share(tiles_of(problem, 1)) == 1
-    two = tiles_of(problem, 2)
-    overlap = two[0].rows[1] - two[1].rows[0]
-    assert halo_share(two) == pytest.approx(1 + overlap / problem.layout.object_shape[1])
