@@ -9,7 +9,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice
 from ptylive.engine.refine.tuning.optics import settled_modes
-from ptylive.engine.refine.tuning.optics.settled_modes import EPOCHS, with_settled_modes
+from ptylive.engine.refine.tuning.optics.settled_modes import with_settled_modes
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -72,7 +72,7 @@ class Courses:
         def descending(trial, epochs, context, sweeps):
             modes = trial.problem.strategy.coherence.modes
             assert trial.problem.strategy.sweeps > 1  # as in an automatic run
-            assert (epochs, sweeps) == ((0, EPOCHS), (trial.all_sweeps // 2,))
+            assert (epochs, sweeps) == ((0, 4), (trial.all_sweeps // 2,))
             self.held.append(trial.held)
             for mean in several if modes > 1 else one:
                 self.made.append(modes)
