@@ -264,9 +264,10 @@ def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, A
         if isinstance(error, TypeError | AttributeError):
             text = "its content is not what its reader expects"  # the error names the reader's variables
         if "chunks= keyword" in text:  # dask's words for a data set without chunks, which HyperSpy never writes
-            problem = f"{path}: its patterns are stored in one piece, not in chunks, as HyperSpy stores them"
-            hint = "store it again: in HyperSpy hs.load(…).save(…), or with h5repack -l CHUNK=…"
-            raise InputFileError(problem, hint) from error
+            raise InputFileError(
+                f"{path}: its patterns are stored in one piece, not in chunks, as HyperSpy stores them",
+                "store it again: with HyperSpy, hs.load(…).save(…)",
+            ) from error
         problem = f"{path}: RosettaSciIO cannot read it ({text})"
         raise InputFileError(problem, "is it complete? a program that can read it can also convert it") from error
 

@@ -329,21 +329,6 @@ def test_hyperspy(tmp_path: Path, suffix: str) -> None:
     assert header.detector.pixel_invA == pytest.approx(0.04)
 
 
-def test_hyperspy_without_chunks(tmp_path: Path) -> None:
-    """Regression: the message was dask's advice to a programmer."""
-    pytest.importorskip("rsciio")
-    path = tmp_path / "a.hspy"
-    hyperspy_signal(path)
-    with h5py.File(path, "a") as file:
-        (signal,) = file["Experiments"].values()
-        patterns = signal["data"][()]
-        del signal["data"]
-        signal.create_dataset("data", data=patterns)
-    with pytest.raises(InputFileError, match=r"a\.hspy: its patterns are stored in one piece") as caught:
-        read(path)
-    assert "hs.load" in caught.value.hint
-
-
 @pytest.mark.parametrize(
     ("no_zarr", "named", "remedy"),
     [((3, 0), "cannot be installed on Python 3.", "hs.load('a.zspy').save('a.hspy')"), ((4, 0), "zarr", "pip install")],

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -257,3 +258,19 @@ def test_a_companion_that_is_a_pipe_is_not_waited_for(tmp_path, name, companion)
         open_source(tmp_path / name),
     ):
         pass
+
+
+def test_a_hyperspy_file_without_chunks(tmp_path):
+    """Regression: the message was dask's advice to a programmer."""
+    with h5py.File(tmp_path / "a.hspy", "w") as file:
+        file.attrs.update({"file_format": "HyperSpy", "file_format_version": "3.3"})
+        signal = file.create_group("Experiments/scan")
+        signal["data"] = np.zeros((4, 5, 6, 6), np.uint16)
+        for name in ("metadata/General", "metadata/Signal", "original_metadata", "learning_results"):
+            signal.create_group(name)
+        for n in range(4):
+            signal.create_group(f"axis-{n}").attrs.update({"size": signal["data"].shape[n], "navigate": n < 2})
+    words = r"a\.hspy: its patterns are stored in one piece, not in chunks"
+    with pytest.raises(InputFileError, match=words) as caught, open_source(tmp_path / "a.hspy"):
+        pass
+    assert "hs.load" in caught.value.hint
