@@ -274,3 +274,25 @@ def test_a_hyperspy_file_without_chunks(tmp_path):
     with pytest.raises(InputFileError, match=words) as caught, open_source(tmp_path / "a.hspy"):
         pass
     assert "hs.load" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "words"),
+    [
+        (None, r"/a\.raw, which a\.xml names, is missing"),
+        (12 * 66560 - 1, r"/a\.raw is cut short: it has 798719 bytes, the 12 patterns of a\.xml need 798720"),
+        (12 * 66560, ""),
+    ],
+)
+def test_the_raw_file_of_an_empad_is_there_and_whole(tmp_path, nbytes, words):
+    """Regression: the scan was described as if all was well, and its patterns were called damaged when read."""
+    header = '<root><raw_file filename="a.raw"/><pix_x>4</pix_x><pix_y>3</pix_y></root>'
+    (tmp_path / "a.xml").write_text(header)
+    if nbytes is not None:
+        (tmp_path / "a.raw").write_bytes(bytes(nbytes))
+    if not words:
+        with open_source(tmp_path / "a.xml") as source:
+            assert not source.frames(np.arange(12)).any()
+        return
+    with pytest.raises(InputFileError, match=words), open_source(tmp_path / "a.xml"):
+        pass
