@@ -48,8 +48,11 @@ class RepeatedScan:
         live_map = self.live_map
         if live_map.quality is None or live_map.sampling_A is None or len(live_map.quality.frequency_invA) < 3:
             return "the quality of its map is not known"
-        if min(live_map.data.shape) < LEAST_SIDE_PX or live_map.data.size > MOST_PIXELS:
-            return f"a map of {live_map.data.shape[0]} x {live_map.data.shape[1]} pixels is too large to compare"
+        rows, columns = live_map.data.shape
+        if min(rows, columns) < LEAST_SIDE_PX:
+            return f"a map of {rows} x {columns} pixels is too small to compare, less than {LEAST_SIDE_PX} on a side"
+        if rows * columns > MOST_PIXELS:
+            return f"a map of {rows} x {columns} pixels is too large to compare"
         return "its map shows only noise" if live_map.buried else ""
 
     def is_like(self, other: RepeatedScan) -> bool:

@@ -174,8 +174,8 @@ class Session:
             if event.state == "failed":
                 self.publisher.log("error", f"recording failed: {event.message}")
                 log.error("RECORDING FAILED: %s", event.message)
-            elif event.state == "complete" and event.path:
-                self._recovered.recorded(Path(event.path), of_this_server=event.uid in self._begun)
+            elif event.state in ("converting", "complete") and event.path:
+                self._recovered.heard(event, of_this_server=event.uid in self._begun)
             elif event.state == "waiting":
                 self.publisher.log("error", f"recording waits: {event.message}")
                 log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)

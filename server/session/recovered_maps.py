@@ -16,6 +16,8 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError, locked
 from ptylive.server.session.run_names import how_to_make, results_path
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.streamer.events import RecordingEvent
+from ptylive.streamer.recording.journal_file import SUFFIX
 
 IDLE_POLL_S = 1.0
 UNMADE = "unmade"
@@ -52,20 +54,36 @@ class RecoveredMaps:
         for mark in sorted(folder.glob(f".*_results.h5.{UNMADE}")):
             recording = folder / f"{mark.name[1:].removesuffix(f'_results.h5.{UNMADE}')}.h5"
             with suppress(FileBusyError, OSError), locked(mark, 0.0):
-                if recording.is_file():
+                if recording.is_file() or _is_coming(recording):
                     self.add(recording, LEFT)
                 else:
                     mark.unlink(missing_ok=True)
 
+    def heard(self, event: RecordingEvent, *, of_this_server: bool) -> None:
+        """Note that a recording is being made, or is complete."""
+        if event.state == "complete":
+            self.recorded(Path(event.path), of_this_server=of_this_server)
+        else:
+            self.expect(Path(event.path))
+
+    def expect(self, recording: Path) -> None:
+        """Note, in a thread, that a recording is being made: should this server be killed, its recorder goes on."""
+        with suppress(RuntimeError):  # no more threads
+            threading.Thread(target=self._note, args=(recording,), name="mark of maps", daemon=True).start()
+
     def recorded(self, recording: Path, *, of_this_server: bool) -> None:
         """Note a complete recording; one whose scan this server did not receive is queued."""
+        self._note(recording)
+        if not of_this_server:
+            self.add(recording, FROM_JOURNAL)
+
+    def _note(self, recording: Path) -> None:
+        """Mark a recording as one without maps, unless it has some."""
         if not results_path(recording).exists():
             with suppress(FileBusyError, OSError), ExitStack() as stack:  # on a full disk there is no mark
                 stack.enter_context(locked(_mark(recording), 0.0))
                 _mark(recording).touch()
                 self._marks[recording] = stack.pop_all()
-        if not of_this_server:
-            self.add(recording, FROM_JOURNAL)
 
     def finished(self, recording: Path | None) -> None:
         """Note that maps were made, or cannot be; what is missing because this server ends is left to the next one."""
@@ -95,11 +113,16 @@ class RecoveredMaps:
                     self._thread = None
                     return
                 recording, why = self._waiting.popleft()
+                if coming := why == LEFT and _is_coming(recording):
+                    self._waiting.append((recording, why))
+            if coming:
+                self._stop.wait(IDLE_POLL_S)
+                continue
             self._make_one(recording, why)
             self.finished(recording)
 
     def _make_one(self, recording: Path, why: str) -> None:
-        if results_path(recording).exists():
+        if results_path(recording).exists() or (why == LEFT and not recording.exists()):
             return
         try:
             self._make(self._opened(recording))
@@ -112,6 +135,11 @@ class RecoveredMaps:
             self._tell("info", f"{recording.name}, {why}: its maps have been made")
             return
         self._tell("warning", f"{recording.name}, {why}, has no maps: {reason}; {how_to_make(recording)}")
+
+
+def _is_coming(recording: Path) -> bool:
+    """Whether a recording is still to be made from its journal."""
+    return not recording.exists() and recording.with_suffix(SUFFIX).exists()
 
 
 def _mark(recording: Path) -> Path:

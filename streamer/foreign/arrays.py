@@ -45,6 +45,9 @@ def mapped_array(path: Path) -> Array:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except UNREADABLE as error:
         reason = str(error).rstrip(".")
+        if "greater than file size" in reason:
+            problem = f"{path} is cut short: it is smaller than the array that it announces"
+            raise InputFileError(problem, "wait until it is written, or copy it again") from None
         raise InputFileError(
             f"{path} is not an array file of numpy: {reason}", "save an array of numbers with numpy.save"
         ) from None

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.units import unit_factor
@@ -27,7 +26,7 @@ from ptylive.streamer.foreign.axes_order import (
     reordered,
     scan_lies_last,
 )
-from ptylive.streamer.foreign.units import detector_metadata, energy_eV, scan_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import detector_metadata, energy_eV, mean_step, scan_metadata, unequal_pixels
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -101,8 +100,7 @@ def _scale(file: Any, name: str, axis: int) -> tuple[Any, Any]:
     vector = _axis(file, name, axis)
     if vector is None or vector.ndim != 1 or len(vector) < 2:
         return None, None
-    values = np.asarray(vector[:2], dtype=float)
-    return float(values[1] - values[0]), _plain_unit(attributes(vector).get("units"))
+    return mean_step(vector), _plain_unit(attributes(vector).get("units"))
 
 
 def _axis(file: Any, name: str, axis: int) -> Any:

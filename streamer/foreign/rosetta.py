@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ NO_ZARR = (3, 14)
 _MOST_HEADER_BYTES = 2**24
 _NAMED = 5
 """Number of frame numbers listed in a message."""
+_EMPAD_PATTERN_BYTES = 4 * 128 * 130
+"""Of its 130 rows, two are no pixels."""
 _PIECE = "8MiB"
 """Size of the pieces in which files without their own chunks are read."""
 
@@ -150,7 +153,9 @@ def _first(numbers: IndexArray) -> str:
 @contextmanager
 def open_empad(path: Path) -> Iterator[ScanFile]:
     """Open an EMPAD ``.xml``, or a ``.raw`` with its ``.xml`` next to it. Raises InputFileError."""
-    found = _read("empad", _empad_header(path) if path.suffix.lower() == ".raw" else path)
+    header = _empad_header(path) if path.suffix.lower() == ".raw" else path
+    found = _read("empad", header)
+    _check_raw(header, found)
     energy = energy_eV(value_at(found, "original_metadata.root.iom_measurements.source.get_voltage"))
     notes = ("step and pixel size are not used: the header gives only the field of view of a full scan",)
     frames = LazyFrames(np.nan_to_num(frames_of(path, found).array))  # some detectors leave NaN in dead pixels
@@ -263,6 +268,11 @@ def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, A
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if isinstance(error, TypeError | AttributeError):
             text = "its content is not what its reader expects"  # the error names the reader's variables
+        if "chunks= keyword" in text:  # dask's words for a data set without chunks, which HyperSpy never writes
+            raise InputFileError(
+                f"{path}: its patterns are stored in one piece, not in chunks, as HyperSpy stores them",
+                "store it again: with HyperSpy, hs.load(…).save(…)",
+            ) from error
         problem = f"{path}: RosettaSciIO cannot read it ({text})"
         raise InputFileError(problem, "is it complete? a program that can read it can also convert it") from error
 
@@ -284,6 +294,22 @@ def frames_of(path: Path, found: Mapping[str, Any]) -> LazyFrames:
     frames = LazyFrames(found["data"])
     check_frames(path, frames.shape)
     return frames
+
+
+def _check_raw(header: Path, found: Mapping[str, Any]) -> None:
+    """Raise InputFileError unless the ``.raw`` that an EMPAD's header names holds all patterns."""
+    name = value_at(found, "original_metadata.root.raw_file.filename")
+    if not isinstance(name, str):
+        return
+    raw, patterns = header.parent / name, math.prod(found["data"].shape[:-2])
+    if not raw.is_file():
+        raise InputFileError(f"{raw}, which {header.name} names, is missing", "put it into the folder of its header")
+    size, needed = raw.stat().st_size, patterns * _EMPAD_PATTERN_BYTES
+    if size < needed:
+        raise InputFileError(
+            f"{raw} is cut short: it has {size} bytes, the {patterns} patterns of {header.name} need {needed}",
+            "copy it again; if the scan was stopped early, correct the scan size in the header",
+        )
 
 
 def _empad_header(path: Path) -> Path:

@@ -6,12 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ptylive.schema.units import unit_factor
 
 EQUAL, NEARLY = 1e-3, 1.05
 """Relative difference below which pixels are square, and the ratio of sides up to which their mean stands for both: the
 difference between two fits of one camera length. A disc elongated by more is an ellipse, described by a distortion.
 """
+_NEARLY_EVEN, _MOST_VALUES = 0.3, 2**20
+"""How far values of an axis may be off even steps, in steps, and the number of values that are read."""
 
 
 def length_A(value: Any, unit: Any) -> float | None:
@@ -42,6 +46,20 @@ def is_energy(unit: Any) -> bool:
 def time_us(seconds: Any) -> float | None:
     """A time in µs from s; None for 0 or nonsense."""
     return _positive(seconds, 1e6)
+
+
+def mean_step(values: Any) -> float | None:
+    """Return the mean step of an axis given by its values (an HDF5 data set of numbers, or an array); None for fewer
+    than two, and if they are not evenly spaced, to within 0.3 of the step (root mean square).
+    """
+    count = len(values)
+    if count < 2:
+        return None
+    found = np.asarray(values[:_MOST_VALUES], dtype=np.float64)
+    step = float(found[-1] - found[0]) / (len(found) - 1)
+    off = found - found[0] - step * np.arange(len(found))
+    even = bool(np.sqrt(np.mean(off**2)) <= _NEARLY_EVEN * abs(step))
+    return step if even else None
 
 
 def scan_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:

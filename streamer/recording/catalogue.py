@@ -72,13 +72,17 @@ class Catalogue:
         self._unread: list[str] | None = None
         """Names that have yet to be read, newest first; None before the folder is listed."""
         self._wanted: set[str] = set()
-        self._yielded_at = 0.0
+        self._expected, self._yielded_at = False, 0.0
         self._thread: threading.Thread | None = None
+
+    def expect(self) -> None:
+        """Note that the folder will be read soon: until then, no scan is taken for new."""
+        self._expected, self._yielded_at = True, time.monotonic()
 
     def refresh(self, timeout_s: float) -> bool:
         """Start reading the folder periodically; wait for the first complete pass. False: it takes longer."""
         if self._thread is None and not self._stop.is_set():
-            self._yielded_at = time.monotonic()
+            self.expect()
             self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
             self._thread.start()
         return self._filled.wait(timeout_s)
@@ -107,7 +111,7 @@ class Catalogue:
         """Whether a scan of this series may be in a recording that has yet to be read; those that have the series in
         their names are read next. False if the folder has not responded for a while.
         """
-        if self._thread is None or self._filled.is_set() or time.monotonic() - self._yielded_at > SILENT_S:
+        if not self._expected or self._filled.is_set() or time.monotonic() - self._yielded_at > SILENT_S:
             return False
         name = series_in_name(series)[:NAME_BEGINS]  # earlier versions left out the end of a long one
         with self._lock:

@@ -86,6 +86,8 @@ class EarlierRuns:
     def _recover(self, folder: Path) -> None:
         """Read what earlier runs left, and follow what other processes still work on; runs in a separate thread."""
         try:
+            if self._catalogue is not None:
+                self._catalogue.expect()
             found = journals(folder)  # before the recordings: a recorder that is still at work makes one of the other
             if self._catalogue is not None:
                 self._catalogue.refresh(CATALOGUE_S)
@@ -101,9 +103,7 @@ class EarlierRuns:
             if self.held.look():
                 self._look_for_recordings()
             for abandoned in self.held.abandoned():
-                if not self._is_open(abandoned.path):
-                    self._read_journal(0, abandoned.path, self._workers[1])
-                    self._workers[1].close()
+                self._read_abandoned(abandoned)
 
     def _read_journals(self, paths: list[Path]) -> None:
         """Read journals, given oldest first. Those written to most recently come first, as their scans may go on; then
@@ -116,24 +116,33 @@ class EarlierRuns:
                 return
             if age_s > RECENT_S:
                 self._recent_read.set()
-            cut_off |= self._read_journal(order, path, self._workers[0])
+            leftover = self._read_journal(order, path, self._workers[0])
+            cut_off |= leftover is not None and leftover.end is None
         if not cut_off:  # otherwise it is needed at once
             self._workers[0].close()
 
-    def _read_journal(self, order: int, path: Path, worker: FileWorker) -> bool:
-        """Read and dispose of a journal; return whether its scan was cut off. One that its recorder has removed since
-        it was listed is a recording by now.
+    def _read_journal(self, order: int, path: Path, worker: FileWorker) -> Leftover | None:
+        """Read and dispose of a journal, and return it; None if that fails, or if it is this process's by now. One that
+        its recorder has removed since it was listed is a recording by now.
         """
         try:
-            leftover = self._reported(read_leftover(worker, path))
-            self._keep(order, leftover)
+            leftover = read_leftover(worker, path)
+            if self._is_open(path):  # taken up again while it was read
+                return None
+            self._keep(order, self._reported(leftover))
         except (PtyliveError, OSError) as error:
             if path.exists():
                 self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
             else:
                 self._look_for_recordings()
-            return False
-        return leftover.end is None
+            return None
+        return leftover
+
+    def _read_abandoned(self, abandoned: Leftover) -> None:
+        """Read the journal of a process that has ended before it was converted, to convert it here."""
+        if self._is_open(abandoned.path) or self._read_journal(0, abandoned.path, self._workers[1]) is None:
+            self.held.settle(abandoned.path)
+        self._workers[1].close()
 
     def _look_for_recordings(self) -> None:
         """Another process has made a recording: find it before its scan is taken for new."""
@@ -146,7 +155,7 @@ class EarlierRuns:
             leftover.path.unlink(missing_ok=True)
         elif not leftover.busy:
             self._found.put((order, leftover))
-        elif not self._is_open(leftover.path):
+        else:
             self.held.add(leftover)
 
     @property

@@ -255,9 +255,16 @@ class Recordings:
             scan.target, scan.recording_state, scan.recording_error = None, "off", ""
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
 
-    def convert(self, leftover: Leftover, header: ScanHeader) -> ScanRecord:
-        """Convert a journal of an earlier run, as the scan ``header``, maybe under another name; the scan is closed."""
+    def convert(self, leftover: Leftover, header: ScanHeader, known: ScanRecord | None = None) -> ScanRecord:
+        """Convert a journal of an earlier run, as the scan ``header``, maybe under another name; the scan is closed.
+
+        ``known``: the same scan, if it is known already; it is returned, with all frames of the journal.
+        """
+        self._earlier.held.settle(leftover.path)
         scan = ScanRecord.stored(header, leftover.received, leftover.target)
+        if known is not None and known.progress.header.frames == header.frames:
+            known.restore(leftover.received)
+            scan = known
         self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
         return scan
 
@@ -293,6 +300,10 @@ class Recordings:
     def is_converting(self, uid: str) -> bool:
         """Whether the recording of a scan is being made."""
         return uid in self._converting or self._earlier.held.is_held(uid)
+
+    def is_due(self, uid: str) -> bool:
+        """Whether the recording of a scan is still to be made from what another process has left."""
+        return self._earlier.held.is_due(uid)
 
     def stop(self, timeout_s: float) -> None:
         """Finish the conversions under way; journals of those that take longer stay for the next start."""

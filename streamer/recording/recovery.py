@@ -29,7 +29,7 @@ _BYTES_PER_CPU_S = 20e6
 """For a journal of the smallest records; it is read alongside the stream, so that nobody waits for a large one."""
 _CPU_S, _WALL_S = 5.0, 3600.0
 REMEMBERED_S = 15.0
-"""How long a journal released by its process stands for its recording, until the catalogue finds that."""
+"""How long a journal that has become a recording stands for it, until the catalogue finds that."""
 ABANDONED_S = 60.0
 """A journal that its process has released for this long is not converted by it: a recorder begins within seconds."""
 
@@ -184,19 +184,23 @@ class HeldJournals:
     def __init__(self) -> None:
         self._held: dict[str, Leftover] = {}
         self._released: dict[str, float] = {}
+        self._gone: dict[str, float] = {}
+        self._returned: set[str] = set()
         self._settled: set[str] = set()
 
     def add(self, leftover: Leftover) -> None:
         """Note a journal that another process holds."""
         uid = leftover.header.uid
         self._held[uid] = leftover
-        self._settled.discard(uid)
-        self._released.pop(uid, None)
+        for known in (self._returned, self._settled):
+            known.discard(uid)
+        for times in (self._released, self._gone):
+            times.pop(uid, None)
 
     @property
     def any(self) -> bool:
         """Whether there are journals to examine."""
-        return len(self._settled) < len(self._held)
+        return len(self._gone) < len(self._held)
 
     def look(self) -> bool:
         """Find out which journals nobody works on any more; return whether there is one more. May wait for the disk."""
@@ -211,13 +215,23 @@ class HeldJournals:
         them has ended, too. Each is returned once.
         """
         found = []
-        for uid in self._released.keys() - self._settled:
+        for uid in self._released.keys() - self._gone.keys():
             if not self._held[uid].path.exists():
-                self._settled.add(uid)
-            elif time.monotonic() - self._released[uid] > ABANDONED_S:
-                self._settled.add(uid)
+                self._gone[uid] = time.monotonic()
+            elif uid not in self._returned and time.monotonic() - self._released[uid] > ABANDONED_S:
+                self._returned.add(uid)
                 found.append(self._held[uid])
         return found
+
+    def settle(self, path: Path) -> None:
+        """Note that this process has taken over a journal, or cannot read it: others make nothing of it any more."""
+        self._settled |= {uid for uid, leftover in list(self._held.items()) if leftover.path == path}
+
+    def is_due(self, uid: str) -> bool:
+        """Whether the recording of a scan is still to be made from a journal of another process, by that process or,
+        once that has ended, by this one.
+        """
+        return uid in self._held and uid not in self._gone and uid not in self._settled
 
     def is_held(self, uid: str) -> bool:
         """Whether another process still works on the journal of a scan."""
@@ -225,10 +239,8 @@ class HeldJournals:
 
     def find(self, uid: str) -> Leftover | None:
         """Contents of a scan's journal when it was found; None once its recording should be in the catalogue."""
-        released = self._released.get(uid)
-        if uid in self._settled and released is not None and time.monotonic() - released > REMEMBERED_S:
-            return None
-        return self._held.get(uid)
+        gone = self._gone.get(uid)
+        return None if gone is not None and time.monotonic() - gone > REMEMBERED_S else self._held.get(uid)
 
 
 def _is_locked(path: Path) -> bool:

@@ -19,7 +19,7 @@ class ScanRecord:
     """One scan, open or closed. ``safe``: frames that survive a crash; without a recording, those that arrived.
 
     armed_with: number of frames when its uid was last armed; from_file: its data come from its recording, whose marks
-    have not been read.
+    have not been read; of_earlier_run: this process has received nothing of it.
     """
 
     progress: ScanProgress
@@ -31,6 +31,7 @@ class ScanRecord:
     recording_error: str = ""
     armed_with: int = 0
     from_file: bool = False
+    of_earlier_run: bool = False
 
     @classmethod
     def new(cls, header: ScanHeader, *, resumed: bool = False, sent_as: str = "") -> ScanRecord:
@@ -44,7 +45,14 @@ class ScanRecord:
         progress = ScanProgress(header, resumed=True)
         progress.restore(received)
         safe = np.array(received, dtype=bool)
-        return cls(progress, safe, target, reason=progress.outcome, recording_state="complete", from_file=True)
+        scan = cls(progress, safe, target, reason=progress.outcome, recording_state="complete", from_file=True)
+        scan.of_earlier_run = True
+        return scan
+
+    def restore(self, received: BoolArray) -> None:
+        """Add frames that an earlier run has put on the disk to a closed scan."""
+        self.progress.restore(received)
+        self.safe, self.reason = self.progress.received.copy(), self.progress.outcome
 
     @property
     def uid(self) -> str:

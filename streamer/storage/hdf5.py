@@ -71,6 +71,12 @@ def dataset(file: Any, name: str) -> Any:
     return found
 
 
+def link_to_nowhere(file: Any, name: str) -> str:
+    """Return where a soft link of this name leads, if nothing is there; empty otherwise."""
+    link = file.get(name, getlink=True)
+    return str(link.path) if isinstance(link, h5py.SoftLink) and file.get(name) is None else ""
+
+
 def pattern_arrays(file: Any) -> list[str]:
     """Names of the data sets of real numbers with three or four axes, anywhere in this very file."""
     names: list[str] = []

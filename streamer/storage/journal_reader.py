@@ -102,6 +102,13 @@ class JournalReader:
             return False
         return True
 
+    def is_busy(self) -> bool:
+        """Whether another process writes or converts the journal; it is claimed for an instant to find out."""
+        if not self.lock():
+            return True
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        return False
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -23,6 +23,7 @@ from ptylive.streamer.storage.hdf5 import (
     attributes,
     dataset,
     has_checksums,
+    link_to_nowhere,
     opened,
     pattern_arrays,
     stores_bslz4_patterns,
@@ -101,6 +102,9 @@ def _no_data(path: Path, file: Any) -> InputFileError:
     known = "give a native file, or one of those in docs/files.md"
     names = pattern_arrays(file)
     if not names:
+        if leads := link_to_nowhere(file, "data"):
+            problem = f"{path} has no data set /data: it is a link to {leads}, which is not in the file"
+            return InputFileError(problem, "correct the link, or give the file that holds the data")
         return InputFileError(f"{path} has no data set /data", known)
     listed = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_TOLD])
     link = f'if that is the scan, link it to the name dp: with h5py, file["dp"] = file["{names[0]}"]'

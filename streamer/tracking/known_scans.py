@@ -72,7 +72,7 @@ class KnownScans:
         for leftover in leftovers:
             header = self.name_of(leftover, opened, waiting)
             if header is not None:
-                scan = self._recordings.convert(leftover, header)
+                scan = self._recordings.convert(leftover, header, self.closed.get(header.uid))
                 scan.progress.sent_as = self.names.learn(leftover.header.uid)
                 self.remember(scan)
 
@@ -86,7 +86,7 @@ class KnownScans:
         header = leftover.header
         known = opened.get(header.uid) or self.find(header.uid)
         if known is not None and known.target == leftover.target:
-            return header if known.closed and known.from_file else None
+            return header if known.closed and known.of_earlier_run else None
         if known is None and header.uid not in waiting:
             return header
         name = self.names.free(self.names.learn(header.uid), self._is_in_use)
@@ -338,7 +338,9 @@ class KnownScans:
         return ""
 
     def _ask_marks(self, scan: ScanRecord) -> None:
-        if scan.from_file and scan.target is not None and not self._recordings.is_converting(scan.uid):
+        if self._recordings.is_converting(scan.uid) or self._recordings.is_due(scan.uid):
+            return
+        if scan.from_file and scan.target is not None:
             self._marks.ask(scan.uid, scan.target, scan.progress.header.frames)
 
     def _scans_of_uid(self, uid: str, opened: Iterable[ScanRecord]) -> list[ScanRecord]:

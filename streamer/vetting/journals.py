@@ -24,14 +24,14 @@ def read_journal(path: Path) -> dict[str, Any]:
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
 
     with JournalReader(path) as reader:
-        busy = not reader.lock()
+        busy = reader.is_busy()  # not claimed while it is read, which may take minutes: its scan may go on meanwhile
         header = reader.header
         received = np.zeros(header.frames, dtype=bool)
         for message in reader.messages():
             received[message.first : message.first + message.count] = True  # beyond the last frame: nothing
         end = reader.end
         return {
-            "busy": busy,
+            "busy": busy or reader.is_busy(),
             "arm": arm_to_map(header),
             "parts": arm_parts(header),
             "received": np.packbits(received),

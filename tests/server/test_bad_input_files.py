@@ -33,6 +33,7 @@ NO_ZSPY = "RosettaSciIO cannot read it" if sys.version_info < rosetta.NO_ZARR el
 NO_HDF5 = "is not an HDF5 file"
 NO_TIFF = "is not a readable TIFF"
 NO_NUMPY = "is not an array file of numpy"
+CUT_SHORT = "is cut short: it is smaller than the array that it announces"
 NO_SHAPE = "it must be (Ry, Rx, Qy, Qx)"
 NO_TYPE = "store one of |u1"
 NO_ARCHIVE = "is not a complete archive of numpy arrays"
@@ -154,6 +155,7 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("no_ending", text(), NO_HDF5),
     ("no_data.h5", hdf5(lambda file: file.create_group("metadata")), "has no data set /data"),
     ("group.h5", hdf5(lambda file: file.create_group("data")), "has no data set /data"),
+    ("link_to_nowhere.h5", hdf5(lambda file: file.update(data=h5py.SoftLink("/gone"))), "it is a link to /gone, which"),
     ("number.h5", data(3), NO_SHAPE),
     ("words.h5", data(["a", "b"]), NO_SHAPE),
     ("complex.h5", data(np.ones(SHAPE, complex)), NO_TYPE),
@@ -182,12 +184,12 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("words.npy", array(np.array(["a", "b"])), NO_SHAPE),
     ("complex.npy", array(np.ones(SHAPE, complex)), NO_TYPE),
     ("fields.npy", array(np.zeros(SHAPE, [("a", "<u2"), ("b", "<u2")])), "fields.npy"),
-    ("huge_shape.npy", numpy_header(HUGE), "is greater than file size"),
+    ("huge_shape.npy", numpy_header(HUGE), CUT_SHORT),
     ("negative_shape.npy", numpy_header(HUGE.replace("1048576", "-1")), "negative_shape.npy"),
     ("code.npy", numpy_header(HUGE.replace("1048576", "__import__('os')")), NO_NUMPY),
     ("deep.npy", numpy_header("{'shape': " + "(" * 90 + "}"), NO_NUMPY),
     ("cut_header.npy", cut(array(np.ones(SHAPE)), 60), NO_NUMPY),
-    ("cut_data.npy", cut(array(np.ones(SHAPE)), 900), NO_NUMPY),
+    ("cut_data.npy", cut(array(np.ones(SHAPE)), 900), CUT_SHORT),
     ("future.npy", content(b"\x93NUMPY\x09\x00" + bytes(200)), NO_NUMPY),
     ("folder.npy", Path.mkdir, "is not a file"),
     ("fifo.npy", os.mkfifo, "is not a file"),

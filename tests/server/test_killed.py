@@ -80,6 +80,26 @@ def test_killed_server_recovers_and_the_sender_completes_the_scan(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_server_killed_while_its_recording_is_made_leaves_maps_to_the_next(tmp_path):
+    """Its recorder finishes the recording, maybe before the next server starts."""
+    first = Server(tmp_path)
+    try:
+        replay(SOURCE, ReplaySettings(to=first.data, rate=4000.0))
+        give_up = time.monotonic() + 300
+        while not (list(tmp_path.glob(".*.h5.*.tmp")) and list(tmp_path.glob(".*.unmade"))):
+            assert time.monotonic() < give_up
+            time.sleep(0.005)
+        first.kill()
+    finally:
+        first.stop()
+    with server(tmp_path) as second:
+        second.wait_for(lambda s: list(tmp_path.glob("*_results.h5")))
+    (recording,) = (path for path in tmp_path.glob("*.h5") if not path.stem.endswith("_results"))
+    assert frame_hashes(recording) == frame_hashes(SOURCE)
+    assert not list(tmp_path.glob(".*.unmade"))
+
+
+@pytest.mark.slow
 def test_every_safe_frame_is_recovered_without_the_sender(tmp_path):
     first = Server(tmp_path)
     try:

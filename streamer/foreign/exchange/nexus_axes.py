@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, reordered, scan_lies_last
-from ptylive.streamer.foreign.units import detector_metadata, scan_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import detector_metadata, mean_step, scan_metadata, unequal_pixels
 from ptylive.streamer.storage.hdf5 import attributes, dataset
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -42,6 +40,4 @@ def _scale(group: Any, name: Any, length: int) -> tuple[Any, Any]:
     vector = dataset(group, name) if name and name in group else None
     if vector is None or vector.shape != (length,) or vector.dtype.kind not in "fiu":
         return None, None
-    values = np.asarray(vector[:2], dtype=np.float64)
-    step = float(values[1] - values[0]) if length > 1 else None
-    return step, attributes(vector).get("units")
+    return mean_step(vector), attributes(vector).get("units")

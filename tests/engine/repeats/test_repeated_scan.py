@@ -48,6 +48,8 @@ def test_why_it_cannot_be_told():
     one = scanned(place(1), (0, 0), 0.5, 1)
     assert one.problem == ""
     tiny = replace(one, live_map=replace(one.live_map, data=np.zeros((8, 80), np.float32)))
-    assert "8 x 80" in tiny.problem
+    assert tiny.problem == "a map of 8 x 80 pixels is too small to compare, less than 16 on a side"
+    huge = replace(one, live_map=replace(one.live_map, data=np.broadcast_to(np.float32(0), (2048, 2049))))
+    assert huge.problem == "a map of 2048 x 2049 pixels is too large to compare"
     assert "noise" in replace(one, live_map=replace(one.live_map, buried=True)).problem
     assert replace(one, live_map=replace(one.live_map, sampling_A=None)).problem

@@ -1,6 +1,7 @@
 """Maps of recordings recovered from the journals of a server that was killed."""
 
 import threading
+import time
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from ptylive.schema.metadata import overlay
 from ptylive.server.session.library import Library
 from ptylive.server.session.recovered_maps import FROM_JOURNAL, RecoveredMaps
 from ptylive.server.session.run_names import results_path
+from ptylive.streamer.events import RecordingEvent
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import EndMessage
@@ -87,6 +89,32 @@ def test_what_a_killed_server_left_without_maps_gets_them(tmp_path):
     assert recovery.done.wait(30)
     assert recovery.made == ["a.h5"]
     assert recovery.said == [("info", "a.h5, which an earlier server left without maps: its maps have been made")]
+    second._thread and second._thread.join(30)
+    assert marks(tmp_path) == []
+
+
+def test_what_the_recorder_of_a_killed_server_has_made_gets_them(tmp_path):
+    """Regression: the mark was made when the recording was complete, by the server that had been killed."""
+    killed, recovery = Recovery().maps(), Recovery()
+    recovery.idle.set()
+    recording, journal, gone = (tmp_path / name for name in ("a.h5", "a.journal", "b.h5"))
+    journal.touch()
+    for path in (recording, gone):
+        killed.heard(RecordingEvent("uid", "converting", str(path)), of_this_server=True)
+    give_up = time.monotonic() + 30
+    while len(killed._marks) < 2:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    for lock in killed._marks.values():
+        lock.close()  # as the system does when it is killed
+    second = recovery.maps()
+    second.look_through(tmp_path)
+    assert marks(tmp_path) == [".a_results.h5.unmade"]
+    assert not recovery.done.wait(0.2)
+    recording.touch()
+    journal.unlink()
+    assert recovery.done.wait(30)
+    assert recovery.made == ["a.h5"]
     second._thread and second._thread.join(30)
     assert marks(tmp_path) == []
 

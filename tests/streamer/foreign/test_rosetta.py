@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -256,4 +257,42 @@ def test_a_companion_that_is_a_pipe_is_not_waited_for(tmp_path, name, companion)
         pytest.raises(InputFileError, match=r"a\.hdr is not a file|no \.xml file next to it"),
         open_source(tmp_path / name),
     ):
+        pass
+
+
+def test_a_hyperspy_file_without_chunks(tmp_path):
+    """Regression: the message was dask's advice to a programmer."""
+    with h5py.File(tmp_path / "a.hspy", "w") as file:
+        file.attrs.update({"file_format": "HyperSpy", "file_format_version": "3.3"})
+        signal = file.create_group("Experiments/scan")
+        signal["data"] = np.zeros((4, 5, 6, 6), np.uint16)
+        for name in ("metadata/General", "metadata/Signal", "original_metadata", "learning_results"):
+            signal.create_group(name)
+        for n in range(4):
+            signal.create_group(f"axis-{n}").attrs.update({"size": signal["data"].shape[n], "navigate": n < 2})
+    words = r"a\.hspy: its patterns are stored in one piece, not in chunks"
+    with pytest.raises(InputFileError, match=words) as caught, open_source(tmp_path / "a.hspy"):
+        pass
+    assert "hs.load" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "words"),
+    [
+        (None, r"/a\.raw, which a\.xml names, is missing"),
+        (12 * 66560 - 1, r"/a\.raw is cut short: it has 798719 bytes, the 12 patterns of a\.xml need 798720"),
+        (12 * 66560, ""),
+    ],
+)
+def test_the_raw_file_of_an_empad_is_there_and_whole(tmp_path, nbytes, words):
+    """Regression: the scan was described as if all was well, and its patterns were called damaged when read."""
+    header = '<root><raw_file filename="a.raw"/><pix_x>4</pix_x><pix_y>3</pix_y></root>'
+    (tmp_path / "a.xml").write_text(header)
+    if nbytes is not None:
+        (tmp_path / "a.raw").write_bytes(bytes(nbytes))
+    if not words:
+        with open_source(tmp_path / "a.xml") as source:
+            assert not source.frames(np.arange(12)).any()
+        return
+    with pytest.raises(InputFileError, match=words), open_source(tmp_path / "a.xml"):
         pass

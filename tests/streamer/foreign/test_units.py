@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from ptylive.streamer.foreign.units import detector_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import detector_metadata, mean_step, unequal_pixels
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,20 @@ def test_nearly_square_pixels_have_their_mean_and_others_are_told_of(rows, colum
     assert detector_metadata([rows, columns]) == pytest.approx(pixel)
     notes = unequal_pixels([rows, columns])
     assert (words in notes[0]) if words else notes == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [
+        ([0.0, 0.5], 0.5),
+        ([3.0, 2.0, 1.0], -1.0),
+        (np.arange(5, dtype=np.int32) * 7, 7.0),
+        ([0.0, 0.3, 0.7, 1.0], 1 / 3),
+        ([0.0, 1.0, 4.0, 9.0, 16.0], None),
+        ([1.0, 1.0, 1.0], 0.0),
+        ([np.nan, 1.0], None),
+        ([1.0], None),
+    ],
+)
+def test_the_step_of_an_axis_is_that_of_all_its_values(values, step):
+    assert mean_step(np.array(values)) == (None if step is None else pytest.approx(step))

@@ -330,7 +330,13 @@ def test_a_journal_that_nobody_converts_any_more_is_returned_once(
         assert held.look()
         assert held.abandoned() == [left]
         assert held.abandoned() == []
-        assert not held.any
+        assert held.is_due(header.uid), "until it is converted"
+        held.settle(left.path)
+        assert not held.is_due(header.uid)
+        assert held.any, "it is there"
+    left.path.unlink()
+    assert held.abandoned() == []
+    assert not held.any
 
 
 @pytest.mark.slow

@@ -280,7 +280,7 @@ class Stored:
     def find(self, name: str) -> Any:
         return SimpleNamespace(uid=name, target=Path("of-another.h5")) if name == "test" else None
 
-    def convert(self, leftover: Leftover, header: ScanHeader) -> Any:
+    def convert(self, leftover: Leftover, header: ScanHeader, _: Any = None) -> Any:
         self.converted[leftover.path.stem] = header.uid
         return SimpleNamespace(uid=header.uid, target=leftover.target, progress=SimpleNamespace(sent_as=""))
 

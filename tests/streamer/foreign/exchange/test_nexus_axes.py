@@ -46,6 +46,13 @@ def test_axes_that_do_not_fit_say_nothing(tmp_path, odd):
     assert header.detector.pixel_mrad == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize(("values", "step"), [([0.0, 0.043, 0.098], 0.49), ([0.0, 0.01, 0.1], None)])
+def test_the_step_is_the_mean_of_steps_that_are_nearly_equal(tmp_path, values, step):
+    """Regression: the first two values decided, for encoders that jitter as for an axis of squares."""
+    _, header, _ = read(nexus(tmp_path / "a.nxs", y=np.array(values)))
+    assert header.scan.step_A == (None if step is None else pytest.approx((step, 0.4)))
+
+
 @pytest.mark.parametrize("axes", ["y", np.array(["y", "x"], "S"), 7])
 def test_axes_that_are_not_all_named_say_nothing(tmp_path, axes):
     path = nexus(tmp_path / "a.h5")
