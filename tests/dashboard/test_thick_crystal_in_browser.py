@@ -73,7 +73,8 @@ def refined_columns(results: Path) -> np.ndarray:
 
 
 def type_into(page: Page, label: str, value: str) -> None:
-    page.locator("#canvas-map-0 .needs").get_by_role("button", name=label, exact=True).click()
+    # not of the first map: that is the dark field, which needs nothing, once multiple scattering is seen
+    page.locator(".needs").get_by_role("button", name=label, exact=True).first.click()
     field = page.locator(".calibration input.field")
     field.fill(value)
     field.press("Enter")
