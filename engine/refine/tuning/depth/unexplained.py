@@ -22,9 +22,9 @@ from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, c
 TOO_MUCH = 1.35
 """Ratio of the held-out loss to that of counting noise from which one slice is too little."""
 NEXT_TO_NOTHING = 1.05
-"""Ratio up to which depth that two slices do not show is not looked for: ten sheets, shells and particles that left at most
-1.04 times the noise of their mean pattern had none; eleven thick crystals left 1.09 and more (docs/automatic/depth.md).
-"""
+"""Ratio up to which depth that two slices do not show is not looked for: ten sheets, shells and particles that left at
+most 1.04 times the noise of their mean pattern had none; eleven thick crystals left 1.09 and more
+(docs/automatic/depth.md)."""
 
 
 @dataclass(frozen=True)
