@@ -31,6 +31,8 @@ LARGEST_RAD = 50_000.0
 """Largest phase whose whole turns (below 8192) the rounding takes out."""
 ROUND, SHIFT = np.float32(8192.5), np.int32(8192)
 HALF, ZERO, ONE = np.float32(0.5), np.float32(0.0), np.float32(1.0)
+ROUNDED_UP = np.float32(1.0001)
+"""Factor on a distance that rounding must not make too short."""
 
 
 @nb.jit(**FAST)
@@ -59,6 +61,49 @@ def _wave(y, x, radius, per_edge, c):
     return amplitude * cosine, -amplitude * sine, amplitude
 
 
+@nb.jit(**INNER)
+def _covered(samples, q_row, q_col, sign, reach, rows, cols, number):
+    """List the frequencies to which the disc, moved there, covers any of some samples (s, 2), and return their count.
+
+    reach: radius of the disc with its soft edge. rows, cols: the frequencies times ``sign``, and number: their indices,
+    all (nq + 1,), filled from the start.
+    """
+    middle_row, middle_col, farthest = ZERO, ZERO, ZERO
+    for s in range(samples.shape[0]):
+        middle_row += samples[s, 0]
+        middle_col += samples[s, 1]
+    middle_row /= np.float32(samples.shape[0])
+    middle_col /= np.float32(samples.shape[0])
+    for s in range(samples.shape[0]):
+        farthest = max(farthest, (samples[s, 0] - middle_row) ** 2 + (samples[s, 1] - middle_col) ** 2)
+    limit = (ROUNDED_UP * (reach + np.sqrt(farthest))) ** 2
+    count = 0
+    for j in range(q_row.shape[0]):
+        row, col = sign * q_row[j], sign * q_col[j]
+        rows[count], cols[count], number[count] = row, col, j  # written in any case: a branch would take longer
+        count += 1 if (middle_row - row) ** 2 + (middle_col - col) ** 2 < limit else 0
+    return count
+
+
+@nb.jit(**INNER)
+def _products(samples, weights, rows, cols, radius, per_edge, chi, real, imag):
+    """Sum P*(k) P(k-Q) over samples (s, 2): real and imaginary parts (n,) for frequencies (n,)."""
+    real[:] = ZERO
+    imag[:] = ZERO
+    for s in range(samples.shape[0]):
+        y = samples[s, 0]
+        x = samples[s, 1]
+        c_re, c_im, c_amp = _wave(y, x, radius, per_edge, chi)
+        if c_amp == ZERO:
+            continue
+        c_re *= weights[s]
+        c_im *= weights[s]
+        for j in range(rows.shape[0]):
+            m_re, m_im, _ = _wave(y - rows[j], x - cols[j], radius, per_edge, chi)
+            real[j] += c_re * m_re + c_im * m_im
+            imag[j] += c_re * m_im - c_im * m_re
+
+
 @nb.jit(**FAST)
 def overlaps(samples, weights, offsets, q_row, q_col, radius, edge, chi, kind, out):
     """Sum aperture overlaps over the samples of each bin: out (bins, nq) complex64.
@@ -70,8 +115,21 @@ def overlaps(samples, weights, offsets, q_row, q_col, radius, edge, chi, kind, o
     """
     real = np.empty(out.shape[1], np.float32)
     imag = np.empty(out.shape[1], np.float32)
+    rows = np.empty(out.shape[1] + 1, np.float32)
+    cols = np.empty(out.shape[1] + 1, np.float32)
+    number = np.empty(out.shape[1] + 1, np.int32)
     per_edge = ONE / edge
     for b in range(out.shape[0]):
+        if kind == FULL and offsets[b + 1] - offsets[b] > 1:
+            out[b] = 0
+            bin_samples = samples[offsets[b] : offsets[b + 1]]
+            for sign in (ONE, -ONE):  # i [A(Q) - A*(-Q)], A the products, which most frequencies lack
+                n = _covered(bin_samples, q_row, q_col, sign, radius + HALF * edge, rows, cols, number)
+                bin_weights = weights[offsets[b] : offsets[b + 1]]
+                _products(bin_samples, bin_weights, rows[:n], cols[:n], radius, per_edge, chi, real[:n], imag[:n])
+                for j in range(n):
+                    out[b, number[j]] += complex(-imag[j], sign * real[j])
+            continue
         real[:] = ZERO
         imag[:] = ZERO
         for s in range(offsets[b], offsets[b + 1]):
