@@ -43,7 +43,7 @@ class Case:
     batch: int | None = None
     """Patterns; None: as many as ``auto`` uses."""
     vectors: int = 30
-    """Vectors as large as the object that L-BFGS with a history of ten holds."""
+    """Vectors as large as the object, as the check of a GPU's memory counts them; the CPU needs 29 (docs/scale.md)."""
     passes: int = 20
     """Passes of a batch through vectors as large as the object, counted in the sweeps."""
     sums: int = 45

@@ -238,7 +238,7 @@ class Strength:
     The larger the modulation, the more weight terms have that are not linear in the potential, and the less is
     explained. Maps that assume a weak specimen mean little where the modulation is above ASKED_MODULATION and less than
     LEAST_EXPLAINED is explained; where the latter is unknown, above STRONG_MODULATION. How often that is right:
-    docs/accuracy.md.
+    docs/measured/strong-specimens.md.
     """
 
     modulation: float | None = None

@@ -2,7 +2,7 @@
 
 LLVM restricts loops to 256 bits on most Intel CPUs, because the first of them lowered their clock for wider ones.
 Transforms are written for 512 bits regardless of LLVM's preference, so the clock is already affected, and loops of half
-the width next to them only take longer: refinement and reduction of frames gain a tenth by it (docs/performance.md).
+the width next to them only take longer: refinement and reduction of frames gain a tenth by it (docs/history/kernel.md).
 """
 
 from __future__ import annotations

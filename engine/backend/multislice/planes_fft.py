@@ -5,7 +5,7 @@ and is written transposed; the strips of the result go through the same passes a
 read and written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is
 transposed, and so is everything that is kept in Fourier space; the inverse transform restores the order.
 Unnormalised in both directions. A factor on a wave in front of a transform is applied as the first pass
-reads the wave. docs/performance.md has the measurements.
+reads the wave. docs/history/kernel.md has the measurements.
 """
 
 from __future__ import annotations

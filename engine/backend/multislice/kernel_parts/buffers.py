@@ -9,7 +9,7 @@ from ptylive.schema.model import Array
 
 PAGE = 4096
 PLACES = {"far_field": 1792, "a": 1024, "b": 3072, "counts": 2560}
-"""Byte offsets in a page at which buffers begin; 0 for others. The best of 157 draws (docs/performance.md)."""
+"""Byte offsets in a page at which buffers begin; 0 for others. The best of 157 draws (docs/history/kernel.md)."""
 
 
 def plane_shapes(size: int, slices: int, pairs: int, real: Real = SINGLE) -> dict[str, tuple[int, ...]]:
