@@ -7,8 +7,13 @@ speckle (Goodman, Speckle Phenomena in Optics, 2007). The few bright frequencies
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from ptylive.engine.backend.device import on_host
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.schema.model import DoubleArray
 
 CONTRAST = 2.5
@@ -16,8 +21,29 @@ CONTRAST = 2.5
 in ice have 1.9 to 2.3, lattices 2.8 and more (docs/automatic/orientation.md)."""
 RINGS = 8
 """Number of rings within one semi-angle."""
+EDGE = 0.05
+"""Share of the positions on each side beyond which the phase is ignored."""
 LEAST_FREQUENCIES = 24
 """Minimum per ring: the mean square of n exponential values is on average 2 n / (n + 1) times the squared mean."""
+
+
+def projected_phase(problem: Problem, vector: Any) -> tuple[DoubleArray, DoubleArray]:
+    """Phase of a phase object in the parameters of a trial, added over its slices, and its pixel size.
+
+    (rows, columns), in the area of the positions except those at the rim.
+    """
+    slices = on_host(problem.layout.object_block(vector)).astype(np.float64).reshape(-1, *problem.grid.shape)
+    phase = slices.sum(axis=0)
+    pixels = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
+    first, last = (np.round(np.quantile(pixels, share, axis=0)).astype(int) for share in (EDGE, 1 - EDGE))
+    pixel_A = np.broadcast_to(np.asarray(problem.grid.pixel_A, dtype=np.float64), 2)
+    return phase[first[0] : last[0] + 1, first[1] : last[1] + 1], pixel_A
+
+
+def semiangle_invA(dataset: Dataset) -> float:
+    """Semi-angle of the aperture; energy and semi-angle must be known."""
+    semiangle_mrad = dataset.calibration.require("convergence_semiangle_mrad", "atoms at random")
+    return 1e-3 * float(semiangle_mrad) / float(dataset.calibration.wavelength_A or 1.0)
 
 
 def is_random(picture: DoubleArray, pixel_A: DoubleArray, semiangle_invA: float) -> bool:

@@ -24,17 +24,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from scipy import ndimage
 
-from ptylive.engine.backend.device import on_host
 from ptylive.engine.calibrate.sign import RESOLVED_A, Skewness
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
-from ptylive.engine.refine.tuning.optics.random_specimen import is_random
+from ptylive.engine.refine.tuning.optics.random_specimen import is_random, projected_phase, semiangle_invA
 from ptylive.engine.refine.tuning.parameter_search import Tuned, in_one_slice
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.half_turn import half_turn_words
@@ -50,8 +48,6 @@ BEYOND_CHANCE = 3.0
 """The same for particles, and for atoms at random, if nothing else shows which half turn is right."""
 BY_CHANCE = 1.0
 """Standard deviations of a skewness below which an image neither decides nor contradicts anything."""
-EDGE = 0.05
-"""Share of the positions on each side beyond which the phase is ignored."""
 SETTINGS = TRIAL_SETTINGS | {
     "regime": "thin",
     "start_from_map": False,
@@ -76,7 +72,7 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     dense = "atoms" if resolved else "particles"
     context.before(f"whether {dense} are peaks of the phase")
     phase, pixel_A = _phase(tuned, replace(context, start=None))
-    random = is_random(phase, pixel_A, _semiangle_invA(tuned.dataset))
+    random = is_random(phase, pixel_A, semiangle_invA(tuned.dataset))
     smoothings_A = (0.0,) if resolved or random else (0.0, SMOOTHED_A)
     skewnesses = [Skewness.of(_smoothed(phase, pixel_A, smoothed_A)) for smoothed_A in smoothings_A]
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
@@ -112,13 +108,7 @@ def _is_testable(tuned: Tuned) -> bool:
 
 def _atoms_are_resolved(dataset: Dataset) -> bool:
     """Whether atoms are resolved in the bright field."""
-    return 0.5 / _semiangle_invA(dataset) < RESOLVED_A
-
-
-def _semiangle_invA(dataset: Dataset) -> float:
-    """Semi-angle of the aperture; known if :func:`_is_testable` holds."""
-    semiangle_mrad = dataset.calibration.require("convergence_semiangle_mrad", "half turn")
-    return 1e-3 * float(semiangle_mrad) / float(dataset.calibration.wavelength_A or 1.0)
+    return 0.5 / semiangle_invA(dataset) < RESOLVED_A
 
 
 def _as_undecided(calibration: Calibration) -> Calibration:
@@ -132,12 +122,7 @@ def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArra
     part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
     trial = Trial.of(part, in_one_slice(tuned.preset, SETTINGS), context)
     state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
-    problem = trial.problem
-    phase = on_host(problem.layout.object_block(state.vector)).astype(np.float64).reshape(problem.grid.shape)
-    pixels = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
-    first, last = (np.round(np.quantile(pixels, share, axis=0)).astype(int) for share in (EDGE, 1 - EDGE))
-    pixel_A = np.broadcast_to(np.asarray(problem.grid.pixel_A, dtype=np.float64), 2)
-    return phase[first[0] : last[0] + 1, first[1] : last[1] + 1], pixel_A
+    return projected_phase(trial.problem, state.vector)
 
 
 def _smoothed(phase: DoubleArray, pixel_A: DoubleArray, smoothed_A: float) -> DoubleArray:

@@ -9,6 +9,7 @@ from columns import scan_of_columns
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning import form_choice
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
@@ -21,10 +22,29 @@ NOTHING = Gain(0.0, 0.02)
 FLAT = THICK.model_copy(update={"total_thickness_A": 10.0})
 
 
-def told(monkeypatch, *, phase=NOTHING, free=NOTHING):
+def told(monkeypatch, *, phase=NOTHING, free=NOTHING, no_lattice=False):
     """Prescribe the trials of a phase, and of a damped object that is not bound to vacuum."""
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: phase)
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: (phase, no_lattice))
     monkeypatch.setattr(form_choice, "_gain_without_the_bound", lambda tuned, context: free)
+
+
+def told_a_film(monkeypatch, *, phase=100.0, bounded=100.0):
+    """Prescribe that there is no lattice, and losses of a phase without bound and with it; a complex object has 100."""
+    made: list[dict] = []
+
+    def settled_loss(tuned, words, context, **settings):
+        made.append(settings)
+        loss = 100.0
+        if "phase_only_obj" in settings:
+            loss = phase if settings["phase_only_obj"] else 100.0
+        elif "non_negative_phase" in settings:
+            loss = bounded
+        scatter = 1.0 if loss == 100.0 else 0.0
+        return HeldOutLoss((loss - scatter, loss + scatter, loss - scatter, loss + scatter))
+
+    told(monkeypatch, no_lattice=True)
+    monkeypatch.setattr(form_choice, "_settled_loss", settled_loss)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -118,6 +138,70 @@ def test_a_damped_object_is_freed_of_vacuum_where_it_then_predicts_far_better(mo
     assert tuned.words[1].startswith("phase not bounded by vacuum:" if freed else "phase at or above vacuum:")
 
 
+@pytest.mark.parametrize(
+    ("phase", "chosen"), [(98.0, True), (99.5, "auto"), (102.0, "auto")], ids=["better", "in-doubt", "worse"]
+)
+def test_a_film_is_a_phase_if_that_predicts_better_beyond_doubt(monkeypatch, phase, chosen):
+    told_a_film(monkeypatch, phase=phase, bounded=120.0)
+    tuned = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU)
+    form = tuned.preset.object
+    assert form.phase_only_obj == chosen
+    assert form.non_negative_phase == (False if chosen is True else "auto")
+    assert tuned.words[0].startswith("phase only: there is no clear lattice" if chosen is True else "complex object:")
+
+
+@pytest.mark.parametrize(("bounded", "freed"), [(97.0, True), (95.5, True), (94.5, False)])
+def test_the_phase_of_a_film_is_freed_of_vacuum_where_it_then_predicts_better(monkeypatch, bounded, freed):
+    told_a_film(monkeypatch, phase=95.0, bounded=bounded)
+    tuned = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU)
+    assert tuned.preset.object.non_negative_phase is (not freed)
+    assert tuned.words[1].startswith("phase not bounded by vacuum:" if freed else "phase at or above vacuum:")
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_bound_that_is_given_is_kept_for_a_film(monkeypatch, bound):
+    made = told_a_film(monkeypatch, phase=95.0)
+    given = THICK.model_copy(update={"non_negative_phase": bound})
+    form = with_chosen_form(Tuned(scan_of_columns(points=16), given), CPU).preset.object
+    assert (form.phase_only_obj, form.non_negative_phase) == (True, bound)
+    assert [settings.get("non_negative_phase") for settings in made] == [None, bound]
+
+
+def test_a_film_of_few_electrons_is_refined_as_other_specimens(monkeypatch):
+    made = told_a_film(monkeypatch, phase=95.0)
+    form = with_chosen_form(Tuned(scan_of_columns(points=16, counts=2.5e3), THICK), CPU).preset.object
+    assert (form.phase_only_obj, form.non_negative_phase, made) == (True, True, [])
+
+
+@pytest.mark.parametrize(("phase", "chosen"), [(98.0, False), (102.0, "auto")])
+def test_of_a_film_longer_trials_decide_even_if_a_phase_was_far_better_in_short_ones(monkeypatch, phase, chosen):
+    told_a_film(monkeypatch, phase=phase, bounded=120.0)
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: (Gain(0.2, 0.02), True))
+    form = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU).preset.object
+    assert form.non_negative_phase == chosen
+
+
+def test_a_film_within_a_depth_of_focus_is_damped_as_other_specimens(monkeypatch):
+    told_a_film(monkeypatch, phase=95.0)
+    form = with_chosen_form(Tuned(scan_of_columns(points=16), FLAT), CPU).preset.object
+    assert (form.phase_only_obj, form.weakly_damped_obj) == ("auto", True)
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_a_film_shows_no_lattice_in_the_sum_of_its_slices(random):
+    """A lattice that is in the last slice only is seen as well."""
+    settings = THICK.model_copy(update={"phase_only_obj": True})
+    trial = Trial.of(scan_of_columns(points=24), settings, CPU)
+    grid, slices = trial.problem.grid, 3
+    rows, cols = np.indices(grid.shape) * np.broadcast_to(grid.pixel_A, 2)[:, None, None]
+    at_random = np.random.default_rng(20268).normal(size=(slices, *grid.shape))
+    lattice = 10 * np.cos(2 * np.pi * rows / 2.0) * np.cos(2 * np.pi * cols / 2.0)
+    phase = at_random if random else at_random + [[[0]], [[0]], [[1]]] * lattice
+    vector = np.array(trial.problem.start)
+    trial.problem.layout.object_block(vector).reshape(phase.shape)[:] = phase
+    assert form_choice._lacks_a_lattice(trial, SweepState(vector)) is random
+
+
 @pytest.mark.slow
 def test_with_and_without_the_bound_it_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
     made = []
@@ -126,7 +210,7 @@ def test_with_and_without_the_bound_it_is_tried_as_it_would_be_refined_but_from_
         made.append((self, epochs))
         return [HeldOutLoss((90.0, 91.0) if len(made) == 2 else (100.0, 102.0))]
 
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: NOTHING)
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: (NOTHING, False))
     monkeypatch.setattr(Trial, "descended", descended)
     asked = FLAT.model_copy(update={"sweeps": 1, "epoch_max": 1, "probe_modes": 3, "start_from_map": True})
     start = StartGuess(np.zeros((16, 16), np.float32), (0.75, 0.75))

@@ -48,6 +48,14 @@ def test_a_lattice_is_not_even_among_atoms_at_random():
     assert not is_random(both, PIXEL_A, SEMIANGLE_INVA)
 
 
+def test_rings_are_round_whatever_the_shape_of_a_pixel():
+    """A blurred picture has the same power at the same frequency: rings that are not round mix bright and dark ones."""
+    sharp = np.random.default_rng(0).normal(size=SHAPE)
+    blurred = ndimage.gaussian_filter(sharp, 1.0 / PIXEL_A, mode="wrap")
+    assert spectral_contrast(blurred, PIXEL_A, SEMIANGLE_INVA) < 3
+    assert spectral_contrast(blurred, PIXEL_A[:1].repeat(2), SEMIANGLE_INVA) > 4
+
+
 def test_what_lies_beyond_the_resolution_is_not_looked_at():
     """The lattice of 0.9 Å is beyond an aperture of 0.35 / Å, which resolves 1.4 Å."""
     fine = np.zeros(SHAPE)
