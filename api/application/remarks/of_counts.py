@@ -57,8 +57,8 @@ def negative_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     if share < LEAST_NEGATIVE:
         return []
     return [
-        f"{100 * np.count_nonzero(negative) / counts.size:.2g} % of the pixels hold negative counts, down to "
-        f"{negative.min():.4g}, together {100 * share:.2g} % of all counts: was too much subtracted? refinements take "
+        f"{100 * np.count_nonzero(negative) / counts.size:.3g} % of the pixels hold negative counts, down to "
+        f"{negative.min():.4g}, together {100 * share:.3g} % of all counts: was too much subtracted? refinements take "
         "them as 0; give the counts as recorded, and dark_reference if the camera adds an offset"
     ]
 
