@@ -145,6 +145,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
         "has no effect with --workers",
         1,
     ),
+    ("larbed {full} -o {out} --tilt-step 0.004", "give it in mrad: 4 if it was in rad", 1),
     ("align {bare}", "bare.h5: the alignment of images needs scan_step_A", 1),
     ("refine {full} -o {out} --epochs 0", "Invalid value", 2),
     ("convert {full} {out} --crop 1,2", "is not TOP,BOTTOM,LEFT,RIGHT", 1),
