@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptylive.application.batch.rows import Row
     from ptylive.application.extensions import Preset
+
+log = logging.getLogger(__name__)
 
 
 def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
@@ -53,6 +56,7 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.application.presets import preset_of
     from ptylive.engine.backend.device import check_name
     from ptylive.engine.imaging.render import METHODS
+    from ptylive.schema.errors import printable
     from ptylive.server.batch.coordinator import Batch, BatchRequest
     from ptylive.server.cluster.places import places
 
@@ -60,11 +64,15 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     folder, threads = arguments.place("out", out), arguments.threads(threads)
     workers = None if workers is None else arguments.whole("workers", workers, 1)
     loaded = preset_of(arguments.settings(preset), folder)
+    for note in loaded.notes:
+        log.warning("%s", note)
     of_maps, settings = read_map_settings(settings)
     resolved = {**loaded.settings, **settings}
     drawn = from_anywhere(arguments.table("detectors", {} if detectors is None else detectors))
     read_detectors(drawn)
-    scans, _ = find_scans(arguments.places("files", files), folder)
+    scans, left_out = find_scans(arguments.places("files", files), folder)
+    for path in left_out:
+        log.warning("%s is left out: it is not a scan", printable(str(path)))
     request = BatchRequest(
         folder,
         Preset.from_mapping({**resolved, **of_the_start(resolved, of_maps)}),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
     from ptylive.application.analysis.trotters import Trotters
     from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
-    from ptylive.application.presets import PresetFile
-    from ptylive.application.tilt_series import Recorded
+    from ptylive.application.scan_access import ScanAccess
     from ptylive.engine.refine.results.refinement_result import RefineResult
-    from ptylive.schema.preset.start import StartSettings
     from ptylive.server.wire.client import ControlClient
-    from ptylive.streamer.source import FileSource
 
 log = logging.getLogger(__name__)
 DESCRIBED = ("energy_eV", "convergence_semiangle_mrad")
@@ -52,6 +49,7 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
     >>> ptylive.open_scan(bundled("mos2_svac_80kV_focus"))
     Scan('mos2_svac_80kV_focus.h5': 64 x 64 points of 64 x 64 pixels, uint16; energy_eV 80000, ...)
     """
+    from ptylive.application.scan_access import ScanAccess
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.streamer.source import open_array, open_source
     from ptylive.streamer.vetting.door import vet
@@ -61,9 +59,9 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
     if isinstance(source, str | os.PathLike):
         path = arguments.place("source", source)
         vet(path, {name: value for name, value in values.items() if array_name(name) is None})
-        return Scan(partial(open_source, path, values=values), values)
+        return Scan(ScanAccess(partial(open_source, path, values=values), values))
     patterns, values = arguments.patterns(source, values)
-    return Scan(partial(open_array, patterns, values=values), values)
+    return Scan(ScanAccess(partial(open_array, patterns, values=values), values))
 
 
 def reconstruct(source: str | Path | Array, methods: Iterable[str] = METHODS, **metadata: Any) -> Maps:
@@ -228,16 +226,20 @@ class Refined:
 class Scan:
     """A recording or patterns in memory, with the metadata that apply to it; created by :func:`open_scan`."""
 
-    _open: Callable[..., AbstractContextManager[FileSource]]
-    values: Mapping[str, Any] = field(default_factory=dict)
+    access: ScanAccess
 
     def __post_init__(self) -> None:
         """Read the description, so that errors are reported immediately."""
         _ = self._described
 
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Metadata that take precedence over the file's."""
+        return self.access.values
+
     @cached_property
     def _described(self) -> str:
-        with self._open() as source:
+        with self.access.open() as source:
             shape = source.header.scan.shape
             points = f"{shape[0]} x {shape[1]} points" if shape else f"{source.frame_count} frames"
             attributes = to_attributes(source.header)
@@ -271,7 +273,7 @@ class Scan:
 
         named, detecting = arguments.texts("methods", methods), arguments.table("detectors", detectors)
         request = MapRequest(backend=backend, detectors=detecting, settings=arguments.table("settings", settings))
-        with self._open() as source:
+        with self.access.open() as source:
             return Maps(reconstruct_source(source, self.values, named, request))
 
     def align(
@@ -292,7 +294,7 @@ class Scan:
         from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
 
         alignment = Alignment(bin_px, order, reference_of(reference), rounds, near)
-        with self._open() as source:
+        with self.access.open() as source:
             return align_source(source, self.values, alignment)
 
     def trotters(self, *frequencies: Iterable[float] | None) -> Trotters:
@@ -304,22 +306,8 @@ class Scan:
         from ptylive.application.analysis.trotters import checked, trotters_of
 
         requested = checked(list(frequencies or [None]))
-        with self._open() as source:
+        with self.access.open() as source:
             return trotters_of(source, self.values, requested)
-
-    @cached_property
-    def _starts(self) -> dict[tuple[Any, ...], Maps]:
-        return {}
-
-    def _start(self, settings: StartSettings) -> Maps:
-        """The map from which a refinement starts, made once; logs the reason if it cannot be made."""
-        key = (name := settings.start_map, *sorted(settings.map_settings.items()))
-        if key not in self._starts:
-            self._starts[key] = self.reconstruct([name], settings=settings.map_settings)
-        maps = self._starts[key]
-        if name not in maps:
-            log.warning("%s was not made, so the object starts empty: %s", name, "; ".join(maps.missing.values()))
-        return maps
 
     def refine(
         self,
@@ -345,6 +333,7 @@ class Scan:
         from ptylive.application.offline import refinable, start_of
         from ptylive.application.outputs import check_output_folder
         from ptylive.application.presets import preset_of
+        from ptylive.application.scan_access import map_named
         from ptylive.application.tilt_series import Recorded, together
         from ptylive.engine.backend.device import check_name
         from ptylive.engine.dataset import check_told
@@ -357,40 +346,25 @@ class Scan:
         if recorder is not None:
             check_output_folder(recorder.folder)
         loaded = preset_of(arguments.settings(preset))
-        this, *others = (each._described_by(loaded) for each in (self, *_scans(beside)))  # noqa: SLF001  (same class)
+        this, *others = (each.access.described_by(loaded) for each in (self, *_scans(beside)))
         for note in loaded.notes:
             log.warning("%s", note)
         resolved = Preset.from_mapping({**loaded.settings, **settings})
-        with this._open() as source:  # noqa: SLF001
+        with this.open() as source:
             check_told(source.header, far_field=not resolved.propagation.near_field)
-        maps = this._start(resolved.start)  # noqa: SLF001
-        start = start_of(maps.get, resolved.start, maps.calibration)
+        made = this.start(resolved.start)
+        start = start_of(partial(map_named, made), resolved.start, made.calibration)
         with ExitStack() as opened:
-            source = opened.enter_context(this._open())  # noqa: SLF001
-            dataset = refinable(source, maps.calibration)
+            source = opened.enter_context(this.open())
+            dataset = refinable(source, made.calibration)
             scans = [Recorded(source.path.name, dataset, start, source.path)]
             for other in others:
-                scans.append(other._beside(scans[0], resolved.start, opened))  # noqa: SLF001  (same class)
+                scans.append(other.beside(scans[0], resolved.start, opened))
             dataset = together(scans, resolved, log.info) if len(scans) > 1 else dataset
             result = refine(dataset, resolved, start=start, backend=backend, threads=threads, history=recorder)
         if result.message:
             log.warning("%s", result.message)
         return Refined(result)
-
-    def _described_by(self, loaded: PresetFile) -> Scan:
-        """The scan with what a preset file says of the experiment."""
-        if not (loaded.metadata or loaded.corrections):
-            return self
-        with self._open() as source:
-            values = loaded.described(source.header, self.values)
-        return Scan(partial(self._open, values=values), values)
-
-    def _beside(self, first: Recorded, settings: StartSettings, opened: ExitStack) -> Recorded:
-        """One of several scans: this one, with its file open as long as ``opened`` is."""
-        from ptylive.application.tilt_series import Recorded
-
-        source, maps = opened.enter_context(self._open()), self._start(settings)
-        return Recorded.beside(first, source, maps.calibration, maps.get(settings.start_map))
 
 
 def _scans(beside: Iterable[Scan]) -> list[Scan]:

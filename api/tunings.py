@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset
     from ptylive.server.tune.run import Tuned
+
+log = logging.getLogger(__name__)
 
 
 def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
@@ -61,6 +64,8 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     scan, judge = arguments.place("file", file), Judge(by)
     folder = scan.with_name(f"{scan.stem}_tuning") if out is None else arguments.place("out", out)
     loaded = preset_of(arguments.settings(preset), folder)
+    for note in loaded.notes:
+        log.warning("%s", note)
     whole, threads = arguments.whole, arguments.threads(threads)
     workers = None if workers is None else whole("workers", workers, 1)
     request = Wanted(

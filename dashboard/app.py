@@ -29,6 +29,7 @@ from ptylive.dashboard.web.hosts import Hosts
 from ptylive.dashboard.web.page_document import PageDocument, operator_of
 from ptylive.dashboard.web.page_socket import RefusedMessages
 from ptylive.schema import PtyliveError
+from ptylive.schema.plain_errors import take_ctrl_c
 
 MAX_UPLOAD_BYTES = 2**20
 """Upper bound; a browser has nothing large to send."""
@@ -158,6 +159,7 @@ async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        take_ctrl_c()
     running = dashboard()
     with suppress(BrokenPipeError):  # the process that started this one has ended meanwhile, and so will this one
         sys.stdout.write(f"dashboard: {running.url}\n")

@@ -24,6 +24,8 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
 _WIDER = {"|u1": "<u2", "<u2": "<u4", ">u2": "<u4", "|i1": "<i4", "<i2": "<i4"}
 """Integer types wide enough for sums over a bin; other types become single precision."""
 MOST_BIN = 64
+MOST_ROUNDING = 0.01
+"""Change of the sum of counts by rounding that is reported."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,49 @@ class Preparation:
         return self == Preparation()
 
 
+@dataclass
+class Casts:
+    """What became of the prepared numbers in integers: how many there were, and how many lay beyond their range; sums
+    of those stored, before and after rounding.
+    """
+
+    dtype: np.dtype[Any]
+    numbers: int = 0
+    beyond: int = 0
+    before: float = 0.0
+    after: float = 0.0
+
+    def cast(self, patterns: Array) -> Array:
+        """Return patterns in the type; integers are rounded and clipped to its range."""
+        if self.dtype.kind not in "ui" or patterns.dtype == self.dtype:
+            return np.asarray(patterns.astype(self.dtype, copy=False))
+        limits = np.iinfo(self.dtype)
+        rounded = np.rint(patterns) if patterns.dtype.kind == "f" else patterns
+        within = np.clip(rounded, limits.min, limits.max).astype(self.dtype)
+        self.numbers += rounded.size
+        self.beyond += int(np.count_nonzero((rounded < limits.min) | (rounded > limits.max)))
+        self.before += float(patterns.sum(dtype=float))
+        self.after += float(within.sum(dtype=float))
+        return within
+
+    @property
+    def problem(self) -> str:
+        """What was lost of the counts, with the remedy; empty if nothing was."""
+        kind = self.dtype.name
+        if self.beyond:
+            limits = np.iinfo(self.dtype)
+            return (
+                f"{100 * self.beyond / self.numbers:.3g} % of the numbers lie beyond the range of {kind} and are "
+                f"stored as {limits.min} or {limits.max}: their counts are lost; give another --dtype, such as i4 or f4"
+            )
+        if abs(self.after - self.before) > MOST_ROUNDING * abs(self.before):
+            return (
+                f"rounding to {kind} changes the sum of all counts from {self.before:.4g} to {self.after:.4g}: the "
+                "numbers are too small for integers; give --dtype f4"
+            )
+        return ""
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedSource:
     """An open scan seen through its preparation; read like any other."""
@@ -86,6 +131,11 @@ class PreparedSource:
     source: PatternSource
     preparation: Preparation
     header: ScanHeader
+
+    @cached_property
+    def casts(self) -> Casts:
+        """The conversion of prepared patterns to the type of the header; counts what it loses."""
+        return Casts(self.header.frame_dtype)
 
     @classmethod
     def of(cls, source: PatternSource, preparation: Preparation) -> PreparedSource:
@@ -120,7 +170,7 @@ class PreparedSource:
         if self.preparation.normalize:
             sums = out.sum(axis=(1, 2), keepdims=True, dtype=float)
             out = out * (self._mean_sum / np.where(sums > 0, sums, 1.0))
-        return _cast(out, self.header.frame_dtype)
+        return self.casts.cast(out)
 
     def _reshaped(self, index: IndexArray) -> Array:
         return _reshaped(self._counts(index), self.preparation)
@@ -235,15 +285,6 @@ def _overlaps(pixels: int, scale: float) -> Any:
     old = np.arange(pixels)
     shared = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
     return np.clip(shared, 0, 1).astype(np.float32)
-
-
-def _cast(patterns: Array, dtype: np.dtype[Any]) -> Array:
-    """Return patterns in another type; integers are rounded and clipped to its range."""
-    if dtype.kind in "ui" and patterns.dtype != dtype:
-        limits = np.iinfo(dtype)
-        rounded = np.rint(patterns) if patterns.dtype.kind == "f" else patterns
-        return np.clip(rounded, limits.min, limits.max).astype(dtype)
-    return np.asarray(patterns.astype(dtype, copy=False))
 
 
 def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 MOST_CHARACTERS = 2000
@@ -103,6 +104,17 @@ class InputFileError(PtyliveError):
 
 class MetadataError(PtyliveError):
     """A value that describes the experiment is missing, impossible or misspelt."""
+
+
+@contextmanager
+def about(path: object) -> Iterator[None]:
+    """Make a MetadataError of this block begin with the file whose values it is about, unless it names the file."""
+    try:
+        yield
+    except MetadataError as error:
+        if str(path) in str(error):
+            raise
+        raise MetadataError(f"{path}: {error}", error.hint) from None
 
 
 class WireError(PtyliveError):

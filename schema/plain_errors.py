@@ -4,15 +4,19 @@ Python calls ``sys.unraisablehook`` with errors raised where none can be: while 
 whose disk is full does that for each of its objects that are still open, long after the write itself has failed with
 its own line. Compiled (Cython) code passes such an error to ``sys.excepthook`` as well, just before.
 
-Nor can anybody catch the error of a process that writes to its parent when the parent has been killed.
+Nor can anybody catch the error of a process that writes to its parent when the parent has been killed, or Ctrl-C, which
+reaches all processes of a program at a terminal, in one that still loads.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -92,3 +96,20 @@ def _write(line: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def ctrl_c_held() -> Iterator[None]:
+    """Hold Ctrl-C back in this thread during the block, and in processes started in it for as long as they do not call
+    :func:`take_ctrl_c`: whoever started them ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_ctrl_c() -> None:
+    """Let Ctrl-C reach this thread again; one that was held back since the process started comes now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -85,7 +85,7 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "descan_px": Plausible("pixels", "px", (0.0, 200.0), (0.0, 1e5), signed=True),
     "distortion": Plausible("number", "", (0.0, 0.2), (0.0, 0.3), signed=True),
     "dwell_time_us": Plausible("time", "µs", (1e-2, 1e8), (1e-6, 1e12)),
-    "counts_per_electron": Plausible("number", "", (1e-4, 1e6), (1e-9, 1e12)),
+    "counts_per_electron": Plausible("number", "", (1e-8, 1e6), (1e-9, 1e12)),
     "saturation_value": Plausible("number", "", (1.0, 2.0**64), (1e-30, 1e38)),
     "cluster_time_us": Plausible("time", "µs", (1e-3, 10.0), (1e-6, 1e6)),
     "flyback_frames": _FRAMES,

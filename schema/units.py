@@ -105,6 +105,8 @@ def in_unit_of(name: str, value: Any) -> Any:
     kind = next((kind for ending, kind in _ENDINGS if name.endswith(ending)), None)
     if kind is not None and isinstance(value, list | tuple):
         return [in_unit_of(name, part) for part in value]
+    if kind is not None and isinstance(value, bool):
+        return str(value).lower()  # so that it is refused: true would count as 1
     read = number_and_unit(value) if kind is not None and isinstance(value, str) else None
     factor = None if read is None or kind is None or not read[1] else unit_factor(kind, read[1])
     return value if read is None or factor is None else read[0] * factor

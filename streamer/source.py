@@ -340,7 +340,8 @@ def _note_left_out(stored: StoredScan, scan: Scan, notes: list[str]) -> None:
     left = stored.frames - scan.frames
     if left > 0:
         notes.append(
-            f"the scan has {scan.frames} frames, the file has {stored.frames}; the last {left} are left out: check it"
+            f"the scan has {scan.frames} frames, the file has {stored.frames}; the last {left} belong to none of its "
+            "points: check it"
         )
 
 

@@ -66,8 +66,8 @@ def _signature(exported: Any) -> str:
     names = list(inspect.signature(exported).parameters.values())
     if exported is ptylive.Preset:
         return "(**settings)"
-    if any(parameter.name.startswith("_") for parameter in names) or exported in (ptylive.Maps, ptylive.Refined):
-        return ""  # users do not create it directly
+    if exported in (ptylive.Scan, ptylive.Maps, ptylive.Refined):  # users do not create it directly
+        return ""
     return f"({', '.join(_argument(parameter) for parameter in names)})"
 
 

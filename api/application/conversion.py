@@ -237,9 +237,12 @@ def convert_file(
         if left := left_over(header, preparation):
             notes = (*notes, left)
         raw = header.frames * header.detector_shape[0] * header.detector_shape[1] * header.frame_dtype.itemsize
+        prepared = converted
         if not choice.is_raw:
             converted, report = compressed(converted, choice)
         written = write_scan(target, converted, on_progress, leave_out=True, permitted=check)
+        if isinstance(prepared, PreparedSource) and (lost := prepared.casts.problem):
+            notes = (*notes, lost)
     ratio = raw / stored_bytes(target)
     return Conversion(written.frames, ratio, report, written.unreadable, written.problem, orientation, notes)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
+from ptylive.application.remarks.of_counts import negative_remarks, scaled_remarks
 from ptylive.application.remarks.of_orientation import (
     contradicting_maps_remarks,
     given_half_turn_remarks,
@@ -175,6 +176,7 @@ def reconstruct_source(
             notes = axes_remarks(engine.store.mean_pattern, counts) or [*notes, *assumed_center_remarks(calibration)]
         notes += frame_remarks(counts, engine.coverage)
         some, bad = usable_counts(_some_patterns(source))[0], source.header.arrays.get("bad_pixel_mask")
+        notes += scaled_remarks(some, bad, source.header.detector.counts_per_electron) + negative_remarks(some, bad)
         limited = below_saturation(some, source.header.readout.saturation_value)
         notes += saturation_remarks(some, bad) + flash_remarks(limited, bad)
     notes += [

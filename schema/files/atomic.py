@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def remove_abandoned(folder: Path) -> list[Path]:
 
 def _temporary(path: Path) -> Path:
     """``.<name>.<process>.<random>.tmp``; a long name is truncated, because names are limited to 255 bytes."""
-    stem = os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
+    stem = os.fsencode(path.name)[:_STEM_BYTES].decode(sys.getfilesystemencoding(), errors="ignore")
     return path.with_name(f".{stem}.{ProcessName.own()}.{secrets.token_hex(4)}.tmp")
 
 

@@ -152,6 +152,8 @@ def _quantity(name: str, value: Any) -> Any:
     kind, unit = next((pair for ending, pair in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
     if isinstance(value, list | tuple):
         return [_quantity(name, part) for part in value]
+    if isinstance(value, bool) and unit:
+        raise MetadataError(f"{name}: {str(value).lower()} is not a number", f"write it in {unit}")
     if not isinstance(value, str):
         return value
     if "," in value:

@@ -147,6 +147,10 @@ def main() -> None:
         build(named(words))(args=[a for a in sys.argv[1:] if a != "--debug"] or ["--help"])
     except KeyboardInterrupt:
         _fail("interrupted", debug, ExitCode.INTERRUPTED)
+    except SystemExit as ended:
+        if _was_interrupted(ended.__context__):  # while typer read the command line, which ends without a word
+            _fail("interrupted", debug, ExitCode.INTERRUPTED)
+        raise
     except BrokenPipeError:  # the reader of the output has closed it
         sys.exit(ExitCode.FAILED)
     except Exception as error:

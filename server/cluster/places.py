@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from ptylive.engine.backend import device
 from ptylive.schema import MetadataError
 from ptylive.server.cluster.fallback import Fallback
-from ptylive.server.cluster.where import HERE, LOCAL, MOST_WORKERS, REFUSE, WAIT, WAYS, parse_where
+from ptylive.server.cluster.where import HERE, LOCAL, MOST_WORKERS, REFUSE, WAIT, check_way, parse_where
 from ptylive.server.refinement.job_process import JobProcess, Launch, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
 
@@ -34,6 +34,7 @@ def places(
     run ``here``. Raises MetadataError if both are given, or for impossible numbers; PtyliveError for a cluster that is
     missing and not waited for.
     """
+    check_way(when, cluster)
     if cluster is None:
         wanted = default_workers(backend, threads) if workers is None else workers
         if not 1 <= wanted <= MOST_WORKERS:
@@ -45,8 +46,6 @@ def places(
             "--workers cannot be combined with --cluster",
             "give the number as --cluster local:N, or leave out --cluster",
         )
-    if when not in WAYS:
-        raise MetadataError(f"{when!r} is not a known way to go on without a cluster", f"use {', '.join(WAYS)}")
     if when == REFUSE or parse_where(cluster).kind == LOCAL:
         from ptylive.server.cluster.opening import opened
 

@@ -58,6 +58,19 @@ class Where:
         return {LOCAL: "this machine", "scheduler": self.address}.get(self.kind, self.kind)
 
 
+def check_way(when: str, cluster: str | None, *, shared: bool = False) -> None:
+    """Raise MetadataError for an unknown way to go on without a cluster, and for one that would have no effect.
+
+    ``shared``: workers of the cluster share one refinement, which cannot go on without them.
+    """
+    if when not in WAYS:
+        raise MetadataError(f"{when!r} is not a known way to go on without a cluster", f"use {', '.join(WAYS)}")
+    if when != REFUSE and cluster is None:
+        raise MetadataError(f"--when-cluster-missing {when} has no effect without --cluster", "leave it out")
+    if when != REFUSE and shared:
+        raise MetadataError(f"--when-cluster-missing {when} has no effect with --workers", "leave out one of them")
+
+
 def parse_where(text: str) -> Where:
     """Parse the location of a cluster. Raises MetadataError for an invalid one, or for an invalid TOML file."""
     kind, colon, number = text.partition(":")

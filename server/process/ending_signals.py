@@ -16,3 +16,4 @@ def handle_ending(handler: Handler) -> None:
         hung_up = number == getattr(signal, "SIGHUP", None)
         if not (hung_up and signal.getsignal(number) is signal.SIG_IGN):
             signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back while this process was loading

@@ -15,7 +15,7 @@ import msgpack
 import psutil
 
 from ptylive.server.refinement.refine_job import RefineJob
-from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack
+from ptylive.server.wire.messages import ANY_TEXT, MAX_MESSAGE_BYTES, pack_exactly
 
 TERMINATE_TIMEOUT_S = 5.0
 NICENESS = 10
@@ -92,7 +92,7 @@ class ChildProcess:
             self._write(self._request)
         finally:
             self._talk.release()
-        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_MESSAGE_BYTES)
+        unpacker = msgpack.Unpacker(raw=False, unicode_errors=ANY_TEXT, max_buffer_size=MAX_MESSAGE_BYTES)
         while chunk := stdout.read1(_PIPE_BYTES):  # type: ignore[attr-defined]
             unpacker.feed(chunk)
             yield from unpacker
@@ -130,7 +130,7 @@ class ChildProcess:
     def _write(self, message: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101  (we asked for the pipe)
         try:
-            self._process.stdin.write(pack(message))
+            self._process.stdin.write(pack_exactly(message))
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has just ended; the reader of its messages will notice

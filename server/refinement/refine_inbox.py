@@ -13,6 +13,7 @@ import msgpack
 from ptylive.schema import Calibration
 from ptylive.schema.plain_errors import ORPHANED
 from ptylive.server.refinement.refine_job import MAX_JOB_BYTES, RefineJob
+from ptylive.server.wire.messages import ANY_TEXT
 
 GRACE_S = 1.0
 """Time left, after the server has gone, for a refinement to begin."""
@@ -36,7 +37,7 @@ class Inbox:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
+        self._unpacker = msgpack.Unpacker(raw=False, unicode_errors=ANY_TEXT, max_buffer_size=MAX_JOB_BYTES)
         self._changed = threading.Condition()
         self.stop = threading.Event()
         self.begun = threading.Event()

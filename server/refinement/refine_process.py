@@ -31,7 +31,7 @@ from ptylive.server.refinement.refine_job import RefineJob, history_of, progress
 from ptylive.server.refinement.scans_together import together_with
 from ptylive.server.refinement.trial_worker import decided, tried
 from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
-from ptylive.server.wire.messages import pack
+from ptylive.server.wire.messages import pack_exactly
 from ptylive.streamer.vetting.door import is_file
 from ptylive.streamer.vetting.vouched import Doorkeeper, trust
 from ptylive.streamer.vetting.worker import FileWorker
@@ -266,7 +266,7 @@ def _say(out: BinaryIO, words: str) -> None:
 
 def _send(out: BinaryIO, message: dict[str, Any]) -> None:
     try:
-        out.write(pack(message))
+        out.write(pack_exactly(message))
         out.flush()
     except BrokenPipeError:
         pass  # the server is gone; the end of stdin stops the run

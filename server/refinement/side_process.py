@@ -19,7 +19,7 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.plain_errors import ORPHANED, say_unraisable_in_a_line
 from ptylive.server.refinement.job_process import NICENESS
 from ptylive.server.refinement.refine_job import MAX_JOB_BYTES
-from ptylive.server.wire.messages import pack
+from ptylive.server.wire.messages import ANY_TEXT, pack_exactly
 
 Send = Callable[[Mapping[str, Any]], None]
 Work = Callable[[Mapping[str, Any], Send, threading.Event], None]
@@ -37,7 +37,7 @@ def run(work: Work, called: str) -> int:
 
     def send(message: Mapping[str, Any]) -> None:
         with talk:
-            out.write(pack(message))
+            out.write(pack_exactly(message))
             out.flush()
 
     messages = _messages()
@@ -57,7 +57,7 @@ def run(work: Work, called: str) -> int:
 
 
 def _messages() -> Iterator[Any]:
-    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
+    unpacker = msgpack.Unpacker(raw=False, unicode_errors=ANY_TEXT, max_buffer_size=MAX_JOB_BYTES)
     while chunk := os.read(sys.stdin.fileno(), 2**16):
         unpacker.feed(chunk)
         yield from unpacker

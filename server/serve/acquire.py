@@ -8,6 +8,7 @@ RESTARTS: how often it has died before; NOTICE: the message about that; STATE: t
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -36,6 +37,8 @@ from ptylive.server.serve.session import Session
 from ptylive.server.serve.watched_folder import WATCHED_LIST, WatchedFolder
 from ptylive.streamer.vetting.vouched import Doorkeeper
 
+log = logging.getLogger(__name__)
+
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop; return the exit status."""
@@ -51,7 +54,12 @@ def main(arguments: list[str]) -> int:
             return _serve(config, command_line, arguments[2:])
     except PtyliveError as error:
         _say({"error": error.line()})
-        return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        hint = ": allow more of them (ulimit -n 1024)" if error.errno == errno.EMFILE else ""
+        log.error("%s%s%s", place, error.strerror or error, hint)
+        _say({"error": "the receiving process cannot go on: the line above says why"})
+    return 1
 
 
 def _serve(config: ServerConfig, command_line: str, history: list[str]) -> int:

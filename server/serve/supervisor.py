@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ptylive.schema import InputFileError, PtyliveError
+from ptylive.schema.plain_errors import ctrl_c_held
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.operators import TOKENS_VARIABLE, token_of_each, tokens_for
@@ -271,7 +272,8 @@ def _python(
     if tokens:
         environment[TOKENS_VARIABLE] = " ".join(tokens)
     command = [sys.executable, "-m", *arguments]
-    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
+    with ctrl_c_held():
+        return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def _end_of(status: int) -> str:

@@ -14,12 +14,21 @@ from ptylive.server.process.ports import CONTROL_PORT, EVENTS_OFFSET
 
 TOPICS = ("maps", "state", "calibration", "dose", "refinement", "log", "ack")
 """Topics of events."""
+ANY_TEXT = "surrogatepass"
+"""Encoding of text with the bytes of names that are not Unicode."""
 MAX_MESSAGE_BYTES = 256 * 2**20
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
     """Encode a message as msgpack; text that is not Unicode (bytes of a file name) is replaced by question marks."""
     return bytes(msgpack.packb(dict(message), use_bin_type=True, default=_plain, unicode_errors="replace"))
+
+
+def pack_exactly(message: Mapping[str, Any]) -> bytes:
+    """Encode a message for another process of this program on this machine, which opens the files that it names: with
+    all bytes of their names. Decode it with ``msgpack.Unpacker(unicode_errors=ANY_TEXT)``.
+    """
+    return bytes(msgpack.packb(dict(message), use_bin_type=True, default=_plain, unicode_errors=ANY_TEXT))
 
 
 def unpack(data: bytes) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from ptylive.streamer.foreign.rosetta import check_no_spectra, only_scan, read_s
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
+    doubtful_axes,
     energy_eV,
     scan_metadata,
     time_us,
-    unequal_pixels,
 )
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -49,7 +49,7 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
         last, notes = _order(found, scales)
         if last:
             frames, scales = ReorderedFrames(frames, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
-    metadata, notes = detector_metadata(scales[-2:]), (*notes, *unequal_pixels(scales[-2:]))
+    metadata, notes = detector_metadata(scales[-2:]), (*notes, *doubtful_axes(scales))
     if array.ndim == 4:
         metadata |= scan_metadata(scales[:2])
     seconds = (time_us(value_at(found, f"{_TAGS}.{tag}")) for tag in _SECONDS)

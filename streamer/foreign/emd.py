@@ -26,7 +26,7 @@ from ptylive.streamer.foreign.axes_order import (
     reordered,
     scan_lies_last,
 )
-from ptylive.streamer.foreign.units import detector_metadata, energy_eV, mean_step, scan_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, energy_eV, mean_step, scan_metadata
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -64,7 +64,7 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             **_high_tension(file),
             **_calibration(file),
         }
-        yield ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[2:])))
+        yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 
 def _cubes(file: Any) -> list[str]:

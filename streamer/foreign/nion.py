@@ -18,12 +18,12 @@ from ptylive.streamer.foreign.arrays import stored_frames
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
+    doubtful_axes,
     energy_eV,
     is_energy,
     length_A,
     scan_metadata,
     time_us,
-    unequal_pixels,
 )
 from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -67,14 +67,14 @@ def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tu
 def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Like :func:`described_by`, for properties already read from the file of that name. Raises InputFileError."""
     metadata: dict[str, Any] = {}
-    unequal: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
     scales = [(c.get("scale"), c.get("units")) for c in calibrations if isinstance(c, Mapping)]
     if any(is_energy(unit) for _, unit in scales):
         raise InputFileError(f"{name} describes spectra, not diffraction patterns", "name the file that holds the scan")
     if len(scales) == len(shape):
         metadata |= detector_metadata(scales[-2:])
-        unequal = unequal_pixels(scales[-2:])
+        doubtful = doubtful_axes(scales)
         if len(shape) == 4:
             metadata |= scan_metadata(scales[:2])
     given = described.get("metadata")
@@ -92,7 +92,7 @@ def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> 
         dwell_time_us=time_us(_first(given, ("hardware_source.exposure",))),
     )
     description = f"metadata of {name}: {', '.join(sorted(metadata)) or 'none of the needed values'}"
-    return metadata, (description, *unequal)
+    return metadata, (description, *doubtful)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

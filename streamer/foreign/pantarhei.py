@@ -22,7 +22,7 @@ from ptylive.streamer.foreign.rosetta import (
     scale_of,
     value_at,
 )
-from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, doubtful_axes, energy_eV, scan_metadata
 from ptylive.streamer.storage.scan_file import ScanFile
 
 _MOST_JSON_BYTES = 16 * 2**20
@@ -50,7 +50,7 @@ def open_prz(path: Path) -> Iterator[ScanFile]:
     }
     metadata |= {name: value for name, value in values.items() if value is not None}
     pickled = "its metadata are pickled and are not read: the axes are used in the order of the file"
-    notes = unequal_pixels(scales[-2:])
+    notes = doubtful_axes(scales)
     yield ScanFile(frames, metadata, notes=notes if has_metadata else (*notes, pickled))
 
 

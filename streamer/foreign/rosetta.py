@@ -29,11 +29,11 @@ from ptylive.streamer.foreign.axes_order import ROWS_FIRST, scan_lies_last
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
+    doubtful_axes,
     energy_eV,
     is_energy,
     scan_metadata,
     time_us,
-    unequal_pixels,
 )
 from ptylive.streamer.storage.file_frames import FileFrames
 from ptylive.streamer.storage.hdf5 import attributes
@@ -200,7 +200,7 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{beam}.convergence_angle"), "mrad"),
     }
     metadata |= {name: value for name, value in values.items() if value is not None}
-    yield ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[-2:])))
+    yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 
 def _read(plugin: str, path: Path, **options: Any) -> Mapping[str, Any]:

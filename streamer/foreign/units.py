@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.units import unit_factor
+from ptylive.streamer.storage.scan_file import CHECK_IT
 
 EQUAL, NEARLY = 1e-3, 1.05
 """Relative difference below which pixels are square, and the ratio of sides up to which their mean stands for both: the
@@ -16,6 +17,14 @@ difference between two fits of one camera length. A disc elongated by more is an
 """
 _NEARLY_EVEN, _MOST_VALUES = 0.3, 2**20
 """How far values of an axis may be off even steps, in steps, and the number of values that are read."""
+
+_AXES = (
+    ("the scan's rows", "scan_step_A", ("length",)),
+    ("the scan's columns", "scan_step_A", ("length",)),
+    ("the detector's rows", "detector_pixel_mrad", ("frequency", "angle")),
+    ("the detector's columns", "detector_pixel_mrad", ("frequency", "angle")),
+)
+"""Axes of frames, with the metadata that their steps give, and the kinds of units from which these are used."""
 
 
 def length_A(value: Any, unit: Any) -> float | None:
@@ -75,6 +84,24 @@ def detector_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
     return {name: _mean(sizes)} if sizes and max(sizes) <= NEARLY * min(sizes) else {}
 
 
+def doubtful_axes(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
+    """Notes on (scale, unit) of the axes of frames, those of the detector last: descending ones, unequal pixels."""
+    return (*_descending(scales), *unequal_pixels(scales[-2:]))
+
+
+def _descending(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
+    """A note for each axis whose step would be used if it were not negative."""
+    notes = []
+    used = scales if len(scales) == len(_AXES) else scales[-2:]
+    for (scale, unit), (axis, name, kinds) in zip(used, _AXES[len(_AXES) - len(used) :], strict=True):
+        if any(_scaled(scale, unit, kind, -1.0) is not None for kind in kinds):
+            notes.append(
+                f"the axis of {axis} descends ({float(scale):.5g} {_plain(unit)} a step) and is not used; give {name} "
+                f"if nothing else says it{CHECK_IT}"
+            )
+    return tuple(notes)
+
+
 def unequal_pixels(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
     """A note where :func:`detector_metadata` used a mean, or nothing."""
     _, sizes = _pixel_sizes(scales)
@@ -101,9 +128,9 @@ def _mean(sizes: Sequence[float]) -> float:
     return sizes[0] if math.isclose(*sizes, rel_tol=EQUAL) else math.sqrt(sizes[0] * sizes[1])
 
 
-def _scaled(value: Any, unit: Any, kind: str) -> float | None:
+def _scaled(value: Any, unit: Any, kind: str, sign: float = 1.0) -> float | None:
     factor = unit_factor(kind, _plain(unit))
-    return None if factor is None else _positive(value, factor)
+    return None if factor is None else _positive(value, sign * factor)
 
 
 def _plain(unit: Any) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ptylive.schema.plain_errors import ctrl_c_held
 from ptylive.streamer.events import RecordingEvent
 from ptylive.streamer.recording.journal import Journal
 
@@ -260,14 +261,15 @@ class RecorderProcess:
             self.end(kill=False)
             self._process = None
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ptylive.streamer.recording.recorder", "--serve"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+            with ctrl_c_held():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "ptylive.streamer.recording.recorder", "--serve"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
         return self._process
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ptylive.schema import InputFileError
+from ptylive.schema.plain_errors import ctrl_c_held
 from ptylive.streamer.vetting.pipe import pack, read_message
 
 _START_S = 120.0
@@ -150,9 +151,10 @@ class FileWorker:
         command += self._modules
         quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **quiet}
-            )
+            with ctrl_c_held():
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **quiet}
+                )
             self._next(self._process, _START_S)
         except (EOFError, OSError, ValueError) as error:
             self._end()

@@ -38,6 +38,15 @@ def test_a_preset_may_be_a_file_or_an_object_and_files_a_list(scans):
     assert Scripted.started[0].job.values == {"energy_eV": 80e3}
 
 
+def test_notes_of_a_preset_and_files_that_are_left_out_are_logged(scans, caplog):
+    (scans / "p.json").write_text('{"fast_axis_reg_weight_tilts": 2.0}')
+    (scans / "a_results.h5").write_bytes(b"maps")
+    ptylive.batch([scans / "a.h5", scans / "*"], scans / "out", scans / "p.json", workers=1)
+    told = [record.getMessage() for record in caplog.records if record.name == "ptylive.batches"]
+    assert any("fast_axis_reg_weight_tilts" in line for line in told), told
+    assert any("a_results.h5 is left out: it is not a scan" in line for line in told), told
+
+
 def test_what_cannot_be_is_refused(scans):
     with pytest.raises(InputFileError, match="no file matches"):
         ptylive.batch(str(scans / "*.tif"), scans / "out")

@@ -45,6 +45,12 @@ def test_a_preset_may_be_a_file_that_knows_the_experiment_better(asked, tmp_path
     assert (wanted.values, wanted.defaults) == ({"defocus_A": 5.0}, {"energy_eV": 8e4})
 
 
+def test_notes_of_a_preset_are_logged(asked, tmp_path, caplog):
+    (tmp_path / "p.json").write_text('{"fast_axis_reg_weight_tilts": 2.0}')
+    ptylive.tune("s.h5", "defocus", out=tmp_path / "out", preset=tmp_path / "p.json")
+    assert "fast_axis_reg_weight_tilts" in caplog.text
+
+
 def test_what_cannot_be_is_refused(asked):
     with pytest.raises(MetadataError, match="by = 'luck' is unknown"):
         ptylive.tune("s.h5", "defocus", by="luck")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptylive.engine.preparation import Preparation, PreparedSource, kept_orientation, left_over
+from ptylive.engine.preparation import Casts, Preparation, PreparedSource, kept_orientation, left_over
 from ptylive.schema import Detector, MetadataError, Optics, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 
@@ -142,3 +142,26 @@ def test_pixels_that_binning_leaves_out_are_told(options, said):
     found = left_over(source().header, Preparation(**options))
     assert found.startswith(said)
     assert bool(found) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype", "said"),
+    [
+        (1.0, "<u2", ""),
+        (1.3, "<u2", ""),
+        (
+            20.0,
+            "|u1",
+            "beyond the range of uint8 and are stored as 0 or 255: their counts are lost",
+        ),
+        (-1.0, "<u2", "beyond the range of uint16 and are stored as 0 or 65535"),
+        (1e-3, "<u2", "to 0: the numbers are too small for integers; give --dtype f4"),
+        (1e-3, "<f4", ""),
+    ],
+)
+def test_counts_that_a_type_cannot_hold_are_told(scale, dtype, said):
+    casts = Casts(np.dtype(dtype))
+    for _ in range(2):  # patterns may be read more than once
+        assert casts.cast(scale * PATTERNS).dtype == dtype
+    assert (said in casts.problem) if said else casts.problem == ""
+    assert not casts.numbers or casts.beyond <= casts.numbers == 2 * PATTERNS.size

@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from ptylive.schema.errors import MOST_CHARACTERS, MetadataError, brief, did_you_mean, encodable, printable
+from ptylive.schema.errors import MOST_CHARACTERS, MetadataError, about, brief, did_you_mean, encodable, printable
 from ptylive.schema.preset import Preset
 
 
@@ -75,3 +75,11 @@ def test_what_pydantic_says_is_put_into_words_for_files(settings, said):
     with pytest.raises(MetadataError) as caught:
         Preset.from_mapping(settings)
     assert said in caught.value.line()
+
+
+@pytest.mark.parametrize("message", ["energy_eV is missing", "a b/scan.h5 has no energy_eV"])
+def test_an_error_about_a_file_names_it_once(message):
+    with pytest.raises(MetadataError) as raised, about("a b/scan.h5"):
+        raise MetadataError(message, "give it")
+    assert raised.value.line().count("a b/scan.h5") == 1
+    assert raised.value.line().endswith(f"{message}: give it")

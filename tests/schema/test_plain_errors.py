@@ -1,11 +1,12 @@
 """Errors that nobody can catch become a line; errors that end a program keep their traceback."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from ptylive.schema.plain_errors import ORPHANED
+from ptylive.schema.plain_errors import ORPHANED, ctrl_c_held
 
 TELL = "from ptylive.schema.plain_errors import tell_parent; import sys; sys.stdin.readline(); tell_parent('word')"
 INSTALLED = (
@@ -81,3 +82,20 @@ def test_a_process_whose_parent_has_gone_ends_without_a_word() -> None:
         process.stdout = None
         _, err = process.communicate("\n")
     assert (process.returncode, err) == (ORPHANED, "")
+
+
+INTERRUPTED = "import os, signal; os.kill(os.getpid(), signal.SIGINT); "
+TAKEN = "from ptylive.schema.plain_errors import take_ctrl_c; signal.signal(signal.SIGINT, lambda *_: print('told')); "
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("print('loaded')", "loaded"), (f"{TAKEN}take_ctrl_c(); print('ready')", "told\nready")]
+)
+def test_a_process_that_loads_is_not_interrupted_until_it_asks(code, said):
+    with ctrl_c_held():
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        ended = subprocess.run(
+            [sys.executable, "-c", INTERRUPTED + code], capture_output=True, text=True, check=True, timeout=60
+        )
+    assert (ended.stdout.strip(), ended.stderr) == (said, "")
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,3 +198,12 @@ def test_settings_of_a_refinement_take_units_too() -> None:
     assert (preset.object.total_thickness_A, preset.probe.source_size_A) == (100.0, pytest.approx(0.3))
     with pytest.raises(MetadataError, match="source_size_A"):
         Preset.from_mapping({"source_size_A": "30 eV"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("total_thickness_A", True), ("defocus_array_A", [True]), ("alpha_near_field_mrad", False)]
+)
+def test_a_switch_is_no_quantity(name: str, value: Any) -> None:
+    """Regression: ``total_thickness_A = true`` was a thickness of 1 Å."""
+    with pytest.raises(MetadataError, match=f"refinement setting {name}: '(true|false)' is not a number"):
+        Preset.from_mapping({name: value})

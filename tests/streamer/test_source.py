@@ -299,6 +299,9 @@ def test_what_is_to_be_checked_is_told_apart_from_what_is_only_said(tmp_path: Pa
 def test_frames_beyond_the_scan_are_counted(shape: tuple[int, ...]) -> None:
     """A scan of one column too few looks sheared; the frames that are left over are the only sign of the mistake."""
     with open_array(np.zeros(shape, np.uint16), {"scan_shape": (6, 3)}) as source:
-        assert source.doubts[-1] == "the scan has 18 frames, the file has 20; the last 2 are left out: check it"
+        assert (
+            source.doubts[-1]
+            == "the scan has 18 frames, the file has 20; the last 2 belong to none of its points: check it"
+        )
     with open_array(np.zeros((20, 4, 6), np.uint16), {"scan_shape": (4, 5)}) as source:
         assert not source.doubts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -119,7 +120,7 @@ def _pictures(folder: Path, row: Row) -> dict[str, str]:
     if row.state is not State.DONE:
         return {}
     kinds = [kind for kind in (MAP, OBJECT) if thumbnail(folder, row.name, kind).exists()]
-    return {kind: f"{FOLDER}/{quote(thumbnail(folder, row.name, kind).name)}" for kind in kinds}
+    return {kind: f"{FOLDER}/{quote(os.fsencode(thumbnail(folder, row.name, kind).name))}" for kind in kinds}
 
 
 def _inlined(folder: Path, row: Row) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from ptylive.application.remarks.of_counts import normalised_remarks
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
 from ptylive.engine.planning.probe_and_step import probe_diameter_A
@@ -69,7 +70,7 @@ def remarks(
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
         return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
-    out += _pixel_remarks(header) + _apart_remarks(calibration)
+    out += normalised_remarks(header, calibration) + _pixel_remarks(header) + _apart_remarks(calibration)
     of_the_disc = _disc_remarks(calibration, mean_pattern if header.basis.is_raw else None)
     out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:

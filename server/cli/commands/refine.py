@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptylive.application.extensions import Preset, read_map_settings
-from ptylive.schema import MetadataError, PtyliveError, RefinementError
+from ptylive.schema.errors import MetadataError, PtyliveError, RefinementError, about
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, beneath, locate, outvoted
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
@@ -25,7 +25,7 @@ from ptylive.server.cli.refine_series import look_through, with_others
 from ptylive.server.cli.refine_together import Workers, shared_by
 from ptylive.server.cli.refine_words import ShownRun, describe_checks, whole_outcome_of, with_halves
 from ptylive.server.cli.values import parse_assignments
-from ptylive.server.cluster.where import REFUSE
+from ptylive.server.cluster.where import REFUSE, check_way
 
 if TYPE_CHECKING:
     from ptylive.application.offline import Reconstruction
@@ -113,6 +113,7 @@ def refine(
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)
     checked_backend(backend)
+    check_way(when_cluster_missing, cluster, shared=workers is not None)
     look_through(files, values, loaded, shared=cluster is not None or workers is not None)
     if _is_elsewhere(loaded, cluster, workers, checks=checks, history=history):
         given = replace(_job(file, wanted, values), backend=backend, threads=threads, resume=resume)
@@ -323,7 +324,7 @@ def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader
     from ptylive.engine.dataset import check_told
     from ptylive.streamer.source import open_source
 
-    with open_source(file, values) as source:
+    with open_source(file, values) as source, about(file):
         check_told(source.header, far_field=not wanted.propagation.near_field)
         return source.header
 
@@ -392,9 +393,6 @@ def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
     from ptylive.application.presets import files_of
     from ptylive.streamer.vetting.door import vet_results
 
-    values = dict(settings)
-    if epochs is not None:
-        values["epoch_max"] = epochs
-    preset = Preset.from_mapping(values)
+    preset = Preset.from_mapping({**settings, **({} if epochs is None else {"epoch_max": epochs})})
     vet_results(*files_of(preset))
     return preset

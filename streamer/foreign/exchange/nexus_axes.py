@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, reordered, scan_lies_last
-from ptylive.streamer.foreign.units import detector_metadata, mean_step, scan_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, mean_step, scan_metadata
 from ptylive.streamer.storage.hdf5 import attributes, dataset
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -23,7 +23,7 @@ def with_nexus_axes(data: Any, notes: tuple[str, ...]) -> ScanFile:
     metadata = detector_metadata(scales[-2:])
     if len(scales) == 4:
         metadata |= scan_metadata(scales[:2])
-    return ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[-2:])))
+    return ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 
 def _scales(data: Any) -> list[tuple[Any, Any]]:

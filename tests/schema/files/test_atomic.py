@@ -3,6 +3,8 @@
 import errno
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -65,6 +67,15 @@ def test_any_name_can_be_written(tmp_path, name):
         temporary.write_text("whole")
         assert remove_abandoned(tmp_path) == []
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_names_are_written_where_only_ascii_is_one(tmp_path):
+    """Regression: with LC_ALL=C and Python's UTF-8 mode switched off, ``ü.h5`` was an internal error."""
+    code = "import pathlib, sys; from ptylive.schema.files.atomic import replacing\n"
+    code += "with replacing(pathlib.Path(sys.argv[1])) as temporary: temporary.write_text('whole')"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code, tmp_path / "ü.h5"], check=True, env=environment)
+    assert [p.name for p in tmp_path.iterdir()] == ["ü.h5"]
 
 
 def leave_behind(path) -> None:

@@ -67,6 +67,7 @@ def test_one_number_stands_for_both_axes():
         ({"focal_spread_A": 1, "focal_points": 1}, "focal_points = 1 gives no focal spread"),
         ({"astigmatism_A": 1, "C12b": 1}, "have the same meaning"),
         ({"dead_pixels": 4000}, "at most a quarter"),
+        ({"source_size_A": True}, "source_size_A: true is not a number: write it in Å"),
     ],
 )
 def test_what_cannot_be_is_named(values, words):

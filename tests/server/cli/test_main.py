@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+from typer.core import TyperGroup
 
 from ptylive.server.cli import main as cli
 
@@ -73,3 +74,27 @@ def test_ctrl_c_while_python_makes_a_class_is_no_internal_error(monkeypatch, cap
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert (ended.value.code, capsys.readouterr().err) == (130, "ptylive: interrupted\n")
+
+
+def test_ctrl_c_while_the_command_line_is_read_is_told(monkeypatch, capsys) -> None:
+    """Regression: typer itself ends with 130, and without a word."""
+
+    def parsed(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TyperGroup, "parse_args", parsed)
+    monkeypatch.setattr(sys, "argv", ["ptylive", "status"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err.split("\n")[-2:]) == (130, ["ptylive: interrupted", ""])
+
+
+def test_ctrl_c_in_a_command_is_told_once(monkeypatch, capsys) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ptylive.server.cli.commands.status.ControlClient", interrupted)
+    monkeypatch.setattr(sys, "argv", ["ptylive", "status"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "ptylive: interrupted: nothing was written\n")

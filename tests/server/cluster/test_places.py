@@ -9,8 +9,8 @@ from ptylive.schema import MetadataError
 from ptylive.server.cluster.places import default_workers, places, process_of_its_own
 
 
-def wanted(workers=None, cluster=None, backend="cpu", threads=1):
-    with places(workers, cluster, backend, threads, lambda line: None) as (launch, number):
+def wanted(workers=None, cluster=None, backend="cpu", threads=1, when="refuse"):
+    with places(workers, cluster, backend, threads, lambda line: None, when) as (launch, number):
         assert launch is process_of_its_own
         return number()
 
@@ -33,6 +33,8 @@ def test_refinements_share_no_gpu(monkeypatch):
         ({"workers": 10**9}, "1000000000 workers"),
         ({"workers": 2, "cluster": "local:2"}, "--workers cannot be combined with --cluster"),
         ({"cluster": "nowhere"}, "'nowhere' is not a cluster"),
+        ({"when": "wait"}, "--when-cluster-missing wait has no effect without --cluster"),
+        ({"when": "soon"}, "'soon' is not a known way"),
     ],
 )
 def test_impossible_places_are_refused_in_a_line(given, said):

@@ -33,8 +33,8 @@ sys.exit(run(work, "the work"))
 def process(monkeypatch):
     monkeypatch.setattr(job_process, "_command", lambda _module: (sys.executable, "-c", CODE))
 
-    def start(do):
-        return ChildProcess("any", {"say": "hello", "do": do})
+    def start(do, say="hello"):
+        return ChildProcess("any", {"say": say, "do": do})
 
     return start
 
@@ -52,6 +52,11 @@ def process(monkeypatch):
 )
 def test_it_says_how_it_ended(process, do, last):
     assert list(process(do).messages()) == [{"kind": "doing", "message": "hello"}, last]
+
+
+def test_names_of_files_that_are_no_unicode_arrive_as_they_are(process):
+    """Regression: a batch looked for ``bad?.h5``, which does not exist."""
+    assert next(process("end", "bad\udcff.h5").messages())["message"] == "bad\udcff.h5"
 
 
 def test_it_stops_when_it_is_told_to_and_runs_behind_everything_else(process):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ptylive.streamer.foreign.units import detector_metadata, mean_step, unequal_pixels
+from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, mean_step, scan_metadata, unequal_pixels
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,31 @@ def test_nearly_square_pixels_have_their_mean_and_others_are_told_of(rows, colum
 )
 def test_the_step_of_an_axis_is_that_of_all_its_values(values, step):
     assert mean_step(np.array(values)) == (None if step is None else pytest.approx(step))
+
+
+DETECTOR = [(2.0, "mrad"), (2.0, "mrad")]
+
+
+@pytest.mark.parametrize(
+    ("scales", "told"),
+    [
+        ([(-0.4, "nm"), (0.4, "nm"), *DETECTOR], [("the scan's rows descends (-0.4 nm a step)", "give scan_step_A")]),
+        (
+            [(0.4, b"nm"), (0.4, b"nm"), (-0.2, b"1/nm"), (-2, b"mrad")],
+            [
+                ("the detector's rows descends (-0.2 1/nm", "give detector_pixel_mrad"),
+                ("columns descends (-2 mrad", ""),
+            ],
+        ),
+        ([(-1.0, "nm"), *DETECTOR], []),  # the axis of a list of frames is not used
+        ([(-1.0, "px"), (-1, ""), (-1, None), (None, "mrad")], []),
+        ([(0.4, "nm"), (0.4, "nm"), *DETECTOR], []),
+        ([], []),
+    ],
+)
+def test_axes_that_descend_are_not_used_and_told_of(scales, told):
+    notes = doubtful_axes(scales)
+    assert len(notes) == len(told)
+    for note, (words, remedy) in zip(notes, told, strict=True):
+        assert words in note and remedy in note and note.endswith(": check it")
+    assert scan_metadata([(-0.4, "nm"), (0.4, "nm")]) == {}

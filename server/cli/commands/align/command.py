@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ptylive.schema import MetadataError
+from ptylive.schema.errors import about
 from ptylive.server.cli.options import AsJson, Settings
 from ptylive.server.cli.output import answer, bar
 from ptylive.server.cli.values import parse_assignments
@@ -62,7 +63,7 @@ def align(
     values = parse_assignments(settings or ())
     vet(file, values)
     use_persistent_cache()
-    with open_source(file, values) as source, bar(f"aligning {file.name}", quiet=as_json) as shown:
+    with open_source(file, values) as source, bar(f"aligning {file.name}", quiet=as_json) as shown, about(file):
         found = align_source(source, values, wanted, shown.update)
     if picture is not None:
         found.write(picture)

@@ -17,6 +17,8 @@ ptylive larbed tilts.h5 -o sto.h5 --cell 3.905,3.905,90 --tilt-step 4 --thicknes
 ptylive larbed tilts.h5 -o sto.h5 --cell 3.905,3.905,90 --tilts tilts.csv --follows-tilt
 ptylive larbed sto.h5 -o again.h5 --thickness 180,220    # from the reflections of an earlier one
 """
+LEAST_STEP_MRAD = 0.02
+"""Step of tilts from which it is taken for mrad: smaller numbers are rad."""
 
 
 def larbed(
@@ -60,6 +62,11 @@ def larbed(
     low, high = _numbers(thickness, 2, "--thickness")
     if not 1 <= low <= high <= 1e5:
         raise MetadataError(f"--thickness {thickness} is not a range", "give LOW,HIGH in Å")
+    if tilt_step is not None and 0 < tilt_step < LEAST_STEP_MRAD:
+        raise MetadataError(
+            f"--tilt-step {tilt_step:g} mrad is smaller than that of any series",
+            f"give it in mrad: {1e3 * tilt_step:g} if it was in rad",
+        )
     row, col = _numbers(tilt_centre, 2, "--tilt-centre")
     known = None
     if cell is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ptylive.schema import MetadataError
+from ptylive.schema.errors import about
 from ptylive.server.cli.options import AsJson, Settings
 from ptylive.server.cli.output import answer, bar
 from ptylive.server.cli.values import parse_assignments
@@ -55,7 +56,7 @@ def trotters(
     values = parse_assignments(settings or ())
     vet(file, values)
     use_persistent_cache()
-    with open_source(file, values) as source, bar(f"reading {file.name}", quiet=as_json) as shown:
+    with open_source(file, values) as source, bar(f"reading {file.name}", quiet=as_json) as shown, about(file):
         found = trotters_of(source, values, wanted, shown.update)
     if picture is not None:
         found.write(picture)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptylive.schema import MetadataError, PtyliveError
+from ptylive.schema.errors import MetadataError, PtyliveError, StoppedError
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
@@ -114,7 +114,10 @@ def _tuned(
             on_change=partial(_show, shown, number),
             should_stop=stop.is_set,
         )
-        tuned = tune_scan(wanted, number, seed, workers, listener)
+        try:
+            tuned = tune_scan(wanted, number, seed, workers, listener)
+        except StoppedError as stopped:
+            raise Interrupted(f"{stopped}; run the same command again") from None
     found = tuned.outcome
     _answer(found, {name: str(path) for name, path in tuned.files.items()}, as_json=as_json)
     if stop.is_set() and len(found.tried) < number:

@@ -81,6 +81,15 @@ def test_a_name_that_is_no_text_stops_nothing(tmp_path):
     assert "x\\n.h5" in (tmp_path / PAGE_FILE).read_text(encoding="utf-8")
 
 
+def test_a_thumbnail_of_a_scan_whose_name_is_no_unicode_is_found(tmp_path):
+    done = Row(scan="/data/bad\udcff.h5", name="bad\udcff", state=State.DONE)
+    path = thumbnail(tmp_path, done.name, MAP)
+    path.parent.mkdir()
+    path.touch()
+    write_table(tmp_path, [done], ended=True)
+    assert 'src="thumbnails/bad%FF-map.png"' in (tmp_path / PAGE_FILE).read_text(encoding="utf-8")
+
+
 def test_the_summary_counts_states():
     assert summary(ROWS) == "3 scans: 1 running, 1 done, 1 failed"
 

@@ -10,9 +10,11 @@ from running import last_json, ptylive_here
 from ptylive.application.presets import load_preset
 from ptylive.application.simulation import simulate_file
 from ptylive.engine.refine.validation.settings_trial import Judge
+from ptylive.schema.errors import StoppedError
 from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.server.cli.commands.tune import command
 from ptylive.server.cluster import places
+from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.tune.beginning import PATTERNS, SWEEPS
 
 QUICK = (
@@ -145,3 +147,17 @@ def test_a_journal_is_json_and_nothing_else(scan, made_up, tmp_path):
     tune(scan, "--over", "defocus", "--trials", "2", "-o", str(tmp_path / "out"))
     lines = (tmp_path / "out" / "trials.journal").read_text().splitlines()
     assert len(lines) > 10 and all(isinstance(json.loads(line), dict) for line in lines)
+
+
+def test_a_run_that_is_stopped_before_its_trials_was_interrupted(scan, monkeypatch, tmp_path):
+    """Regression: Ctrl-C while the maps were made ended as a failure, with status 1."""
+
+    def stopped(*_):
+        raise StoppedError("stopped on request before the maps were made")
+
+    monkeypatch.setattr("ptylive.server.tune.run.tune_scan", stopped)
+    ended = tune(scan, "--over", "defocus", "--out", str(tmp_path))
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        ExitCode.INTERRUPTED,
+        "ptylive: interrupted: stopped on request before the maps were made; run the same command again",
+    )

@@ -1,0 +1,90 @@
+"""Numbers that are not counts of electrons are told of: normalised patterns, and negative counts."""
+
+import numpy as np
+import pytest
+
+from ptylive.application.offline import reconstruct_source
+from ptylive.application.remarks.of_counts import negative_remarks, normalised_remarks, scaled_remarks
+from ptylive.application.remarks.of_scan import remarks
+from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
+from ptylive.schema.plausible import understood
+from ptylive.streamer.source import open_array
+
+COUNTS = np.random.default_rng(3).poisson(20.0, (4, 5, 16, 16)).astype(np.float32)
+NORMALISED = COUNTS / COUNTS.sum(axis=(2, 3), keepdims=True)
+
+
+def header(dtype="<f4"):
+    scan = Scan(shape=(4, 5), step_A=0.5)
+    return ScanHeader("uid", "series", scan.frames, scan, Optics(energy_eV=80e3), Detector(shape=(16, 16), dtype=dtype))
+
+
+def with_electrons(number, origin=Origin.DEFAULT):
+    return Calibration().having(electrons_per_pattern=Quantity(number, origin))
+
+
+def test_patterns_that_sum_to_one_are_told_with_the_field_that_says_what_an_electron_is():
+    (said,) = remarks(header(), header(), with_electrons(1.0))
+    assert said.startswith("the patterns sum to 1 on average: normalised?")
+    assert "counts_per_electron" in said
+
+
+@pytest.mark.parametrize(
+    ("dtype", "calibration"),
+    [
+        ("<u2", with_electrons(1.0)),  # events of a faint beam
+        ("<f4", with_electrons(40.0)),
+        ("<f4", with_electrons(0.0)),
+        ("<f4", with_electrons(1.0, Origin.ESTIMATED)),  # counts_per_electron is given
+        ("<f4", Calibration()),
+    ],
+)
+def test_counts_are_not_taken_for_normalised(dtype, calibration):
+    assert normalised_remarks(header(dtype), calibration) == []
+
+
+def test_counts_per_electron_of_normalised_patterns_can_be_typed():
+    assert understood("counts_per_electron", 1.6e-7) == 1.6e-7, "6 million electrons in a pattern that sums to 1"
+
+
+def patterns(counts):
+    return counts.reshape(-1, 16, 16)
+
+
+def test_patterns_divided_by_their_maximum_are_told():
+    (said,) = scaled_remarks(patterns(COUNTS / COUNTS.max()), None, None)
+    assert said.startswith("no number in the patterns exceeds 1, and they are fractions")
+    assert scaled_remarks(patterns(COUNTS / COUNTS.max()), None, 0.02) == []
+    sparse = (patterns(COUNTS) > 30).astype(np.float32)
+    for counts in (patterns(COUNTS), patterns(COUNTS).astype("u2"), sparse, patterns(NORMALISED)):
+        assert scaled_remarks(counts, None, None) == []
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i2"])
+def test_negative_counts_are_told_with_their_share(dtype):
+    (said,) = negative_remarks(patterns(COUNTS - 20).astype(dtype) + 1, None)
+    assert "negative counts, down to -" in said
+    assert "dark_reference" in said
+
+
+def test_negative_counts_that_hardly_change_the_sum_are_not_told_nor_those_of_bad_pixels():
+    counts, bad = patterns(COUNTS).copy(), np.zeros((16, 16), bool)
+    counts[:, 3, 4], bad[3, 4] = -1000, True
+    assert negative_remarks(counts, bad) == []
+    assert negative_remarks(counts, None) != []
+    counts[:, 3, 4] = -1e-3
+    assert negative_remarks(counts, None) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (NORMALISED, "the patterns sum to 1 on average"),
+        (COUNTS / COUNTS.max(), "no number in the patterns exceeds 1"),
+        (COUNTS - 15, "negative counts, down to"),
+    ],
+)
+def test_a_reconstruction_tells_what_its_numbers_are_not(counts, said):
+    with open_array(counts) as source:
+        found = reconstruct_source(source, {}, ["bf"])
+    assert sum(said in remark for remark in found.remarks) == 1, found.remarks
