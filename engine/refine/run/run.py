@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.shares import linear_algebra_on
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.drift import taken_A, without_drift
 from ptylive.engine.refine.data.scan_window import check_room
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
@@ -263,7 +263,7 @@ def _run_once(
         continuing = partial(continued_without_drift, first, tuned.preset, observers, end, context, epochs=epochs)
         result, measured = continuing(resume=options.resume)
     end.release()
-    continued = first is not None and result.drift is not None and result.drift.applied
+    continued = first is not None and taken_A(result.drift) != taken_A(first.problem.measured.drift)
     return replace(Ended.of(result, tuned, measured), continued=continued)
 
 

@@ -6,6 +6,10 @@ the lattice suggests and trials left alone is therefore tested again at the end 
 (:mod:`~ptylive.engine.refine.run.again.drift_evidence`). If it is confirmed, object and positions are strained together
 and L-BFGS continues, so what was refined is kept. The object is then tested from that side as well; if it wants the
 drift back, the result of the first run stands.
+
+A drift that trials removed before a run in several slices may be far too large: the lattice of a thick crystal errs,
+and trials compare a drift only with its opposite. If the refined object wants it back, half of it is given back and
+L-BFGS continues. The slopes of the loss on both sides show which of the two is nearer to the drift.
 """
 
 from __future__ import annotations
@@ -44,16 +48,20 @@ from ptylive.schema.preset.solver import ENGINES
 
 EPOCHS = 10
 """Epochs of L-BFGS after a drift has been removed; more while the loss still falls."""
+WANTED_BACK = -1.0
+"""Standard deviations by which an object of several slices gains by a drift that was removed, below which half of it is
+given back (docs/automatic/drift.md)."""
 
 
 def drift_is_tested(measured: Measurement, preset: Preset) -> bool:
     """Whether a run with these settings, all decided, is tested for drift when it has ended.
 
     Only object, probe and a thickness may be refined, and the length of the run must be open. The drift has to lie
-    within the range that the slope at the end of a run covers: patterns moved by less than the resolution.
+    within the range that the slope at the end of a run covers: patterns moved by less than the resolution. One that
+    trials removed is tested in several slices only.
     """
     drift, solver = measured.drift, preset.solver
-    if drift is None or drift.applied or not is_open(drift, preset):
+    if drift is None or not is_open(drift, preset) or (drift.applied and preset.object.slices == 1):
         return False
     moved_A = math.hypot(*drift.drift_A) / math.sqrt(12)  # root mean square about the middle of the scan
     if moved_A * measured.probe.semiangle_invA > 1:
@@ -113,6 +121,19 @@ class HeldEnd:
             self._report(self._end)
 
 
+@dataclass(frozen=True)
+class _Change:
+    """A change of the drift that a continuation tries."""
+
+    drift: Drift
+    """The drift that is removed if the continuation stands."""
+    moved: Drift
+    """What is removed from the positions of the first run for that."""
+    doubted: Callable[[StrainScore | None], str | None]
+    """Reason of the first run's drift if that run stands, None if the continuation does; from the score of the
+    continuation (None: a stop came first)."""
+
+
 def continued_without_drift(
     first: Finished,
     preset: Preset,
@@ -125,39 +146,81 @@ def continued_without_drift(
 ) -> tuple[RefineResult, Measurement]:
     """Result of a run, or of its continuation without the drift that it shows, and the measurement it belongs to.
 
+    Where trials removed the drift before the run, it is continued with half of it if its object wants it back.
     ``end``: holds back the end of the first run; discarded if the end of the continuation is reported instead.
     ``epochs``: total number that a resumed continuation shall have; None: it ends by itself.
     """
     measured = first.problem.measured
     drift, lattice = measured.drift, Lattice.of(measured.dataset)
-    assert drift is not None and lattice is not None  # noqa: S101  (drift_is_tested)
+    if drift is None or lattice is None:  # a bidirectional scan forms none once a drift has been removed
+        return first.result, measured
     scan = StrainedScan(first.problem, first.vector, preset, context, lattice)
     gained = _scored(scan, measured, context, "the drift's strain on the refined object")
     if gained is None:
         return first.result, measured
     evidence = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
-    if not evidence.is_worth_trying(first.result.loss_over_noise):
+    if drift.applied:
+        if gained.deviations > WANTED_BACK:
+            return first.result, measured
+        change = _half_of(drift, gained)
+    elif evidence.is_worth_trying(first.result.loss_over_noise):
+        change = _removal_of(drift, evidence, gained)
+    else:
         return _first_with_reason(
             first, drift, f"{drift.reason}, and lattice and refined object do not show it either ({evidence})"
         )
-    corrected = _corrected(drift, evidence)
-    problem = _continued(first.problem, measured, corrected, preset)
-    start = SweepState(scan.on(problem, scan.drifting(corrected)), sweep=problem.strategy.sweeps, striped=True)
+    problem = _continued(first.problem, measured, change, preset)
+    start = SweepState(scan.on(problem, scan.drifting(change.moved)), sweep=problem.strategy.sweeps, striped=True)
     del scan
     run, last = _Continuation(first, start, preset, observers, context, resume), end.another()
     result, second = run.refined(problem, last)
     if second is not None:
-        doubt = _doubt(gained, run.scored(second, lattice), sure=evidence.is_enough)
-        if doubt is not None:
+        reason = change.doubted(run.scored(second, lattice))
+        if reason is not None:
             undo(observers, first.log, len(first.log.losses))
-            shown = f"lattice and refined object {'show' if evidence.is_enough else 'suggest'} it ({evidence})"
-            return _first_with_reason(first, drift, f"{_found(drift)}: not corrected, {shown}, but {doubt}")
+            return _first_with_reason(first, drift, reason)
     end.forget()
     if second is not None and epochs is not None:
         last = end.another()
         result = run.lengthened(problem, last, epochs)
     last.release()
     return result, problem.measured
+
+
+def _removal_of(drift: Drift, evidence: DriftEvidence, gained: StrainScore) -> _Change:
+    """Remove a drift that lattice and refined object show, unless the object refined without it wants it back."""
+    corrected = _corrected(drift, evidence)
+
+    def doubted(back: StrainScore | None) -> str | None:
+        doubt = _doubt(gained, back, sure=evidence.is_enough)
+        shown = f"lattice and refined object {'show' if evidence.is_enough else 'suggest'} it ({evidence})"
+        return None if doubt is None else f"{_found(drift)}: not corrected, {shown}, but {doubt}"
+
+    return _Change(corrected, corrected, doubted)
+
+
+def _half_of(drift: Drift, gained: StrainScore) -> _Change:
+    """Give half of a removed drift back, unless the object refined with that half shows the other half to be there.
+
+    If the loss is a parabola, its slope falls from the one side to the other, and is zero at the drift itself.
+    """
+    half = (0.5 * drift.drift_A[0], 0.5 * drift.drift_A[1])
+    wanted = f"the object refined without it prefers it back, by {-gained.deviations:.1f} standard deviations"
+    numbers = ", ".join(f"{value:z.2f}" for value in half)
+
+    def doubted(back: StrainScore | None) -> str | None:
+        if back is None:
+            return f"{drift.reason}, although {wanted}, and the run was stopped before half of it was tested"
+        nearer = back.gain < -gained.gain
+        return (
+            None if nearer else f"{drift.reason}; {wanted}, but refined with half of it, it prefers the whole removed"
+        )
+
+    return _Change(
+        drift=replace(drift, drift_A=half, reason=f"{_found(drift)}: half of it corrected ({numbers}), since {wanted}"),
+        moved=replace(drift, drift_A=(-half[0], -half[1])),
+        doubted=doubted,
+    )
 
 
 def _found(drift: Drift) -> str:
@@ -255,12 +318,12 @@ def undo(observers: Observers, log: Log, epochs: int) -> None:
             observers.history.drop_after(observers.epochs_before + epochs)
 
 
-def _continued(old: Problem, measured: Measurement, drift: Drift, preset: Preset) -> Problem:
-    """Problem of a run without its drift, with all decisions unchanged and L-BFGS still to run."""
+def _continued(old: Problem, measured: Measurement, change: _Change, preset: Preset) -> Problem:
+    """Problem of a run with its drift changed, with all decisions unchanged and L-BFGS still to run."""
     reason = old.strategy.reason
     if measured.drift is not None:
-        reason = reason.replace(measured.drift.reason, drift.reason)
-    measured = replace(measured, dataset=without_drift(measured.dataset, drift), drift=drift)
+        reason = reason.replace(measured.drift.reason, change.drift.reason)
+    measured = replace(measured, dataset=without_drift(measured.dataset, change.moved), drift=change.drift)
     strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=reason)
     problem = lay_out(measured, strategy, preset, None)
     return replace(problem, forward=replace(problem.forward, tilt_found=old.forward.tilt_found), curves=old.curves)

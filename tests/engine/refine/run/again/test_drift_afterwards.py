@@ -237,6 +237,55 @@ def test_more_epochs_of_a_run_whose_trials_removed_the_drift(moving, gains, tmp_
     assert len(longer.loss) == len(whole.loss) + 3
 
 
+SEVERAL = Preset.from_mapping({**SETTINGS, **THICK, "phase_only_obj": True, "anchor": 0.1})
+REMOVED = replace(LEFT, applied=True, reason="drift (a, b) Å: corrected, trials show it")
+
+
+@pytest.mark.parametrize(
+    ("deviations", "then", "share"), [(-0.9, 0.0, 1.0), (-1.1, 0.9, 0.5), (-1.1, 1.3, 1.0), (-1.1, -9.0, 0.5)]
+)
+def test_half_of_a_drift_that_an_object_of_several_slices_wants_back_is_given_back(
+    moving, gains, deviations, then, share
+):
+    """75 Å of silicon were given 1.9 Å instead of 0.4 by a lattice and trials that were sure: 0.70 instead of 0.91."""
+    gains(0.0, replace(REMOVED, applied=False))
+    alone = refined(moving, SEVERAL)
+    gains(deviations, REMOVED, then=then)
+    told = []
+    result = refined(moving, SEVERAL, on_progress=told.append)
+    assert result.state == "done" and result.drift.applied
+    assert result.drift.drift_A == (0.6 * share, -0.4 * share)
+    assert result.reason.count(result.drift.reason) == 1
+    moved = without_drift(moving.dataset, replace(result.drift, drift_A=((share - 1) * 0.6, (1 - share) * 0.4)))
+    np.testing.assert_allclose(result.positions_A, moved.positions_A)
+    assert (len(result.loss) > len(alone.loss)) is (share == 0.5)
+    assert ("half of it corrected (0.30, -0.20)" in result.reason) is (share == 0.5)
+    assert ("it prefers the whole removed" in result.reason) is (then == 1.3)
+    assert [one.state for one in told].index("done") == len(told) - 1
+
+
+def test_a_stop_before_half_of_a_drift_was_tested_keeps_the_whole_removed(moving, gains):
+    gains(-7.0, REMOVED)
+    told = []
+
+    def stop():
+        return bool(told) and "strain on the object refined without it" in told[-1].message
+
+    result = refined(moving, SEVERAL, on_progress=told.append, should_stop=stop)
+    assert result.state == "done" and result.drift.drift_A == REMOVED.drift_A
+    assert "stopped before half of it was tested" in result.reason
+
+
+def test_more_epochs_continue_a_run_with_half_of_its_drift(moving, gains, tmp_path):
+    gains(-7.0, REMOVED, then=0.0)
+    place = tmp_path / "run.npz"
+    whole = refined(moving, SEVERAL, checkpoint=place)
+    more = SEVERAL.model_copy(update={"epoch_max": len(whole.loss) + 3})
+    longer = refined(moving, more, checkpoint=place, resume=True)
+    assert longer.drift.drift_A == (0.3, -0.2) and len(longer.loss) == len(whole.loss) + 3
+    np.testing.assert_array_equal(longer.loss[: len(whole.loss)], whole.loss)
+
+
 def test_a_new_run_is_no_continuation_of_an_earlier_one(moving, gains, tmp_path):
     """A given number of epochs, not resumed: the checkpoints of the earlier run lie there."""
     gains(7.0)
@@ -279,6 +328,7 @@ def test_of_which_runs_it_is_asked(moving, changes, drift):
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
     assert drift_is_tested(replace(measured, drift=LEFT), PRESET)
     assert drift_is_tested(replace(measured, drift=LEFT), PRESET.model_copy(update=THICK))
+    assert drift_is_tested(replace(measured, drift=REMOVED), PRESET.model_copy(update=THICK))
     assert not drift_is_tested(replace(measured, drift=drift), preset)
 
 
