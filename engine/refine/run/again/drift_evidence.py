@@ -30,13 +30,15 @@ ENOUGH = 10.0
 """Evidence that both together have to exceed: by these laws one of a hundred scans without drift does."""
 POSSIBLE = 5.0
 """Evidence from which a drift is tried nevertheless if one slice explains the patterns: its model does not err."""
+POSSIBLE_OF_SEVERAL = 8.0
+"""The same for several slices (docs/automatic/drift.md)."""
 EXPLAINED = 1.1
 """Ratio of the loss to that of counting noise up to which a run explains its patterns."""
 MISSED = -3.0
 """Standard deviations of both slopes together below which a drift is rejected: -8 to -21 for drifts that are not there
 or a sixth as large, -0.2 to 4.3 for most of those that are, -2.5 for one (docs/automatic/drift.md)."""
 UNCONFIRMED = -1.0
-"""The same limit for a drift that is only possible: -0.8 to 1.0 for those that are there, -1.3 to -6.8 for others."""
+"""The same limit for a drift that is only possible: -0.8 to 1.3 for those that are there, -1.3 to -6.8 for others."""
 
 
 def missed_by(before: StrainScore, after: StrainScore, *, sure: bool = True) -> float | None:
@@ -75,7 +77,9 @@ class DriftEvidence:
 
     def is_worth_trying(self, loss_over_noise: float | None) -> bool:
         """Whether a run that left so much is continued without the drift, at least to see what that object says."""
-        explains = loss_over_noise is not None and loss_over_noise < EXPLAINED and not self.several
+        if self.several:
+            return self.total > POSSIBLE_OF_SEVERAL
+        explains = loss_over_noise is not None and loss_over_noise < EXPLAINED
         return self.is_enough or (self.total > POSSIBLE and explains)
 
     def __str__(self) -> str:

@@ -87,6 +87,8 @@ def test_a_drift_is_missed_where_both_slopes_say_that_most_of_it_is_not_there(be
         (3.1, 1.8, False, 1.2, False),  # a model that errs
         (3.1, 1.8, False, None, False),
         (3.1, 1.8, True, 1.0, False),
+        (2.6, 2.5, True, 3.0, True),  # several slices with evidence of 8.8
+        (2.6, 1.9, True, 1.0, False),
         (1.2, 1.5, False, 1.0, False),
     ],
 )
