@@ -58,7 +58,7 @@ def judged(folder: Path, kind: str, seed: int) -> tuple[str, dict[str, dict[str,
     if not path.exists():
         ptylive.simulate(path, seed=seed, **settings)
     scan = ptylive.open_scan(path)
-    with scan._open() as source:  # noqa: SLF001  (as in a notebook)
+    with scan.access.open() as source:
         assumed = {name: 0.0 for name in aberrations if name not in LOW}
         rendered = reconstruct_source(source, {**scan.values, **assumed}, ["bf"])
     aligned = align_store(rendered.engine.store, rendered.calibration, Alignment(order=3)).told()["aberrations"]

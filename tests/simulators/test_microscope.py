@@ -74,7 +74,7 @@ def test_what_is_told_is_understood_by_the_front_door():
     import ptylive
 
     patterns, told = SimulatedMicroscope({}, SMALL).scan()
-    with ptylive.open_scan(patterns, **told)._open() as source:
+    with ptylive.open_scan(patterns, **told).access.open() as source:
         known = to_attributes(source.header)
     assert known["rotation_deg"] == 12.0
     assert known["energy_eV"] == 80e3

@@ -35,7 +35,7 @@ def test_a_bundled_scan_is_what_it_is_known_to_be():
 @pytest.mark.parametrize("name", ["mos2_svac_80kV_focus", "au_ac_300kV_parallax"])
 def test_memory_is_that_which_the_refinement_itself_expects(name):
     scan = ptylive.open_scan(bundled(name))
-    with scan._open() as source:
+    with scan.access.open() as source:
         dataset = refinable(source, scan.reconstruct(["obf"]).calibration)
     expected = check(dataset, ptylive.Preset(num_slices=1)).memory_bytes
     # a plan does not read the counts; small ones take a byte each in memory
