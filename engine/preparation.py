@@ -83,15 +83,20 @@ class Preparation:
 
 @dataclass
 class Casts:
-    """What became of the prepared numbers in integers: how many there were, and how many lay beyond their range; sums
-    of those stored, before and after rounding.
+    """What became of the prepared numbers in integers: how many there were, and how many lay below and above their
+    range; sums of those stored, before and after rounding.
     """
 
     dtype: np.dtype[Any]
     numbers: int = 0
-    beyond: int = 0
+    below: int = 0
+    above: int = 0
     before: float = 0.0
     after: float = 0.0
+
+    def forget(self) -> None:
+        """Count anew."""
+        self.numbers, self.below, self.above, self.before, self.after = 0, 0, 0, 0.0, 0.0
 
     def cast(self, patterns: Array) -> Array:
         """Return patterns in the type; integers are rounded and clipped to its range."""
@@ -101,7 +106,8 @@ class Casts:
         rounded = np.rint(patterns) if patterns.dtype.kind == "f" else patterns
         within = np.clip(rounded, limits.min, limits.max).astype(self.dtype)
         self.numbers += rounded.size
-        self.beyond += int(np.count_nonzero((rounded < limits.min) | (rounded > limits.max)))
+        self.below += int(np.count_nonzero(rounded < limits.min))
+        self.above += int(np.count_nonzero(rounded > limits.max))
         self.before += float(patterns.sum(dtype=float))
         self.after += float(within.sum(dtype=float))
         return within
@@ -110,13 +116,18 @@ class Casts:
     def problem(self) -> str:
         """What was lost of the counts, with the remedy; empty if nothing was."""
         kind = self.dtype.name
-        if self.beyond:
-            limits = np.iinfo(self.dtype)
+        if self.above:
             return (
-                f"{100 * self.beyond / self.numbers:.3g} % of the numbers lie beyond the range of {kind} and are "
-                f"stored as {limits.min} or {limits.max}: their counts are lost; give another --dtype, such as i4 or f4"
+                f"{100 * self.above / self.numbers:.3g} % of the numbers lie above the range of {kind} and are stored "
+                f"as {np.iinfo(self.dtype).max}: their counts are lost; give another --dtype, such as i4 or f4"
             )
         if abs(self.after - self.before) > MOST_ROUNDING * abs(self.before):
+            if self.below:
+                return (
+                    f"{100 * self.below / self.numbers:.3g} % of the numbers lie below the range of {kind} and are "
+                    f"stored as {np.iinfo(self.dtype).min}, which changes the sum of all counts from "
+                    f"{self.before:.4g} to {self.after:.4g}; give another --dtype, such as i4 or f4"
+                )
             return (
                 f"rounding to {kind} changes the sum of all counts from {self.before:.4g} to {self.after:.4g}: the "
                 "numbers are too small for integers; give --dtype f4"

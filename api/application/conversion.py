@@ -240,6 +240,8 @@ def convert_file(
         prepared = converted
         if not choice.is_raw:
             converted, report = compressed(converted, choice)
+        if isinstance(prepared, PreparedSource):
+            prepared.casts.forget()  # patterns that were read to choose a basis are read again
         written = write_scan(target, converted, on_progress, leave_out=True, permitted=check)
         if isinstance(prepared, PreparedSource) and (lost := prepared.casts.problem):
             notes = (*notes, lost)

@@ -97,7 +97,7 @@ def _descending(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
         if any(_scaled(scale, unit, kind, -1.0) is not None for kind in kinds):
             notes.append(
                 f"the axis of {axis} descends ({float(scale):.5g} {_plain(unit)} a step) and is not used; give {name} "
-                f"if nothing else says it{CHECK_IT}"
+                f"unless another source states it{CHECK_IT}"
             )
     return tuple(notes)
 

@@ -52,14 +52,15 @@ def negative_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     if frames.dtype.kind in "ub":
         return []
     counts = _good(frames, bad)
-    total, negative = float(counts.sum(dtype=np.float64)), np.minimum(counts, 0)
-    share = -float(negative.sum(dtype=np.float64)) / total if total > 0 else 0.0
+    positive, negative = float(np.maximum(counts, 0).sum(dtype=np.float64)), np.minimum(counts, 0)
+    share = -float(negative.sum(dtype=np.float64)) / positive if positive > 0 else 0.0
     if share < LEAST_NEGATIVE:
         return []
     return [
         f"{100 * np.count_nonzero(negative) / counts.size:.3g} % of the pixels hold negative counts, down to "
-        f"{negative.min():.4g}, together {100 * share:.3g} % of all counts: was too much subtracted? refinements take "
-        "them as 0; give the counts as recorded, and dark_reference if the camera adds an offset"
+        f"{negative.min():.4g}, together {100 * share:.3g} % of the positive ones: was too much "
+        "subtracted? refinements take them as 0; give the counts as recorded, and dark_reference if the camera adds an "
+        "offset"
     ]
 
 

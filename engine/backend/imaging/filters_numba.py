@@ -66,7 +66,7 @@ def _covered(samples, q_row, q_col, sign, reach, rows, cols, number):
     """List the frequencies to which the disc, moved there, covers any of some samples (s, 2), and return their count.
 
     reach: radius of the disc with its soft edge. rows, cols: the frequencies times ``sign``, and number: their indices,
-    all (nq + 1,), filled from the start.
+    all (nq,), filled from the start.
     """
     middle_row, middle_col, farthest = ZERO, ZERO, ZERO
     for s in range(samples.shape[0]):
@@ -115,9 +115,9 @@ def overlaps(samples, weights, offsets, q_row, q_col, radius, edge, chi, kind, o
     """
     real = np.empty(out.shape[1], np.float32)
     imag = np.empty(out.shape[1], np.float32)
-    rows = np.empty(out.shape[1] + 1, np.float32)
-    cols = np.empty(out.shape[1] + 1, np.float32)
-    number = np.empty(out.shape[1] + 1, np.int32)
+    rows = np.empty(out.shape[1], np.float32)
+    cols = np.empty(out.shape[1], np.float32)
+    number = np.empty(out.shape[1], np.int32)
     per_edge = ONE / edge
     for b in range(out.shape[0]):
         if kind == FULL and offsets[b + 1] - offsets[b] > 1:

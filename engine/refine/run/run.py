@@ -213,7 +213,7 @@ def _run_once(
     observers: Observers,
     epochs: int | None,
 ) -> Ended:
-    """One run, and its continuation without a drift that it shows, up to ``epochs`` if they are given."""
+    """One run, and its continuation with another drift removed, up to ``epochs`` if they are given."""
     sharing = options.sharing
     path, identity = observers.checkpoint, replace(observers.identity, epochs=way.preset.solver.epoch_max)
     observers = replace(observers, identity=identity)
@@ -258,7 +258,7 @@ def _run_once(
         saved_state = [saved]
         del problem, saved  # the start takes as much memory as the object; free it once the run has moved on
         result = run.run(saved_state.pop())
-        first = Finished.of(run, result, engine) if drift_tested else None
+        first = Finished.of(run, result, engine, tuned.dataset) if drift_tested else None
     if first is not None:
         continuing = partial(continued_without_drift, first, tuned.preset, observers, end, context, epochs=epochs)
         result, measured = continuing(resume=options.resume)

@@ -73,7 +73,7 @@ class Ended:
     turned_by_phase: bool = False
     """Whether the phase of one slice settled an open half turn."""
     continued: bool = False
-    """Whether it is the continuation of a run without a drift that the run showed."""
+    """Whether it is the continuation of a run, with another drift removed."""
 
     @classmethod
     def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:

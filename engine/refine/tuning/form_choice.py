@@ -66,7 +66,7 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     gain, no_lattice = _gain_of_a_phase(tuned, context)
     few = _of_few_electrons(tuned, context)
-    if no_lattice and not few and not within_a_focus(tuned):
+    if no_lattice and not few and not _far_behind(gain) and not within_a_focus(tuned):
         return _of_a_film(tuned, context)
     form = tuned.preset.object
     bound = True if form.non_negative_phase == "auto" else form.non_negative_phase
@@ -84,12 +84,8 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
         if form.non_negative_phase != "auto":
             return damped
         return _freed_of_the_bound(damped, _gain_without_the_bound(damped, context))
-    return _complex(tuned, gain)
-
-
-def _complex(tuned: Tuned, gain: Gain) -> Tuned:
-    """Keep the complex object, and say why in words."""
-    return tuned.with_settings(f"complex object: a phase would not predict held-out patterns much better (gain {gain})")
+    words = f"complex object: a phase would not predict held-out patterns much better (gain {gain})"
+    return tuned.with_settings(words)
 
 
 def _of_a_film(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -103,7 +99,7 @@ def _of_a_film(tuned: Tuned, context: TrialContext) -> Tuned:
     phase_loss = _settled_loss(tuned, "a phase", context, **phase)
     gain = Gain.over(complex_loss.groups, phase_loss.groups)
     if not gain.certain:
-        return _complex(tuned, gain)
+        return tuned.with_settings(f"complex object: a phase would not predict held-out patterns better (gain {gain})")
     words = f"phase only: there is no clear lattice, and a phase predicts held-out patterns better, by {gain}"
     tuned = tuned.with_settings(words, **phase)
     if stated != "auto":
@@ -126,7 +122,8 @@ def within_a_focus(tuned: Tuned) -> bool:
 def _freed_of_the_bound(tuned: Tuned, gain: Gain, least: float = FREEING) -> Tuned:
     """Free an object of the bound to vacuum if that gains more than ``least`` beyond doubt, and say why in words."""
     if not (gain.certain and gain.share > least):
-        words = f"phase at or above vacuum: without this bound it would not predict much better (gain {gain})"
+        much = "much " if least > 0 else ""
+        words = f"phase at or above vacuum: without this bound it would not predict {much}better (gain {gain})"
         return tuned.with_settings(words, non_negative_phase=True)
     words = f"phase not bounded by vacuum: this predicts held-out patterns better, by {gain}"
     return tuned.with_settings(words, non_negative_phase=False)

@@ -79,7 +79,7 @@ def test_pixels_that_binning_leaves_out_are_among_the_doubts(tmp_path):
 def test_counts_that_are_clipped_are_among_the_doubts(tmp_path, basis):
     np.save(tmp_path / "scan.npy", np.full((4, 4, 8, 8), 200, np.uint16))
     narrow = convert_file(tmp_path / "scan.npy", tmp_path / "out.h5", parse_basis(basis), Preparation(dtype="|i1"), {})
-    assert any("100 % of the numbers lie beyond the range of int8" in line for line in narrow.doubts)
+    assert any("100 % of the numbers lie above the range of int8" in line for line in narrow.doubts)
     wide = convert_file(tmp_path / "scan.npy", tmp_path / "wide.h5", parse_basis(basis), Preparation(dtype="<u2"), {})
     assert wide.doubts == ()
 

@@ -8,8 +8,8 @@ and L-BFGS continues, so what was refined is kept. The object is then tested fro
 drift back, the result of the first run stands.
 
 A drift that trials removed before a run in several slices may be far too large: the lattice of a thick crystal errs,
-and trials compare a drift only with its opposite. If the refined object wants it back, half of it is given back and
-L-BFGS continues. The slopes of the loss on both sides show which of the two is nearer to the drift.
+and trials hardly show how large a drift is. If patterns fit the refined object better with the drift put back, half of
+it is put back and L-BFGS continues. The slopes of the loss on both sides show which of the two is nearer to the drift.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
@@ -49,8 +50,8 @@ from ptylive.schema.preset.solver import ENGINES
 EPOCHS = 10
 """Epochs of L-BFGS after a drift has been removed; more while the loss still falls."""
 WANTED_BACK = -1.0
-"""Standard deviations by which an object of several slices gains by a drift that was removed, below which half of it is
-given back (docs/automatic/drift.md)."""
+"""Gain of an object of several slices by more of a drift that trials removed, in standard deviations, below which half
+of it is put back (docs/automatic/drift.md)."""
 
 
 def drift_is_tested(measured: Measurement, preset: Preset) -> bool:
@@ -81,16 +82,18 @@ class Finished:
     vector: Array
     log: Log
     result: RefineResult
+    nominal: Dataset
+    """Data set with the positions before a drift was removed."""
 
     @classmethod
-    def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend) -> Finished | None:
+    def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend, nominal: Dataset) -> Finished | None:
         """Collect a run; None if it refined more than object, probe and a thickness, or did not finish."""
         layout = run.problem.layout
         other_blocks = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
         plain = not other_blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
         if result.state != "done" or not plain or layout.cleaning is not None:
             return None
-        return cls(run.problem, backend.to_numpy(run.vector), run.log, result)
+        return cls(run.problem, backend.to_numpy(run.vector), run.log, result, nominal)
 
 
 class HeldEnd:
@@ -127,9 +130,7 @@ class _Change:
 
     drift: Drift
     """The drift that is removed if the continuation stands."""
-    moved: Drift
-    """What is removed from the positions of the first run for that."""
-    doubted: Callable[[StrainScore | None], str | None]
+    rejection: Callable[[StrainScore | None], str | None]
     """Reason of the first run's drift if that run stands, None if the continuation does; from the score of the
     continuation (None: a stop came first)."""
 
@@ -146,14 +147,13 @@ def continued_without_drift(
 ) -> tuple[RefineResult, Measurement]:
     """Result of a run, or of its continuation without the drift that it shows, and the measurement it belongs to.
 
-    Where trials removed the drift before the run, it is continued with half of it if its object wants it back.
+    Where trials removed the drift before the run, it may be continued with half of that drift.
     ``end``: holds back the end of the first run; discarded if the end of the continuation is reported instead.
     ``epochs``: total number that a resumed continuation shall have; None: it ends by itself.
     """
     measured = first.problem.measured
-    drift, lattice = measured.drift, Lattice.of(measured.dataset)
-    if drift is None or lattice is None:  # a bidirectional scan forms none once a drift has been removed
-        return first.result, measured
+    drift, lattice = measured.drift, Lattice.of(first.nominal)
+    assert drift is not None and lattice is not None  # noqa: S101  (drift_is_tested)
     scan = StrainedScan(first.problem, first.vector, preset, context, lattice)
     gained = _scored(scan, measured, context, "the drift's strain on the refined object")
     if gained is None:
@@ -169,13 +169,15 @@ def continued_without_drift(
         return _first_with_reason(
             first, drift, f"{drift.reason}, and lattice and refined object do not show it either ({evidence})"
         )
-    problem = _continued(first.problem, measured, change, preset)
-    start = SweepState(scan.on(problem, scan.drifting(change.moved)), sweep=problem.strategy.sweeps, striped=True)
+    problem = _continued(first, change.drift, preset)
+    before = scan.drifting(drift) if drift.applied else np.eye(2)
+    moved = scan.drifting(change.drift) @ np.linalg.inv(before)
+    start = SweepState(scan.on(problem, moved), sweep=problem.strategy.sweeps, striped=True)
     del scan
     run, last = _Continuation(first, start, preset, observers, context, resume), end.another()
     result, second = run.refined(problem, last)
     if second is not None:
-        reason = change.doubted(run.scored(second, lattice))
+        reason = change.rejection(run.scored(second, lattice))
         if reason is not None:
             undo(observers, first.log, len(first.log.losses))
             return _first_with_reason(first, drift, reason)
@@ -191,36 +193,35 @@ def _removal_of(drift: Drift, evidence: DriftEvidence, gained: StrainScore) -> _
     """Remove a drift that lattice and refined object show, unless the object refined without it wants it back."""
     corrected = _corrected(drift, evidence)
 
-    def doubted(back: StrainScore | None) -> str | None:
+    def rejection(back: StrainScore | None) -> str | None:
         doubt = _doubt(gained, back, sure=evidence.is_enough)
         shown = f"lattice and refined object {'show' if evidence.is_enough else 'suggest'} it ({evidence})"
         return None if doubt is None else f"{_found(drift)}: not corrected, {shown}, but {doubt}"
 
-    return _Change(corrected, corrected, doubted)
+    return _Change(corrected, rejection)
 
 
 def _half_of(drift: Drift, gained: StrainScore) -> _Change:
-    """Give half of a removed drift back, unless the object refined with that half shows the other half to be there.
+    """Put half of a removed drift back, unless the object refined with that half shows the other half to be there.
 
-    If the loss is a parabola, its slope falls from the one side to the other, and is zero at the drift itself.
+    The slope of a parabolic loss is zero at the drift itself. If it has turned on the side of the half, and is steeper
+    than on that of the whole, the whole is nearer. The uncertainty includes the half that is not tested.
     """
     half = (0.5 * drift.drift_A[0], 0.5 * drift.drift_A[1])
-    wanted = f"the object refined without it prefers it back, by {-gained.deviations:.1f} standard deviations"
+    slow_A, fast_A = (math.hypot(found, part) for found, part in zip(drift.uncertainty_A, half, strict=True))
+    better = "patterns fit the refined object better with the drift put back"
+    better += f", by {-gained.deviations:.1f} standard deviations"
     numbers = ", ".join(f"{value:z.2f}" for value in half)
 
-    def doubted(back: StrainScore | None) -> str | None:
+    def rejection(back: StrainScore | None) -> str | None:
         if back is None:
-            return f"{drift.reason}, although {wanted}, and the run was stopped before half of it was tested"
-        nearer = back.gain < -gained.gain
-        return (
-            None if nearer else f"{drift.reason}; {wanted}, but refined with half of it, it prefers the whole removed"
-        )
+            return f"{drift.reason}, although {better}; the run was stopped before half of the drift was tested"
+        if back.gain < -gained.gain:
+            return None
+        return f"{drift.reason}; {better}, but an object refined with half of the drift shows the other half"
 
-    return _Change(
-        drift=replace(drift, drift_A=half, reason=f"{_found(drift)}: half of it corrected ({numbers}), since {wanted}"),
-        moved=replace(drift, drift_A=(-half[0], -half[1])),
-        doubted=doubted,
-    )
+    reason = f"{_found(drift)}: half of it corrected ({numbers}), since {better}"
+    return _Change(replace(drift, drift_A=half, uncertainty_A=(slow_A, fast_A), reason=reason), rejection)
 
 
 def _found(drift: Drift) -> str:
@@ -270,7 +271,7 @@ class _Continuation:
         with closing(open_backend(self.context.backend, problem.multislice, self.context.threads)) as backend:
             run = Refinement(problem, self.preset, backend, observers, self.context)
             result = run.run(saved)
-            return result, Finished.of(run, result, backend)
+            return result, Finished.of(run, result, backend, self.first.nominal)
 
     def lengthened(self, problem: Problem, end: HeldEnd, epochs: int) -> RefineResult:
         """Run on to that total number of epochs; sweeps are not repeated."""
@@ -318,12 +319,14 @@ def undo(observers: Observers, log: Log, epochs: int) -> None:
             observers.history.drop_after(observers.epochs_before + epochs)
 
 
-def _continued(old: Problem, measured: Measurement, change: _Change, preset: Preset) -> Problem:
-    """Problem of a run with its drift changed, with all decisions unchanged and L-BFGS still to run."""
-    reason = old.strategy.reason
+def _continued(first: Finished, drift: Drift, preset: Preset) -> Problem:
+    """Problem of a run with another drift removed, with all decisions unchanged and L-BFGS still to run."""
+    old = first.problem
+    reason, measured = old.strategy.reason, old.measured
     if measured.drift is not None:
-        reason = reason.replace(measured.drift.reason, change.drift.reason)
-    measured = replace(measured, dataset=without_drift(measured.dataset, change.moved), drift=change.drift)
+        reason = reason.replace(measured.drift.reason, drift.reason)
+    placed = replace(measured.dataset, positions_A=without_drift(first.nominal, drift).positions_A)
+    measured = replace(measured, dataset=placed, drift=drift)
     strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=reason)
     problem = lay_out(measured, strategy, preset, None)
     return replace(problem, forward=replace(problem.forward, tilt_found=old.forward.tilt_found), curves=old.curves)

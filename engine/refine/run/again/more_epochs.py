@@ -1,6 +1,6 @@
 """A run of a given length, also if the run that it continues was followed by a second one.
 
-A run of open length may continue without a drift, or be followed by a refinement in another way
+A run of open length may continue with another drift removed, or be followed by a refinement in another way
 (:mod:`~ptylive.engine.refine.run.again.second_run`). A given number of epochs must then continue the run whose result
 stood. To find it, all of them are repeated from their checkpoints, which takes no epochs.
 """
@@ -20,7 +20,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.preset import Preset
 
 Run = Callable[[Way, Observers, int | None], Ended]
-"""One run, and the number of epochs (None: open) of its continuation without a drift, if that stands."""
+"""One run, and the number of epochs (None: open) of its continuation with another drift removed, if that stands."""
 
 
 def refined_to_length(
@@ -55,7 +55,7 @@ def refined_to_length(
 
 
 def run_to_length(run: Run, way: Way, observers: Observers, *, resume: bool) -> Ended:
-    """Run once; a given length continues what stands: the run itself, or its continuation without a drift."""
+    """Run once; a given length continues what stands: the run itself, or its continuation with another drift."""
     epochs = None
     if resume and (path := observers.checkpoint) is not None:
         epochs = epochs_after(way.preset, path, [checkpoints.of_second_run(path)])

@@ -181,6 +181,13 @@ def test_of_a_film_longer_trials_decide_even_if_a_phase_was_far_better_in_short_
     assert form.non_negative_phase == chosen
 
 
+def test_longer_trials_are_not_asked_where_a_phase_is_far_behind(monkeypatch):
+    made = told_a_film(monkeypatch, phase=95.0)
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: (Gain(-0.2, 0.02), True))
+    form = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU).preset.object
+    assert (form.phase_only_obj, made) == ("auto", [])
+
+
 def test_a_film_within_a_depth_of_focus_is_damped_as_other_specimens(monkeypatch):
     told_a_film(monkeypatch, phase=95.0)
     form = with_chosen_form(Tuned(scan_of_columns(points=16), FLAT), CPU).preset.object
