@@ -262,6 +262,8 @@ def test_half_of_a_drift_that_an_object_of_several_slices_wants_back_is_given_ba
     result = refined(moving, SEVERAL, on_progress=told.append)
     assert result.state == "done" and result.drift.applied
     assert result.drift.drift_A == (0.6 * share, -0.4 * share)
+    if share == 0.5:
+        assert result.drift.uncertainty_A == (math.hypot(0.5, 0.3), math.hypot(0.5, 0.2))  # the other half may be there
     assert result.reason.count(result.drift.reason) == 1
     np.testing.assert_allclose(result.positions_A, without_drift(moving.dataset, result.drift).positions_A)
     assert (len(result.loss) > len(alone.loss)) is (share == 0.5)
@@ -270,14 +272,28 @@ def test_half_of_a_drift_that_an_object_of_several_slices_wants_back_is_given_ba
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
+def test_the_object_is_strained_with_the_positions_when_half_of_a_drift_is_put_back(moving, gains, monkeypatch):
+    gains(-7.0, REMOVED, then=0.0)
+    strained, on = [], StrainedScan.on
+
+    def noted(self, new, matrix):
+        strained.append(matrix)
+        return on(self, new, matrix)
+
+    monkeypatch.setattr(StrainedScan, "on", noted)
+    after = refined(moving, SEVERAL).positions_A
+    before = without_drift(moving.dataset, REMOVED).positions_A
+    expected = (before - before.mean(axis=0)) @ strained[-1].T
+    np.testing.assert_allclose(
+        after - after.mean(axis=0), expected, atol=0.02
+    )  # the drift within a row: 0.4 / 2 / rows
+
+
 def test_a_stop_before_half_of_a_drift_was_tested_keeps_the_whole_removed(moving, gains):
     gains(-7.0, REMOVED)
-    told = []
-
-    def stop():
-        return bool(told) and "strain on the object refined without it" in told[-1].message
-
-    result = refined(moving, SEVERAL, on_progress=told.append, should_stop=stop)
+    told = [""]
+    stop = lambda: "strain on the object refined without it" in told[-1]  # noqa: E731
+    result = refined(moving, SEVERAL, on_progress=lambda one: told.append(one.message), should_stop=stop)
     assert result.state == "done" and result.drift.drift_A == REMOVED.drift_A
     assert "stopped before half of the drift was tested" in result.reason
 
