@@ -84,6 +84,14 @@ def test_counts_that_are_clipped_are_among_the_doubts(tmp_path, basis):
     assert wide.doubts == ()
 
 
+@pytest.mark.parametrize("basis", ["pixels", "binning:3+1"])
+def test_counts_lost_by_rounding_are_those_of_the_scan_once(tmp_path, basis):
+    """Patterns that were read to choose a basis were counted twice."""
+    np.save(tmp_path / "scan.npy", np.full((4, 4, 8, 8), 0.25, np.float32))
+    done = convert_file(tmp_path / "scan.npy", tmp_path / "out.h5", parse_basis(basis), Preparation(dtype="<u2"), {})
+    assert any("from 256 to 0" in line for line in done.doubts)
+
+
 def test_only_a_copy_of_the_same_patterns_is_replaced(tmp_path):
     """Regression: of two files of one name and length from different folders, the second copy replaced the first."""
     target, binned = tmp_path / "copy.h5", Preparation(bin=2)
