@@ -168,9 +168,9 @@ def of_stage(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.name}.stage{number}")
 
 
-def of_second_run(path: Path) -> Path:
-    """The checkpoint for continuing a run on other positions; its own checkpoint is ``path``."""
-    return path.with_name(f"{path.name}.stage-again")
+def of_second_run(path: Path, number: int = 1) -> Path:
+    """The checkpoint for continuing a run on other positions, for the ``number``-th time; its own is ``path``."""
+    return path.with_name(f"{path.name}.stage-again{number if number > 1 else ''}")
 
 
 def of_other_half_turn(path: Path) -> Path:

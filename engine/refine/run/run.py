@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.shares import linear_algebra_on
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import taken_A, without_drift
+from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.scan_window import check_room
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
@@ -247,7 +247,7 @@ def _run_once(
         return Ended.of(
             sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured
         )
-    drift_tested = drift_is_tested(measured, tuned.preset)
+    drift_tested = drift_is_tested(measured, tuned.dataset, tuned.preset)
     end = HeldEnd(observers.on_progress)
     observers = replace(observers, on_progress=end) if drift_tested else observers
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
@@ -259,12 +259,13 @@ def _run_once(
         del problem, saved  # the start takes as much memory as the object; free it once the run has moved on
         result = run.run(saved_state.pop())
         first = Finished.of(run, result, engine, tuned.dataset) if drift_tested else None
-    if first is not None:
-        continuing = partial(continued_without_drift, first, tuned.preset, observers, end, context, epochs=epochs)
-        result, measured = continuing(resume=options.resume)
-    end.release()
-    continued = first is not None and taken_A(result.drift) != taken_A(first.problem.measured.drift)
-    return replace(Ended.of(result, tuned, measured), continued=continued)
+    if first is None:
+        end.release()
+        return Ended.of(result, tuned, measured)
+    continuing = partial(continued_without_drift, first, tuned.preset, observers, end, context, epochs=epochs)
+    corrected = continuing(resume=options.resume)
+    ended = Ended.of(corrected.result, corrected.tuned(tuned), corrected.measured)
+    return replace(ended, continued=corrected.continued)
 
 
 def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:

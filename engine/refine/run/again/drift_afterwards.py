@@ -1,15 +1,12 @@
-"""A drift that only a finished refinement shows: it is removed, and the refinement continues from there.
+"""The drift that only a finished refinement shows: it is removed, and the refinement continues from there.
 
-For many scans short trials do not show whether they drifted; the refined object does
-(:mod:`~ptylive.engine.refine.run.again.strain_score`), and so does the lattice, each seldom beyond doubt. A drift that
-the lattice suggests and trials left alone is therefore tested again at the end of the run, by both together
-(:mod:`~ptylive.engine.refine.run.again.drift_evidence`). If it is confirmed, object and positions are strained together
-and L-BFGS continues, so what was refined is kept. The object is then tested from that side as well; if it wants the
-drift back, the result of the first run stands.
-
-A drift that trials removed before a run in several slices may be far too large: the lattice of a thick crystal errs,
-and trials hardly show how large a drift is. If patterns fit the refined object better with the drift put back, half of
-it is put back and L-BFGS continues. The slopes of the loss on both sides show which of the two is nearer to the drift.
+Before a run, only the overlaps of discs and short trials show a drift, each seldom beyond doubt, and neither shows well
+how large it is. The refined object shows both components within a few hundredths of the resolution: at the true drift
+the loss has no slope if positions and object are strained together
+(:mod:`~ptylive.engine.refine.run.again.strained_scan`). If there is a slope beyond doubt, the drift is corrected by a
+quasi-Newton step, object and positions are strained together, and L-BFGS continues, so what was refined is kept. This
+is repeated until the slopes are those of noise, at most :data:`MOST_STEPS` times, and as long as each continuation ends
+with a lower loss than the one before. If nobody stated the rotation, it is corrected along with the drift.
 """
 
 from __future__ import annotations
@@ -25,52 +22,57 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.data.drift import Drift, taken_A
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.measurement import Measurement
-from ptylive.engine.refine.problem.prepare import Problem, lay_out
+from ptylive.engine.refine.problem.prepare import NO_DRIFT, Problem, lay_out
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
-from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
+from ptylive.engine.refine.run.again.drift_search import DriftSearch
+from ptylive.engine.refine.run.again.scan_strains import ScanStrains
+from ptylive.engine.refine.run.again.strained_scan import UNSURE, StrainedScan
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.drift_check import is_open
 from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema import Origin
 from ptylive.schema.errors import StoppedError
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
 EPOCHS = 10
-"""Epochs of L-BFGS after a drift has been removed; more while the loss still falls."""
-WANTED_BACK = -1.0
-"""Gain of an object of several slices by more of a drift that trials removed, in standard deviations, below which half
-of it is put back (docs/automatic/drift.md)."""
+"""Epochs of L-BFGS after a correction; more while the loss still falls."""
+MOST_STEPS = 5
+"""Maximum number of corrections."""
+ENOUGH = 15.0
+"""Chi-squared of the slopes from which the search begins: 13.8 is exceeded by chance in one of a thousand scans."""
+SETTLED = 3.0
+"""Chi-squared for each parameter below which the slopes are those of noise."""
+HELD_BACK = 0.2
+"""Share of the drift by which the one that is found may err: an object that has not quite followed holds it back."""
+HARMLESS = 0.02
+"""Correction below this share of the resolution (wavelength over semi-angle) that is not worth another step."""
 
 
-def drift_is_tested(measured: Measurement, preset: Preset) -> bool:
+def drift_is_tested(measured: Measurement, nominal: Dataset, preset: Preset) -> bool:
     """Whether a run with these settings, all decided, is tested for drift when it has ended.
 
-    Only object, probe and a thickness may be refined, and the length of the run must be open. The drift has to lie
-    within the range that the slope at the end of a run covers: patterns moved by less than the resolution. One that
-    trials removed is tested in several slices only.
+    Nominal positions have to form a lattice, only object, probe and a thickness may be refined, and the length of the
+    run must be open.
     """
-    drift, solver = measured.drift, preset.solver
-    if drift is None or not is_open(drift, preset) or (drift.applied and preset.object.slices == 1):
-        return False
-    moved_A = math.hypot(*drift.drift_A) / math.sqrt(12)  # root mean square about the middle of the scan
-    if moved_A * measured.probe.semiangle_invA > 1:
-        return False
+    solver = preset.solver
+    is_open = preset.start.refine_drift == "auto" and preset.refined.update_obj
     ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
     ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
     enough = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    return ordinary and enough and measured.plain
+    return is_open and ordinary and enough and measured.plain and Lattice.of(nominal) is not None
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,23 @@ class HeldEnd:
 
 
 @dataclass(frozen=True)
-class _Change:
-    """A change of the drift that a continuation tries."""
+class Corrected:
+    """A run, or its continuation with another correction of the drift."""
 
-    drift: Drift
-    """The drift that is removed if the continuation stands."""
-    rejection: Callable[[StrainScore | None], str | None]
-    """Reason of the first run's drift if that run stands, None if the continuation does; from the score of the
-    continuation (None: a stop came first)."""
+    result: RefineResult
+    measured: Measurement
+    continued: bool
+    """Whether it is a continuation."""
+
+    def tuned(self, before: Tuned) -> Tuned:
+        """The data set and orientation that the run began with, turned by the rotation found along with the drift."""
+        drift, found = self.measured.drift, self.measured.dataset.calibration.entries.get("rotation_deg")
+        known = before.dataset.calibration.entries.get("rotation_deg")
+        if not self.continued or drift is None or found is None or found == known:
+            return before
+        turned = AS_IT_IS.turned(drift.turn_deg).of(before.dataset)
+        dataset = replace(turned, calibration=turned.calibration.having(rotation_deg=found))
+        return replace(before, dataset=dataset, orientation=(before.orientation or AS_IT_IS).turned(drift.turn_deg))
 
 
 def continued_without_drift(
@@ -144,109 +155,172 @@ def continued_without_drift(
     *,
     resume: bool,
     epochs: int | None = None,
-) -> tuple[RefineResult, Measurement]:
-    """Result of a run, or of its continuation without the drift that it shows, and the measurement it belongs to.
+) -> Corrected:
+    """Continue a run without the drift that its object shows, if it shows any.
 
-    Where trials removed the drift before the run, it may be continued with half of that drift.
-    ``end``: holds back the end of the first run; discarded if the end of the continuation is reported instead.
+    ``end``: holds back the end of the first run; discarded if the end of a continuation is reported instead.
     ``epochs``: total number that a resumed continuation shall have; None: it ends by itself.
     """
-    measured = first.problem.measured
-    drift, lattice = measured.drift, Lattice.of(first.nominal)
-    assert drift is not None and lattice is not None  # noqa: S101  (drift_is_tested)
-    scan = StrainedScan(first.problem, first.vector, preset, context, lattice)
-    gained = _scored(scan, measured, context, "the drift's strain on the refined object")
-    if gained is None:
-        return first.result, measured
-    evidence = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
-    if drift.applied:
-        if gained.deviations > WANTED_BACK:
-            return first.result, measured
-        change = _half_of(drift, gained)
-    elif evidence.is_worth_trying(first.result.loss_over_noise):
-        change = _removal_of(drift, evidence, gained)
-    else:
-        return _first_with_reason(
-            first, drift, f"{drift.reason}, and lattice and refined object do not show it either ({evidence})"
-        )
-    problem = _continued(first, change.drift, preset)
-    before = scan.drifting(drift) if drift.applied else np.eye(2)
-    moved = scan.drifting(change.drift) @ np.linalg.inv(before)
-    start = SweepState(scan.on(problem, moved), sweep=problem.strategy.sweeps, striped=True)
-    del scan
-    run, last = _Continuation(first, start, preset, observers, context, resume), end.another()
-    result, second = run.refined(problem, last)
-    if second is not None:
-        reason = change.rejection(run.scored(second, lattice))
-        if reason is not None:
-            undo(observers, first.log, len(first.log.losses))
-            return _first_with_reason(first, drift, reason)
-    end.forget()
-    if second is not None and epochs is not None:
-        last = end.another()
-        result = run.lengthened(problem, last, epochs)
-    last.release()
-    return result, problem.measured
+    chain = _Chain(first, preset, observers, end, context, resume)
+    try:
+        search = chain.begun()
+        while search is not None:
+            search = chain.gone_on(search)
+    except StoppedError:
+        pass  # what was refined stands
+    return chain.ended(epochs)
 
 
-def _removal_of(drift: Drift, evidence: DriftEvidence, gained: StrainScore) -> _Change:
-    """Remove a drift that lattice and refined object show, unless the object refined without it wants it back."""
-    corrected = _corrected(drift, evidence)
+class _Chain:
+    """A finished run and its continuations, of which the last that lowered the loss stands."""
 
-    def rejection(back: StrainScore | None) -> str | None:
-        doubt = _doubt(gained, back, sure=evidence.is_enough)
-        shown = f"lattice and refined object {'show' if evidence.is_enough else 'suggest'} it ({evidence})"
-        return None if doubt is None else f"{_found(drift)}: not corrected, {shown}, but {doubt}"
+    def __init__(
+        self,
+        first: Finished,
+        preset: Preset,
+        observers: Observers,
+        end: HeldEnd,
+        context: TrialContext,
+        resume: bool,
+    ) -> None:
+        lattice, measured = Lattice.of(first.nominal), first.problem.measured
+        assert lattice is not None  # noqa: S101  (drift_is_tested)
+        self._preset, self._observers, self._context, self._resume = preset, observers, context, resume
+        self._standing, self._end = first, end
+        self._continuation: _Continuation | None = None
+        self._stopped: tuple[RefineResult, Problem] | None = None
+        self._frame = ScanStrains(lattice, turns=_may_turn(first.nominal, preset))
+        self._point = self._frame.point_of(taken_A(measured.drift))
+        self._resolution_A = 1 / measured.probe.semiangle_invA
+        self._steps = 0
 
-    return _Change(corrected, rejection)
-
-
-def _half_of(drift: Drift, gained: StrainScore) -> _Change:
-    """Put half of a removed drift back, unless the object refined with that half shows the other half to be there.
-
-    The slope of a parabolic loss is zero at the drift itself. If it has turned on the side of the half, and is steeper
-    than on that of the whole, the whole is nearer. The uncertainty includes the half that is not tested.
-    """
-    half = (0.5 * drift.drift_A[0], 0.5 * drift.drift_A[1])
-    slow_A, fast_A = (math.hypot(found, part) for found, part in zip(drift.uncertainty_A, half, strict=True))
-    better = "patterns fit the refined object better with the drift put back"
-    better += f", by {-gained.deviations:.1f} standard deviations"
-    numbers = ", ".join(f"{value:z.2f}" for value in half)
-
-    def rejection(back: StrainScore | None) -> str | None:
-        if back is None:
-            return f"{drift.reason}, although {better}; the run was stopped before half of the drift was tested"
-        if back.gain < -gained.gain:
+    def begun(self) -> DriftSearch | None:
+        """Begin the search if the object shows a drift beyond doubt."""
+        self._context.before("the drift's strain on the refined object")
+        scan, strains = self._scan(self._standing), self._frame.strains
+        slopes = scan.slopes(strains)
+        shown = slopes.chi_squared > ENOUGH
+        shown = shown and slopes.chi_squared > ENOUGH * (1 + (UNSURE * scan.even_deviations()) ** 2)
+        if not shown:
+            self._say("confirms it" if self._is_removed else "shows none")
             return None
-        return f"{drift.reason}; {better}, but an object refined with half of the drift shows the other half"
+        return DriftSearch.begin(self._point, slopes, scan.curvatures(strains), self._resolution_A)
 
-    reason = f"{_found(drift)}: half of it corrected ({numbers}), since {better}"
-    return _Change(replace(drift, drift_A=half, uncertainty_A=(slow_A, fast_A), reason=reason), rejection)
+    def gone_on(self, search: DriftSearch) -> DriftSearch | None:
+        """Continue the refinement with the next correction; None if that was the last one."""
+        settled = search.slopes.chi_squared < SETTLED * len(search.point)
+        if settled or self._steps == MOST_STEPS or np.linalg.norm(search.step) < HARMLESS * self._resolution_A:
+            return None
+        self._steps += 1
+        point = search.point + search.step
+        continuation, problem = self._continuation_at(point, search)
+        end = self._end.another()
+        result, ended = continuation.refined(problem, end)
+        if ended is None:
+            self._stopped, self._end = (result, problem), end
+            return None
+        if result.loss[-1] < self._standing.result.loss[-1]:
+            self._end.forget()
+            self._standing, self._end, self._point, self._continuation = ended, end, point, continuation
+        else:  # a step too far
+            undo(self._observers, self._standing.log, len(self._standing.log.losses))
+        self._context.before("the drift's strain on the object refined without it")
+        return search.then(point, self._scan(ended).slopes(self._frame.strains))
+
+    def ended(self, epochs: int | None) -> Corrected:
+        """The run or the continuation that stands, continued to that total number of epochs if they are given."""
+        if self._steps and self._continuation is None:
+            self._say("suggests another, with which the loss is not lower")
+        result, problem = self._stopped or (self._standing.result, self._standing.problem)
+        if epochs is not None and self._continuation is not None and self._stopped is None:
+            self._end.forget()
+            self._end = self._end.another()
+            result = self._continuation.lengthened(problem, self._end, epochs)
+        self._end.release()
+        continued = self._continuation is not None or self._stopped is not None
+        return Corrected(result, problem.measured, continued)
+
+    @property
+    def _is_removed(self) -> bool:
+        drift = self._standing.problem.measured.drift
+        return drift is not None and drift.applied
+
+    def _scan(self, ended: Finished) -> StrainedScan:
+        return StrainedScan(ended.problem, ended.vector, self._preset, self._context)
+
+    def _continuation_at(self, point: DoubleArray, search: DriftSearch) -> tuple[_Continuation, Problem]:
+        """Continuation of the run that stands, with the drift of a point of the search removed, and its problem."""
+        problem = self._problem(point, search)
+        moved = self._frame.matrix(point) @ np.linalg.inv(self._frame.matrix(self._point))
+        vector = self._scan(self._standing).on(problem, moved)
+        return _Continuation(
+            self._standing,
+            SweepState(vector, sweep=problem.strategy.sweeps, striped=True),
+            self._preset,
+            self._observers,
+            self._context,
+            self._resume,
+            self._steps,
+        ), problem
+
+    def _say(self, what: str) -> None:
+        """Add to the reason of the first run's drift what the refined object says of it."""
+        first = self._standing
+        if (drift := first.problem.measured.drift) is None:
+            return
+        said = replace(drift, reason=f"{drift.reason}; the refined object {what}")
+        result = replace(first.result, drift=said, reason=first.result.reason.replace(drift.reason, said.reason))
+        forward = first.problem.forward
+        problem = replace(first.problem, forward=replace(forward, measured=replace(first.problem.measured, drift=said)))
+        self._standing = replace(first, problem=problem, result=result)
+
+    def _drift(self, point: DoubleArray, search: DriftSearch) -> Drift:
+        """The drift that is removed at a point of the search, with the reason that stands if it is the last."""
+        slow_A, fast_A = self._frame.drift_A(point)
+        held_back, noise_A = HELD_BACK * np.array([slow_A, fast_A]), np.sqrt(np.diag(search.uncertainty))[:2]
+        sd_A = np.hypot(held_back, noise_A)
+        found = f"drift ({slow_A:z.2f} ± {sd_A[0]:.2f}, {fast_A:z.2f} ± {sd_A[1]:.2f}) Å along slow and fast axis"
+        how = "corrected, found with the refined object"
+        if self._frame.turns:
+            turn_deg, sd_deg = self._frame.turn_deg(point), self._frame.turn_uncertainty_deg(search.uncertainty)
+            how = f"corrected along with the rotation ({turn_deg:+.2f} ± {sd_deg:.2f}°), found with the refined object"
+        earlier = self._standing.problem.measured.drift
+        return replace(
+            earlier or Drift((0.0, 0.0), (0.0, 0.0), math.nan, math.nan, False, NO_DRIFT),
+            drift_A=(slow_A, fast_A),
+            uncertainty_A=(float(sd_A[0]), float(sd_A[1])),
+            applied=True,
+            reason=f"{found}: {how}",
+            turn_deg=self._frame.turn_deg(point),
+            turn_uncertainty_deg=self._frame.turn_uncertainty_deg(search.uncertainty),
+        )
+
+    def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
+        """Problem with the drift of a point removed, with all decisions unchanged and L-BFGS still to run."""
+        old, drift = self._standing.problem, self._drift(point, search)
+        measured, strategy = old.measured, old.strategy
+        earlier = NO_DRIFT if measured.drift is None else measured.drift.reason
+        placed = self._frame.placed(self._standing.nominal, drift, drift.turn_deg if self._frame.turns else 0.0)
+        calibration = measured.dataset.calibration
+        if self._frame.turns:
+            rotation = placed.calibration.entries["rotation_deg"]
+            rotation = replace(rotation, origin=Origin.ESTIMATED, uncertainty=drift.turn_uncertainty_deg)
+            calibration = calibration.having(rotation_deg=rotation)
+        dataset = replace(
+            measured.dataset, positions_A=placed.positions_A, reach_A=placed.reach_A, calibration=calibration
+        )
+        strategy = replace(
+            strategy, epochs=strategy.sweeps + EPOCHS, reason=strategy.reason.replace(earlier, drift.reason)
+        )
+        problem = lay_out(replace(measured, dataset=dataset, drift=drift), strategy, self._preset, None)
+        forward = replace(problem.forward, tilt_found=old.forward.tilt_found)
+        return replace(problem, forward=forward, curves=old.curves)
 
 
-def _found(drift: Drift) -> str:
-    """The drift itself, from the reason that the trials gave."""
-    return drift.reason.split(": ", 1)[0]
-
-
-def _corrected(drift: Drift, evidence: DriftEvidence) -> Drift:
-    """The drift, applied, with the reason that stands if the continuation confirms it."""
-    shown = f"lattice and refined object show it ({evidence})"
-    if not evidence.is_enough:
-        shown = f"the object refined without it shows it, as lattice and refined object had suggested ({evidence})"
-    return replace(drift, applied=True, reason=f"{_found(drift)}: corrected, {shown}")
-
-
-def _doubt(gained: StrainScore, back: StrainScore | None, *, sure: bool) -> str | None:
-    """Why the continuation is discarded, None if it confirms the drift; ``back``: None if a stop came before it."""
-    if back is None:
-        return "the run was stopped before the object refined without it was tested"
-    missed = missed_by(gained, back, sure=sure)
-    return (
-        None
-        if missed is None
-        else f"the object refined without it prefers it back, by {missed:.1f} standard deviations"
-    )
+def _may_turn(nominal: Dataset, preset: Preset) -> bool:
+    """Whether the rotation is open: nobody stated it, nor an input that is tied to the orientation of the scan."""
+    tied = preset.start.start_object, preset.start.start_positions, preset.probe.start_probe
+    return nominal.calibration.origin("rotation_deg") in FOUND and all(value is None for value in tied)
 
 
 @dataclass(frozen=True)
@@ -259,11 +333,13 @@ class _Continuation:
     observers: Observers
     context: TrialContext
     resume: bool
+    number: int
+    """Place among the continuations of the run, from 1."""
 
     def refined(self, problem: Problem, end: HeldEnd) -> tuple[RefineResult, Finished | None]:
         """Run the continuation; return its result and how it ended, None if it was stopped."""
         observers = replace(self.observers, on_progress=end)
-        path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
+        path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint, self.number)
         identity = replace(observers.identity, follows=_fingerprint(self.first, observers.identity.follows))
         saved = checkpoints.load(path, identity) if path is not None and self.resume else None
         saved = checkpoints.Saved(self.start, self.first.log, "") if saved is None else saved
@@ -281,33 +357,6 @@ class _Continuation:
         preset = self.preset.model_copy(update={"epoch_max": epochs})
         return replace(self, preset=preset).refined(problem, end)[0]
 
-    def scored(self, ended: Finished, lattice: Lattice) -> StrainScore | None:
-        """Gain of the ended continuation from the drift it was refined without; None if a stop came first."""
-        scan = StrainedScan(ended.problem, ended.vector, self.preset, self.context, lattice)
-        measured = self.first.problem.measured
-        return _scored(scan, measured, self.context, "the drift's strain on the object refined without it")
-
-
-def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, words: str) -> StrainScore | None:
-    """Gain of a refined scan from the drift of its nominal positions; None if a stop came first.
-
-    In that case the refined result stands.
-    """
-    assert measured.drift is not None  # noqa: S101  (drift_is_tested)
-    stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
-    try:
-        context.before(words)
-        return scan.score(measured.drift, turned=stated)
-    except StoppedError:
-        return None
-
-
-def _first_with_reason(first: Finished, drift: Drift, reason: str) -> tuple[RefineResult, Measurement]:
-    """Return the result of the first run, which states the reason."""
-    unchanged = replace(drift, reason=reason)
-    result = replace(first.result, drift=unchanged, reason=first.result.reason.replace(drift.reason, reason))
-    return result, replace(first.problem.measured, drift=unchanged)
-
 
 def undo(observers: Observers, log: Log, epochs: int) -> None:
     """Restore the loss table of the first run and drop later snapshots; failures to write are ignored."""
@@ -317,19 +366,6 @@ def undo(observers: Observers, log: Log, epochs: int) -> None:
     if observers.history is not None:
         with suppress(OSError):
             observers.history.drop_after(observers.epochs_before + epochs)
-
-
-def _continued(first: Finished, drift: Drift, preset: Preset) -> Problem:
-    """Problem of a run with another drift removed, with all decisions unchanged and L-BFGS still to run."""
-    old = first.problem
-    reason, measured = old.strategy.reason, old.measured
-    if measured.drift is not None:
-        reason = reason.replace(measured.drift.reason, drift.reason)
-    placed = replace(measured.dataset, positions_A=without_drift(first.nominal, drift).positions_A)
-    measured = replace(measured, dataset=placed, drift=drift)
-    strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=reason)
-    problem = lay_out(measured, strategy, preset, None)
-    return replace(problem, forward=replace(problem.forward, tilt_found=old.forward.tilt_found), curves=old.curves)
 
 
 def _fingerprint(first: Finished, previous: str) -> str:

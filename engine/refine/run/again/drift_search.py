@@ -1,0 +1,66 @@
+"""Search for the drift at which the loss of a refined scan has no slope, in few and costly evaluations.
+
+Each evaluation is the end of a refinement on positions corrected for another drift. The loss that a refinement reaches
+is close to a parabola in the drift; its slopes are measured at the end of each
+(:mod:`~ptylive.engine.refine.run.again.strained_scan`), and its curvature is estimated from their change, by BFGS
+(J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed., 2006, section 6.1), with Powell's safeguard against
+curvature that falls too fast. The first estimate comes from the curvature with the object's values held, of which about
+half is left once they follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.refine.run.again.strained_scan import Slopes
+from ptylive.schema.model import DoubleArray
+
+LEFT = 0.5
+"""Share of the curvature with the object's values held that is left when they follow: 0.2 to 0.7 were seen."""
+LEAST_LEFT = 1 / 3
+"""Least share of the curvature along a step that one estimate may keep."""
+
+
+@dataclass(frozen=True)
+class DriftSearch:
+    """State of the search after some evaluations; parameters (n,) in Å."""
+
+    point: DoubleArray
+    """(n,) where the slopes were measured last."""
+    slopes: Slopes
+    curvature: DoubleArray
+    """(n, n) estimate of the loss's curvature."""
+    longest_A: float
+    """Length that no step exceeds."""
+
+    @classmethod
+    def begin(cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, longest_A: float) -> DriftSearch:
+        """Begin at a point, with the curvatures (n,) that the loss has there if the object's values are held."""
+        floor = 1e-3 * float(np.abs(held).max()) or 1.0
+        return cls(point, slopes, np.diag(np.maximum(LEFT * held, floor)), longest_A)
+
+    @property
+    def step(self) -> DoubleArray:
+        """(n,) next step, Å."""
+        step = np.linalg.solve(self.curvature, self.slopes.falls)
+        return np.asarray(step * min(1.0, self.longest_A / max(float(np.linalg.norm(step)), 1e-12)))
+
+    @property
+    def uncertainty(self) -> DoubleArray:
+        """(n, n) covariance of the point towards which the step leads, Å²; of counting noise only."""
+        inverse = np.linalg.inv(self.curvature)
+        return np.asarray(inverse @ self.slopes.covariance @ inverse)
+
+    def then(self, point: DoubleArray, slopes: Slopes) -> DriftSearch:
+        """Go on from the slopes at another point."""
+        step, change = point - self.point, self.slopes.falls - slopes.falls
+        along = self.curvature @ step
+        expected, seen = float(step @ along), float(step @ change)
+        curvature = self.curvature - np.outer(along, along) / expected
+        if seen > LEAST_LEFT * expected:
+            curvature += np.outer(change, change) / seen
+        else:
+            curvature += LEAST_LEFT * np.outer(along, along) / expected
+        return DriftSearch(point, slopes, curvature, self.longest_A)

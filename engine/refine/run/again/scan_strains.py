@@ -1,0 +1,81 @@
+"""Strains of a scan by its drift, and by an error of its rotation, as parameters of a search.
+
+A drift that is linear in time displaces the end of the slow axis: along this axis it stretches the scan, and across it
+shears it. The even part of the stretch is not measured
+(:mod:`~ptylive.engine.refine.run.again.strained_scan`), so that along the slow axis only its uneven part shows. A shear
+is half a rotation. If nobody stated the rotation, that of the maps is wrong by about this half, and the rotation is a
+parameter of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.scan import rotation_matrix
+
+UNEVEN = np.array([[0.5, 0.0], [0.0, -0.5]])
+"""Stretch along the slow axis without its even part, axes (slow, fast)."""
+SHEAR = np.array([[0.0, 0.0], [1.0, 0.0]])
+"""Displacement along the fast axis that grows along the slow one."""
+ROTATION = np.array([[0.0, -1.0], [1.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class ScanStrains:
+    """Parameters (n,) of a search, each the displacement of the slow axis' end in Å, and what they mean for a scan."""
+
+    lattice: Lattice
+    """Nominal positions, as the run began with them."""
+    turns: bool
+    """Whether the rotation is a parameter, too."""
+
+    @property
+    def strains(self) -> tuple[DoubleArray, ...]:
+        """Strains (2, 2) in the detector's frame for 1 Å of each parameter: the derivatives of the positions."""
+        shears = ((SHEAR + SHEAR.T) / 2, ROTATION) if self.turns else (SHEAR,)
+        return tuple(self._in_detector(strain / self.lattice.lengths_A[0]) for strain in (UNEVEN, *shears))
+
+    def point_of(self, drift_A: tuple[float, float]) -> DoubleArray:
+        """Parameters of a drift that is removed without turning the scan."""
+        return np.array([*drift_A, 0.5 * drift_A[1]] if self.turns else drift_A, dtype=np.float64)
+
+    def drift_A(self, point: DoubleArray) -> tuple[float, float]:
+        """Drift that is removed, along the (slow, fast) axis."""
+        return float(point[0]), float(point[1])
+
+    def turn_deg(self, point: DoubleArray) -> float:
+        """Angle to be added to the rotation."""
+        if not self.turns:
+            return 0.0
+        turn = float(point[2] - 0.5 * point[1]) / self.lattice.lengths_A[0]
+        return math.degrees(turn) * math.copysign(1.0, float(np.linalg.det(self.lattice.axes)))
+
+    def turn_uncertainty_deg(self, covariance: DoubleArray) -> float:
+        """Standard deviation of the angle; from the covariance of the parameters, Å²."""
+        weights = np.array([0.0, -0.5, 1.0]) / self.lattice.lengths_A[0]
+        return math.degrees(math.sqrt(float(weights @ covariance @ weights))) if self.turns else 0.0
+
+    def matrix(self, point: DoubleArray) -> DoubleArray:
+        """(2, 2) matrix that multiplies the nominal positions about their middle."""
+        strain = np.zeros((2, 2))
+        strain[:, 0] = np.asarray(self.drift_A(point)) / self.lattice.lengths_A[0]
+        return rotation_matrix(self.turn_deg(point)) @ (np.eye(2) + self._in_detector(strain))
+
+    def placed(self, nominal: Dataset, drift: Drift, turn_deg: float) -> Dataset:
+        """The data set with nominal positions turned about their middle, and without a drift that is applied."""
+        turned = AS_IT_IS.turned(turn_deg).of(nominal)
+        back_A = nominal.positions_A.mean(axis=0) - turned.positions_A.mean(axis=0)
+        reach_A = None if turned.reach_A is None else turned.reach_A + back_A
+        return without_drift(replace(turned, positions_A=turned.positions_A + back_A, reach_A=reach_A), drift)
+
+    def _in_detector(self, strain: DoubleArray) -> DoubleArray:
+        """Convert a strain along the (slow, fast) axes to the detector's frame."""
+        return np.asarray(self.lattice.axes @ strain @ np.linalg.inv(self.lattice.axes))
