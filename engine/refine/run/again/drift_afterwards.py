@@ -219,7 +219,7 @@ class _Chain:
         if ended is None:
             self._stopped, self._end = (result, problem), end
             return None
-        if result.loss[-1] < self._standing.result.loss[-1]:
+        if is_lower(result, self._standing.result):
             self._end.forget()
             self._standing, self._end, self._point, self._continuation = ended, end, point, continuation
         else:  # a step too far
@@ -356,6 +356,11 @@ class _Continuation:
         problem = replace(problem, strategy=replace(problem.strategy, epochs=further))
         preset = self.preset.model_copy(update={"epoch_max": epochs})
         return replace(self, preset=preset).refined(problem, end)[0]
+
+
+def is_lower(result: RefineResult, than: RefineResult) -> bool:
+    """Whether a run ended with a lower loss than another."""
+    return bool(result.loss[-1] < than.loss[-1])
 
 
 def undo(observers: Observers, log: Log, epochs: int) -> None:

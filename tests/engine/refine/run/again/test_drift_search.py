@@ -1,0 +1,68 @@
+"""Search for the drift at which a loss has no slope."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.run.again.drift_search import LEAST_LEFT, LEFT, DriftSearch
+from ptylive.engine.refine.run.again.strained_scan import Slopes
+
+TRUE = np.array([1.2, -0.5])
+CURVATURE = np.array([[3.0, 0.8], [0.8, 5.0]])
+NOISE = np.diag([1e-4, 4e-4])
+
+
+def slopes_at(point, curvature=CURVATURE):
+    return Slopes(curvature @ (TRUE - point), NOISE)
+
+
+def begun(held, longest_A=10.0):
+    return DriftSearch.begin(np.zeros(2), slopes_at(np.zeros(2)), np.asarray(held), longest_A)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_the_minimum_of_a_parabola_is_found_in_a_few_steps(share):
+    """``share``: of the curvature with the object's values held that is left when they follow."""
+    search = begun(np.diag(CURVATURE) / share)
+    for _ in range(5):
+        point = search.point + search.step
+        search = search.then(point, slopes_at(point))
+    np.testing.assert_allclose(search.point, TRUE, atol=0.03)
+
+
+def test_the_first_step_is_that_of_a_newton_method_with_the_share_that_is_left():
+    held = np.array([8.0, 4.0])
+    np.testing.assert_allclose(begun(held).step, slopes_at(np.zeros(2)).falls / (LEFT * held))
+
+
+def test_no_step_is_longer_than_allowed_and_its_direction_stays():
+    free, short = begun([0.1, 0.1]).step, begun([0.1, 0.1], longest_A=0.3).step
+    assert np.linalg.norm(short) == pytest.approx(0.3)
+    np.testing.assert_allclose(short / 0.3, free / np.linalg.norm(free))
+
+
+def test_after_a_step_the_curvature_explains_the_change_of_the_slopes():
+    search = begun([8.0, 12.0])
+    after = search.then(search.step, slopes_at(search.step))
+    np.testing.assert_allclose(after.curvature @ search.step, CURVATURE @ search.step)
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.0, -1.0])
+def test_slopes_that_hardly_change_do_not_lead_to_a_leap(factor):
+    """An object that has not followed yet shows nearly the same slope again, or even a steeper one."""
+    search = begun([8.0, 12.0])
+    point, step = search.step, search.step
+    changed = search.curvature @ step * factor
+    after = search.then(point, Slopes(search.slopes.falls - changed, NOISE))
+    expected = LEAST_LEFT * float(step @ search.curvature @ step)
+    assert float(step @ after.curvature @ step) == pytest.approx(expected)
+    assert np.linalg.eigvalsh(after.curvature).min() > 0
+
+
+def test_a_loss_that_is_flat_with_its_object_held_gives_no_infinite_step():
+    assert np.isfinite(begun([0.0, 0.0]).step).all()
+    assert np.isfinite(begun([-3.0, 5.0]).step).all()
+
+
+def test_the_uncertainty_is_that_of_the_slopes_over_the_curvature():
+    search = DriftSearch(np.zeros(2), slopes_at(np.zeros(2)), np.diag([2.0, 4.0]), 1.0)
+    np.testing.assert_allclose(search.uncertainty, np.diag([1e-4 / 4, 4e-4 / 16]))

@@ -1,0 +1,83 @@
+"""Parameters of a drift and a rotation, and the positions they stand for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.data.drift import Drift
+from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.run.again.scan_strains import ScanStrains
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+
+
+@pytest.fixture(params=["as it is", "mirrored"])
+def nominal(moving, request):
+    """A scan whose axes are right-handed in the detector's frame, and one whose are left-handed."""
+    if request.param == "as it is":
+        return moving.dataset
+    return replace(moving.dataset, positions_A=moving.dataset.positions_A[:, ::-1].copy())
+
+
+def removed(drift_A):
+    return Drift(drift_A, (0.1, 0.1), 0.0, 0.0, True, "")
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_the_matrix_of_a_point_is_what_happens_to_the_positions(nominal, turns):
+    frame = ScanStrains(Lattice.of(nominal), turns)
+    point = np.array([0.5, -0.3, 0.2])[: 3 if turns else 2]
+    turn_deg = frame.turn_deg(point)
+    assert (turn_deg != 0) is turns
+    placed = frame.placed(nominal, removed(frame.drift_A(point)), turn_deg).positions_A
+    middle = nominal.positions_A.mean(axis=0)
+    np.testing.assert_allclose(placed.mean(axis=0), middle, atol=1e-9)
+    expected = middle + (nominal.positions_A - middle) @ frame.matrix(point).T
+    within_a_row = 0.6 / nominal.scan_shape[0]  # the drift while the beam crosses it
+    np.testing.assert_allclose(placed, expected, atol=within_a_row)
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_strains_are_the_derivatives_of_the_matrix_without_its_even_part(nominal, turns):
+    frame = ScanStrains(Lattice.of(nominal), turns)
+    origin = np.zeros(3 if turns else 2)
+    assert len(frame.strains) == len(origin)
+    for index, strain in enumerate(frame.strains):
+        point = origin.copy()
+        point[index] = 1e-4
+        if turns and index == 1:
+            point[2] = 0.0
+        change = (frame.matrix(point) - np.eye(2)) / 1e-4
+        np.testing.assert_allclose(strain, change - 0.5 * np.trace(change) * np.eye(2), atol=1e-5)
+
+
+def test_a_drift_alone_turns_nothing(nominal):
+    frame = ScanStrains(Lattice.of(nominal), turns=True)
+    assert frame.turn_deg(frame.point_of((0.4, 0.7))) == pytest.approx(0.0)
+    assert frame.drift_A(frame.point_of((0.4, 0.7))) == (0.4, 0.7)
+
+
+def test_a_turn_is_that_of_an_orientation(nominal):
+    """Its sign and its size: the positions are those of the rotation that the calibration then states."""
+    frame = ScanStrains(Lattice.of(nominal), turns=True)
+    turn_deg = frame.turn_deg(np.array([0.0, 0.0, 0.3]))
+    assert abs(turn_deg) == pytest.approx(np.degrees(0.3 / frame.lattice.lengths_A[0]))
+    placed = frame.placed(nominal, removed((0.0, 0.0)), turn_deg)
+    turned = AS_IT_IS.turned(turn_deg).of(nominal)
+    np.testing.assert_allclose(np.diff(placed.positions_A, axis=0), np.diff(turned.positions_A, axis=0), atol=1e-9)
+    assert placed.calibration.get("rotation_deg") == pytest.approx(nominal.calibration.get("rotation_deg") + turn_deg)
+
+
+def test_places_that_are_reached_move_with_the_positions(nominal):
+    frame = ScanStrains(Lattice.of(nominal), turns=True)
+    reach = replace(nominal, reach_A=nominal.positions_A[[0, -1]])
+    placed = frame.placed(reach, removed((0.0, 0.0)), 2.0)
+    np.testing.assert_allclose(placed.reach_A, placed.positions_A[[0, -1]], atol=1e-9)
+
+
+def test_the_uncertainty_of_the_turn_is_of_the_rotation_less_half_the_shear():
+    lattice = Lattice((16, 16), np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    frame = ScanStrains(lattice, turns=True)
+    expected = np.degrees(np.sqrt(0.25 * 0.04 + 0.01) / 16)
+    assert frame.turn_uncertainty_deg(np.diag([9.0, 0.04, 0.01])) == pytest.approx(expected)
+    assert ScanStrains(lattice, turns=False).turn_uncertainty_deg(np.eye(2)) == 0.0
