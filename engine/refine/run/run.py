@@ -28,7 +28,8 @@ from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prep
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import through_depth
-from ptylive.engine.refine.run.again.drift_afterwards import Finished, HeldEnd, continued_without_drift, drift_is_tested
+from ptylive.engine.refine.run.again.continuation import Finished, HeldEnd
+from ptylive.engine.refine.run.again.drift_afterwards import continued_without_drift, drift_is_tested
 from ptylive.engine.refine.run.again.from_columns import FromColumns
 from ptylive.engine.refine.run.again.more_epochs import refined_to_length, run_to_length
 from ptylive.engine.refine.run.again.other_half_turn import OtherHalfTurn

@@ -10,7 +10,7 @@ half is left once they follow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class DriftSearch:
     """(n, n) estimate of the loss's curvature."""
     longest_A: float
     """Length that no step exceeds."""
+    lead: DoubleArray | None = None
+    """(n,) point to go to first, because of other evidence."""
 
     @classmethod
     def begin(cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, longest_A: float) -> DriftSearch:
@@ -44,6 +46,8 @@ class DriftSearch:
     @property
     def step(self) -> DoubleArray:
         """(n,) next step, Å."""
+        if self.lead is not None:
+            return self.lead - self.point
         step = np.linalg.solve(self.curvature, self.slopes.falls)
         return np.asarray(step * min(1.0, self.longest_A / max(float(np.linalg.norm(step)), 1e-12)))
 
@@ -52,6 +56,10 @@ class DriftSearch:
         """(n, n) covariance of the point towards which the step leads, Å²; of counting noise only."""
         inverse = np.linalg.inv(self.curvature)
         return np.asarray(inverse @ self.slopes.covariance @ inverse)
+
+    def leading_to(self, point: DoubleArray) -> DriftSearch:
+        """The same search with a first step to this point, whatever its length."""
+        return replace(self, lead=point)
 
     def then(self, point: DoubleArray, slopes: Slopes) -> DriftSearch:
         """Go on from the slopes at another point."""
@@ -63,4 +71,4 @@ class DriftSearch:
             curvature += np.outer(change, change) / seen
         else:
             curvature += LEAST_LEFT * np.outer(along, along) / expected
-        return DriftSearch(point, slopes, curvature, self.longest_A)
+        return replace(self, point=point, slopes=slopes, curvature=curvature, lead=None)

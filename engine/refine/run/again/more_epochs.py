@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd
+from ptylive.engine.refine.run.again.continuation import HeldEnd
 from ptylive.engine.refine.run.again.second_run import Alternative, Runs, Way, refined_in_turn
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import Ended

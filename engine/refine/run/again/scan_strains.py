@@ -47,6 +47,10 @@ class ScanStrains:
         """Parameters of a drift that is removed without turning the scan."""
         return np.array([*drift_A, 0.5 * drift_A[1]] if self.turns else drift_A, dtype=np.float64)
 
+    def without_turn(self, drift_A: tuple[float, float]) -> DoubleArray:
+        """Parameters of a drift without the rotation in it, where that is a parameter of its own."""
+        return np.array([*drift_A, 0.0] if self.turns else drift_A, dtype=np.float64)
+
     def drift_A(self, point: DoubleArray) -> tuple[float, float]:
         """Drift that is removed, along the (slow, fast) axis."""
         return float(point[0]), float(point[1])

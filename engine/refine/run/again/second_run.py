@@ -20,7 +20,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd, undo
+from ptylive.engine.refine.run.again.continuation import HeldEnd, undo
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import Ended, dataset_found

@@ -35,7 +35,7 @@ ROOM_PX = 4
 """Pixels by which the object's grid is larger on each side than the refined one: positions move by less."""
 MOST_PATTERNS, GROUPS = 4096, 128
 """Maximum number of patterns compared, and groups of them between which the scatter of slopes is measured."""
-UNSURE = 0.125
+UNSURE = 0.0625
 """Share of the slope in an even stretch, in standard deviations, that counts as uncertain in every other slope."""
 ORDER: Final = 5
 """Order of the spline that the object is moved by."""
@@ -49,6 +49,8 @@ class Slopes:
     """(n,)"""
     covariance: DoubleArray
     """(n, n), of the scatter between patterns."""
+    even: float = 0.0
+    """Slope in an even stretch, in standard deviations; 0 if it was not measured."""
 
     @classmethod
     def of(cls, falls: DoubleArray) -> Slopes:
@@ -59,6 +61,15 @@ class Slopes:
     def chi_squared(self) -> float:
         """Squared length of the slopes in standard deviations: about n by chance."""
         return float(self.falls @ np.linalg.pinv(self.covariance) @ self.falls)
+
+    @property
+    def doubt(self) -> float:
+        """Factor by which slopes are less certain than patterns scatter, because the model lacks something."""
+        return math.hypot(1.0, UNSURE * self.even)
+
+    def along(self, point: DoubleArray) -> tuple[float, float]:
+        """Fall of the loss by these amounts (n,) of the strains, if it is linear, and its standard deviation."""
+        return float(self.falls @ point), self.doubt * math.sqrt(float(point @ self.covariance @ point))
 
 
 class StrainedScan:
@@ -90,10 +101,9 @@ class StrainedScan:
         """Slopes in each of these strains per unit of it."""
         return Slopes.of(np.stack([self._falls(strain) for strain in strains]))
 
-    def even_deviations(self) -> float:
-        """Slope in an even stretch, in standard deviations."""
-        slopes = self.slopes([np.eye(2)])
-        return math.sqrt(slopes.chi_squared)
+    def with_even(self, slopes: Slopes) -> Slopes:
+        """The same slopes with the one in an even stretch, which makes them less certain."""
+        return replace(slopes, even=math.sqrt(self.slopes([np.eye(2)]).chi_squared))
 
     def curvatures(self, strains: Sequence[DoubleArray]) -> DoubleArray:
         """(n,) curvatures of the loss in each of these strains per unit squared, with the object's values held."""

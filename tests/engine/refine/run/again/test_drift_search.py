@@ -66,3 +66,10 @@ def test_a_loss_that_is_flat_with_its_object_held_gives_no_infinite_step():
 def test_the_uncertainty_is_that_of_the_slopes_over_the_curvature():
     search = DriftSearch(np.zeros(2), slopes_at(np.zeros(2)), np.diag([2.0, 4.0]), 1.0)
     np.testing.assert_allclose(search.uncertainty, np.diag([1e-4 / 4, 4e-4 / 16]))
+
+
+def test_a_lead_is_followed_first_and_once():
+    search = begun([8.0, 12.0], longest_A=0.1).leading_to(np.array([1.0, 1.0]))
+    np.testing.assert_array_equal(search.step, [1.0, 1.0])
+    after = search.then(np.array([1.0, 1.0]), slopes_at(np.array([1.0, 1.0])))
+    assert after.lead is None and np.linalg.norm(after.step) == pytest.approx(0.1)

@@ -55,6 +55,8 @@ def test_a_drift_alone_turns_nothing(nominal):
     frame = ScanStrains(Lattice.of(nominal), turns=True)
     assert frame.turn_deg(frame.point_of((0.4, 0.7))) == pytest.approx(0.0)
     assert frame.drift_A(frame.point_of((0.4, 0.7))) == (0.4, 0.7)
+    np.testing.assert_array_equal(frame.without_turn((0.4, 0.7)), [0.4, 0.7, 0.0])
+    np.testing.assert_array_equal(ScanStrains(frame.lattice, turns=False).without_turn((0.4, 0.7)), [0.4, 0.7])
 
 
 def test_a_turn_is_that_of_an_orientation(nominal):

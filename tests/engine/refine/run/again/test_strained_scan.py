@@ -8,7 +8,7 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
-from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
+from ptylive.engine.refine.run.again.strained_scan import UNSURE, Slopes, StrainedScan
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.preset import Preset
 
@@ -81,9 +81,13 @@ def test_little_slope_is_left_once_the_drift_has_been_taken_out(moving, nominal,
     assert np.hypot(*still.falls) < 0.4 * np.hypot(*nominal.slopes(strains).falls)
 
 
-def test_the_defect_of_a_scan_that_is_stretched_evenly_shows_in_an_even_stretch(moving, nominal):
+def test_a_scan_that_is_stretched_evenly_makes_its_slopes_less_certain(moving, strains):
     stretched = scan_of(moving, 1.01 * np.eye(2), without_drift(moving.dataset, DRIFT))
-    assert stretched.even_deviations() > 3
+    plain = stretched.slopes(strains)
+    doubted = stretched.with_even(plain)
+    assert plain.doubt == 1 and doubted.even > 3
+    assert doubted.doubt == pytest.approx(np.hypot(1, UNSURE * doubted.even))
+    np.testing.assert_array_equal(doubted.falls, plain.falls)
 
 
 def test_the_object_is_moved_with_the_positions(moving):
@@ -124,3 +128,7 @@ def test_slopes_of_several_strains_and_their_scatter_between_groups():
     np.testing.assert_allclose(slopes.falls, falls.sum(axis=1))
     np.testing.assert_allclose(slopes.covariance / 2000, [[4, 1], [1, 1]], atol=0.3)
     assert Slopes(np.array([3.0, 4.0]), np.diag([9.0, 4.0])).chi_squared == pytest.approx(5.0)
+    assert Slopes(np.array([3.0, 4.0]), np.diag([9.0, 4.0]), 1 / UNSURE).along(np.array([2.0, -0.5])) == (
+        pytest.approx(4.0),
+        pytest.approx(np.sqrt(2 * (36 + 1))),
+    )
