@@ -66,8 +66,8 @@ def remarks(
     out = asked_about(given, header)
     masked = calibration.get("masked_counts")
     if masked:
-        verb = "count is not a number" if masked == 1 else "counts are not numbers"
-        out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
+        counts = "1 count is" if masked == 1 else f"{int(masked)} counts are"
+        out.append(f"{counts} NaN, infinite or above {MOST_COUNTS:.0e}".replace("e+", "e") + ": used as 0")
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
         return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
     out += normalised_remarks(header, calibration) + _pixel_remarks(header) + _apart_remarks(calibration)

@@ -244,6 +244,8 @@ def test_the_rotation_is_compared_with_the_data(
     for origin in (Origin.GIVEN, Origin.DEFAULT):
         found = rotation_check(engine, rotation_deg, transform, origin)
         assert (found.state, says in found.text) == (state, True), found
+        angle, _, spread = found.text.partition("the data say ")[2].split()[:3]
+        assert len(angle.partition(".")[2]) == (2 if float(spread.rstrip("°,")) < 0.05 else 1), found
 
 
 def test_data_that_cannot_tell_the_rotation_are_said_to() -> None:
