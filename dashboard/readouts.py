@@ -332,10 +332,11 @@ def restart_line(state: ServerState, control: str) -> str:
 def shortfall(state: ServerState) -> str:
     """Which frames of a scan that has ended are missing, and how many were refused; empty if none."""
     words = []
-    if state.state == "incomplete":
+    if state.state in ("incomplete", "aborted"):
         missing = None if state.expected is None or state.frames is None else state.expected - state.frames
         frames = "frames" if missing is None else f"{count(missing)} of {count(state.expected)} frames"
-        words.append(f"this scan is incomplete: {frames} did not arrive")
+        ended = "is incomplete" if state.state == "incomplete" else "was aborted"
+        words.append(f"this scan {ended}" + (f": {frames} did not arrive" if missing != 0 else ""))
     if state.refused:
         words.append(f"{count(state.refused)} {'was' if state.refused == 1 else 'were'} refused, see “rejected”")
     return ", ".join(words)

@@ -167,22 +167,24 @@ class LibraryPanel:
     def _map_thumbnail(self, scan: Mapping[str, Any]) -> str:
         """The thumbnail of a map as a data address."""
         plain = scan.get("thumbnail")
-        return self._data_address(plain, self._kinds.called(str(plain.get("map"))).colour_map) if plain else ""
+        colours = self._kinds.called(str(plain.get("map"))).colour_map if plain else ColourMap.GRAY
+        return self._data_address(plain, colours, not_scanned=True) if plain else ""
 
     def _object_thumbnail(self, scan: Mapping[str, Any]) -> str:
         """The thumbnail of the phase of the last refinement, as a data address."""
         plain = scan.get("object")
         return self._data_address(plain, ColourMap.MAGMA) if plain else ""
 
-    def _data_address(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
-        """Shades as a data address; each is drawn once."""
-        key = (bytes(plain["data"]), str((plain.get("shape"), plain.get("sampling_A"))), colours)
+    def _data_address(self, plain: Mapping[str, Any], colours: ColourMap, *, not_scanned: bool = False) -> str:
+        """Shades as a data address; each is drawn once. ``not_scanned``: shade 0 stands for points without a frame."""
+        key = (bytes(plain["data"]), str((plain.get("shape"), plain.get("sampling_A"), not_scanned)), colours)
         if key not in self._thumbnails:
             shades, steps = array_from_plain(plain).astype(np.float32), plain.get("sampling_A")
             picture = draw(
                 shades,
                 colours,
-                limits=(0.0, 255.0),
+                visited=shades > 0 if not_scanned else None,
+                limits=(1.0 if not_scanned else 0.0, 255.0),
                 sampling_A=None if steps is None else (float(steps[0]), float(steps[1])),
                 least_side=1,
                 scale_bar=False,

@@ -178,6 +178,10 @@ def test_what_a_scan_lacks_is_said() -> None:
     both = readouts.sentence(FeedView(state=state(**lacking, message="no step")), "")
     assert both.endswith("did not arrive\nno step")
     assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
+    stopped = readouts.sentence(FeedView(state=state(**lacking | {"state": "aborted"})), "")
+    assert stopped == "this scan was aborted: 96 of 4\u2009096 frames did not arrive", "nothing was said"
+    whole = readouts.sentence(FeedView(state=state(state="aborted", expected=4, frames=4)), "")
+    assert whole == "this scan was aborted"
 
 
 def test_a_refinement_of_another_scan_is_named_and_one_that_failed_says_so() -> None:

@@ -163,6 +163,18 @@ def test_a_map_without_a_finite_value_has_no_thumbnail(tmp_path, files):
     assert entries[other.name]["thumbnail"]["sampling_A"] == [1.0, 1.0]
 
 
+def test_a_thumbnail_tells_points_that_were_not_scanned_from_low_values(tmp_path, files):
+    """Regression: the rest of an aborted scan had the colour of the value 0, in the middle of those of a phase."""
+    obf, covered = np.zeros((6, 7), np.float32), np.zeros((6, 7), bool)
+    obf[:2], covered[:2] = np.linspace(-1, -0.5, 7), True
+    path = recorded(tmp_path)
+    made = [LiveMap("obf", obf, "rad", (1.0, 1.0), 14, "obf")]
+    write_maps(path.with_name(f"{path.stem}_results.h5"), made, covered, Calibration(), {})
+    shades = array_from_plain(all_entries(Library(tmp_path, files))[path.name]["thumbnail"])
+    np.testing.assert_array_equal(shades > 0, covered)
+    assert (shades[:2].min(), shades[:2].max()) == (1, 255), "contrast is that of what was scanned"
+
+
 def test_the_last_refinement_has_a_thumbnail_on_the_scanned_field(tmp_path, files):
     good = recorded(tmp_path)
     results = good.with_name(f"{good.stem}_results.h5")
