@@ -137,8 +137,18 @@ class LibraryPanel:
                 self._note = str(scan.get("note") or "")
 
     def _card(self, scan: Mapping[str, Any]) -> dict[str, Any]:
+        when = datetime.fromtimestamp(float(scan.get("time") or 0))
+        common = {
+            "recording": str(scan.get("recording")),
+            "time": when.strftime("%Y-%m-%d %H:%M"),
+            "day": when.strftime("%A, %Y-%m-%d"),
+            "note": str(scan.get("note") or ""),
+            "sample": str(scan.get("sample") or ""),
+        }
         if scan.get("problem"):
-            return {"recording": str(scan.get("recording")), "title": str(scan["problem"]), "lines": [], "note": ""}
+            problem = str(scan["problem"])
+            reason = problem.partition(f"{common['recording']}: ")[2] or problem
+            return {**common, "title": common["recording"], "lines": [reason]}
         shape, lost = scan.get("shape") or [], int(scan.get("lost") or 0)
         values = [
             f"{label} {quantity(name, CalibrationEntry.model_validate(entry), unit)}".replace(
@@ -150,14 +160,10 @@ class LibraryPanel:
         frames = f"{' × '.join(map(str, shape))} · {count(scan.get('frames'))} frames"
         problem = str(scan.get("results_problem") or "")
         return {
-            "recording": str(scan.get("recording")),
+            **common,
             "title": str(scan.get("series")),
-            "time": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%Y-%m-%d %H:%M"),
             "lines": [frames, " · ".join(values), problem or _runs(scan.get("runs") or {})],
             "lost": f"{count(lost)} lost" if lost else "",
-            "day": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%A, %Y-%m-%d"),
-            "note": str(scan.get("note") or ""),
-            "sample": str(scan.get("sample") or ""),
             "noted": _note_author(scan),
             "refined": bool(scan.get("runs")),
             "picture": self._map_thumbnail(scan),

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from ptylive.dashboard.client.feed import FeedView
@@ -123,6 +124,17 @@ def test_what_was_deleted_last_is_taken_back() -> None:
     orders.collect()
     assert server.asked[-1] == ("restore", {"recording": "a.h5"})
     assert panel.marks()["restore"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [("a.h5: being read", "being read"), ("/data/a.h5: no HDF5 file", "no HDF5 file"), ("disk gone", "disk gone")],
+)
+def test_a_scan_without_a_card_of_its_own_says_why_below_its_name(problem: str, reason: str) -> None:
+    """Regression: name and reason were the title, whose end is cut off, and it stood below no day."""
+    card = library()[0]._card({"recording": "a.h5", "time": 0.0, "problem": problem})
+    assert (card["title"], card["lines"]) == ("a.h5", [reason])
+    assert card["day"].endswith("1970-01-01")
 
 
 def test_points_that_were_not_scanned_have_their_own_colour_on_a_card() -> None:
