@@ -64,6 +64,8 @@ _SCANNED: Mapping[str, tuple[str, str]] = {
 _FOR_THE_COMMAND_LINE = re.compile(r"; a series of tilted parallel beams: ptylive larbed\b")
 _HYPHEN_AS_MINUS = re.compile(r"(?<![^\s(\[])-(?=\d)")
 """A hyphen that begins a number; one inside a word, a file name or an assignment is left alone."""
+_POWER_OF_TEN = re.compile(r"(?:(?<![\w=.-])|(?<=[\s(\[]-))(\d+(?:\.\d+)?)e([+-])0*(\d+)\b")
+"""A number as programs write it; not inside a file name or an assignment that can be typed."""
 FIGURE_SPACE = "\u2007"
 THIN_SPACE = "\u2009"
 
@@ -159,8 +161,9 @@ def clock(unix_time: float) -> str:
 
 
 def typeset(text: str) -> str:
-    """Sentences of the server with true minus signs in front of numbers, and in the words of the page."""
-    return _HYPHEN_AS_MINUS.sub("−", in_page_words(text))
+    """Sentences of the server with numbers as the page writes them (`−0.5`, `1e9`), and in the words of the page."""
+    numbers = _POWER_OF_TEN.sub(lambda n: f"{n[1]}e{'' if n[2] == '+' else '−'}{n[3]}", in_page_words(text))
+    return _HYPHEN_AS_MINUS.sub("−", numbers)
 
 
 def in_page_words(text: str) -> str:

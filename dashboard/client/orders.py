@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ptylive.dashboard.words import in_page_words
+from ptylive.dashboard.words import typeset
 from ptylive.schema import PtyliveError, ServerGoneError
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Orders:
             if error is None:
                 self._succeeded(pending, pending.future.result())
                 continue
-            line = in_page_words(error.line()) if isinstance(error, PtyliveError) else f"the command failed: {error}"
+            line = typeset(error.line()) if isinstance(error, PtyliveError) else f"the command failed: {error}"
             if not pending.quiet:
                 self.say(line)
                 self._refused = pending.command

@@ -237,8 +237,8 @@ def test_a_refusal_ends_with_the_scan_that_it_was_for(session: Session, feed: Fe
     feed._view = FeedView(connected=True, state=present.model_copy(update={"uid": "first"}))
     session.tick()
     session.refine.press("refine")
-    sender.future.set_exception(CommandError("the refinement needs energy_eV", "give it with --set energy_eV=…"))
+    sender.future.set_exception(CommandError("the refinement needs energy_eV, not 1e+09", "give energy_eV"))
     refused = content(session)["texts"]["sentence"]
-    assert refused.startswith("the refinement needs energy")
+    assert refused == session.orders.sentence == "the refinement needs energy, not 1e9: give energy"
     feed._view = FeedView(connected=True, state=present.model_copy(update={"uid": "second"}))
     assert content(session)["texts"]["sentence"] == ""

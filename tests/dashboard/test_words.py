@@ -84,10 +84,12 @@ def test_a_value_has_the_digits_that_its_deviation_says(
             "rotation_deg -3.1 ± 0.2 by held-out loss, 1 before: unchanged",
             "scan rotation −3.1 ± 0.2° by held-out loss, 1° before: unchanged",
         ),
+        ("impossible: from 1e-04 Å to 1e+08 Å, -2.5e-12", "impossible: from 1e−4 Å to 1e8 Å, −2.5e−12"),
+        ("--set C10=1e-3, a-1e-3.h5, x1e-3", "--set C10=1e-3, a-1e-3.h5, x1e-3"),
         ("num_slices 3 ± 1 by held-out loss, 2 before", "num_slices 3 ± 1 by held-out loss, 2 before"),
     ],
 )
-def test_what_trials_found_has_a_label_and_a_unit(told: str, said: str) -> None:
+def test_sentences_of_the_server_are_typeset(told: str, said: str) -> None:
     assert words.typeset(told) == said
 
 
