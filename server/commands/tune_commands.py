@@ -15,6 +15,7 @@ from typing import Any
 
 from ptylive.application.extensions import Preset
 from ptylive.engine.dataset import check_told
+from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS, MOST_SWEEPS, PATTERNS, SWEEPS, TRIALS
 from ptylive.schema import CommandError, InputFileError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
@@ -26,8 +27,8 @@ from ptylive.server.tune.side_work import SideWork
 from ptylive.server.wire.publisher import Publisher
 
 MODULE = "ptylive.server.tune.tune_process"
-TRIALS, PATTERNS, SWEEPS = 40, 576, 6
-MOST_TRIALS, MOST_PATTERNS, MOST_SWEEPS = 10_000, 10**6, 1000
+MOST_TRIALS, MOST_PATTERNS = 10_000, 10**6
+"""Limits of what a dashboard may request."""
 ASKED_FILE, MOST_ASKED_BYTES = "asked.json", 2**20
 AGAIN = ("over", "preset", "patterns", "sweeps")
 """Parts of a request that are arguments of the command."""
@@ -90,7 +91,7 @@ class TuneCommands:
         parse_over(texts, Judge.HELD_OUT)
         for name, value, least, most in (
             ("trials", trials, 1, MOST_TRIALS),
-            ("patterns", patterns, 64, MOST_PATTERNS),
+            ("patterns", patterns, LEAST_PATTERNS, MOST_PATTERNS),
             ("sweeps", sweeps, 1, MOST_SWEEPS),
         ):
             if not least <= value <= most:

@@ -19,16 +19,12 @@ from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import of_trials
 from ptylive.engine.refine.validation.settings_trial import Judge, check_enough
+from ptylive.engine.refine.validation.trial_size import PATTERNS, SWEEPS
 from ptylive.schema import Calibration, MetadataError
 from ptylive.server.cluster.transfer import FileIdentity
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.streamer.source import open_source
-
-PATTERNS, SWEEPS = 576, 6
-"""Size of a trial; docs/tune.md shows how well trials of this length agree with long ones."""
-MOST_SWEEPS, MOST_TRIALS = 1000, 100_000
-"""Limits of what may be requested."""
 
 
 @dataclass(frozen=True)
