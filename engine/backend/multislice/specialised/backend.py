@@ -228,7 +228,7 @@ class SpecialisedMultislice(GeneralMultislice):
         double = {name: None if value is None else np.zeros(value.shape) for name, value in vars(requested).items()}
         total, loss = Corrections(**double), 0.0
         size = MOST_PATTERNS if self._counting is None else len(work.waves)
-        share_gradient = self._empty_gradient(task, 0)
+        share_gradient = self._empty_gradient(task)
         for start in range(0, len(share), size):
             batch = share[start : start + size]
             gradient = share_gradient._replace(**self._pattern_gradients(task, len(batch)))
@@ -253,7 +253,7 @@ class SpecialisedMultislice(GeneralMultislice):
             total.background[...] += plane if self._in_natural_order else plane.T
         return loss, share_gradient, total
 
-    def _empty_gradient(self, task: _Task, count: int) -> Gradient:
+    def _empty_gradient(self, task: _Task) -> Gradient:
         """Zeros for the requested sums over patterns."""
         model, requested, plane = task.model, task.requested, plane_size(self._problem.window, self._real)
         background = self._counting is None and requested.background is not None
