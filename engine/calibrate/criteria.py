@@ -67,7 +67,7 @@ class Aliases:
     def if_usable(
         cls, q_scan: DoubleArray, step_A: tuple[float, float], limit_invA: float, too_many: float
     ) -> Aliases | None:
-        """Return all aliases below a limit (1/Å); None if there are hardly any, or too many of each frequency."""
+        """Return the aliases below a limit, 1/Å, of frequencies (nq, 2); None for hardly any, or too many of each."""
         if cls.least(step_A, limit_invA) >= too_many:  # those of steps far apart would not fit into memory
             return None
         found = cls.of(q_scan, step_A, limit_invA)
@@ -80,7 +80,7 @@ class Aliases:
 
     @classmethod
     def none(cls, q_scan: DoubleArray) -> Aliases:
-        """Return an instance in which every frequency has no alias but itself."""
+        """Return an instance in which each of the frequencies (nq, 2) has no alias but itself."""
         number = np.arange(len(q_scan))
         return cls(q_scan, number, number)
 
@@ -285,7 +285,8 @@ class Criteria:
 def lead(residual: DoubleArray, other_residual: DoubleArray) -> float:
     """Return the lead of optics over others, in standard deviations; positive if they leave less of most frequencies.
 
-    Wilcoxon's signed-rank test (1945) on the logarithms of the ratios: a few bright frequencies do not decide.
+    Both are unexplained shares (nq,) of the energy of each frequency. Wilcoxon's signed-rank test (1945) on the
+    logarithms of the ratios: a few bright frequencies do not decide.
     """
     ratios = np.log(other_residual / residual)
     n = len(ratios)

@@ -66,7 +66,7 @@ def potential_map(spectrum: ComplexArray, pixels: int) -> DoubleArray:
 
 
 def on_highest_column(spectrum: ComplexArray, grid: CrystalGrid) -> ComplexArray:
-    """Shift the origin of a spectrum to the highest point of its map."""
+    """Shift the origin of a spectrum (P, P) to the highest point of its map."""
     pixels = FINE * grid.pixels
     fine = potential_map(spectrum, pixels)
     row, col = np.unravel_index(int(fine.argmax()), fine.shape)
@@ -82,7 +82,7 @@ def best_correlation(first: DoubleArray, second: DoubleArray) -> float:
 
 
 def structure_factors(spectrum: ComplexArray, grid: CrystalGrid, energy_eV: float) -> StructureFactors:
-    """List of structure factors, strongest first."""
+    """Structure factors of a spectrum (P, P) of the potential in V, strongest first."""
     h, k = np.meshgrid(grid.orders, grid.orders, indexing="ij")
     half = ((h > 0) | ((h == 0) & (k > 0))) & (np.maximum(np.abs(h), np.abs(k)) <= (grid.pixels - 1) // 2)
     order = np.argsort(-np.abs(spectrum[half]), kind="stable")

@@ -139,7 +139,7 @@ class LiveEngine:
         return None if self.store is None else self.store.mean_pattern
 
     def recent_mean(self, patience_s: float) -> DoubleArray | None:
-        """Return the mean pattern, possibly a slightly earlier one: callers wait no longer than ``patience_s``."""
+        """Return the mean pattern (Qy, Qx), or a slightly earlier one: callers wait no longer than ``patience_s``."""
         store = self.store
         if store is None:
             return None
@@ -218,7 +218,7 @@ class LiveEngine:
 
     @property
     def filter_order(self) -> tuple[ImagingConditions, DoubleArray] | None:
-        """What filters are made for: the conditions, and the mean coefficients of patterns of unit sum."""
+        """What filters are made for: the conditions, and the mean coefficients (bins,) of patterns of unit sum."""
         return self.filters.ordered
 
     @property

@@ -112,7 +112,7 @@ def _round(
 
 
 def peak_of(field: DoubleArray) -> tuple[DoubleArray, float]:
-    """Return the place in points of a periodic field's maximum, interpolated by parabolas, and its height."""
+    """Return the place (2,), in points, of a periodic field's maximum, interpolated by parabolas, and its height."""
     top = np.unravel_index(int(np.argmax(field)), field.shape)
     place = []
     for axis, n in enumerate(field.shape):
