@@ -19,7 +19,7 @@ from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.choice import BasisChoice, make_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
-from ptylive.engine.bases.following import HeardWander, Wander, at_place, mean_center
+from ptylive.engine.bases.following import TrackedWander, Wander, at_place, mean_center
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
@@ -154,7 +154,7 @@ def centred_sample(header: ScanHeader, wander: Wander, index: IndexArray, sample
     if disc is not None:
         usual_offset = np.subtract(center, disc.center_px)
     given = header.detector.beam_center_px
-    if given is not None and isinstance(wander, HeardWander):
+    if given is not None and isinstance(wander, TrackedWander):
         row, col = np.rint(center - usual_offset - given).astype(int).tolist()
         sample = read_at_pixels(sample, row, col)
     return sample, usual_offset

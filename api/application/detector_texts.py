@@ -25,12 +25,12 @@ from ptylive.engine.imaging.radial_profiles import MOST_COMPONENTS, PlacedProfil
 from ptylive.engine.imaging.virtual_detectors import (
     MOST_DETECTORS,
     NAME_PATTERN,
-    Detecting,
     DetectorBank,
+    DetectorContext,
     LostElectrons,
     MaskDetector,
-    Placeable,
-    Placing,
+    SummableDetector,
+    UnplacedDetector,
     VirtualDetector,
 )
 from ptylive.schema import Calibration, CommandError, MetadataError
@@ -74,7 +74,7 @@ class WrittenDetector:
     """Row and column; empty: the beam."""
     radii: tuple[Length, ...]
 
-    def placed(self, by: Placing) -> VirtualDetector:
+    def placed(self, by: DetectorContext) -> VirtualDetector:
         """Place it on the recorded pattern. Raises MetadataError."""
         calibration, needed_for = by.calibration, f"detector {self.name}"
         if self.center:
@@ -101,7 +101,7 @@ class ThresholdDetector:
     share: float
     brighter: bool
 
-    def placed(self, by: Placing) -> MaskDetector:
+    def placed(self, by: DetectorContext) -> MaskDetector:
         """Place it on the mean pattern, relative to its brightest good pixel. Raises MetadataError."""
         mean_pattern, bad = by.mean_pattern, by.bad_pixels
         good = np.ones(mean_pattern.shape, dtype=bool) if bad is None else ~np.asarray(bad, dtype=bool)
@@ -119,7 +119,7 @@ class WrittenProfiles:
     name: str
     count: int
 
-    def placed(self, by: Placing) -> PlacedProfiles:
+    def placed(self, by: DetectorContext) -> PlacedProfiles:
         """Place them around the beam. Raises MetadataError."""
         row, col = by.calibration.require("beam_center_px", "radial profiles")
         return PlacedProfiles(self.name, self.count, (float(row), float(col)))
@@ -180,10 +180,10 @@ def written_detectors(
     return found
 
 
-def equip(bank: DetectorBank, detectors: Iterable[Written], drawn: Iterable[Detecting] = ()) -> None:
+def equip(bank: DetectorBank, detectors: Iterable[Written], drawn: Iterable[SummableDetector] = ()) -> None:
     """Add these detectors, and ``drawn`` ones, to a bank. Raises MetadataError for an unsuitable one."""
-    fixed: list[Detecting] = []
-    waiting: list[Placeable] = []
+    fixed: list[SummableDetector] = []
+    waiting: list[UnplacedDetector] = []
     for detector in detectors:
         if isinstance(detector, MaskDetector | LostElectrons):
             fixed.append(detector)

@@ -95,7 +95,7 @@ def _blank() -> ScanHeader:
 def _of_file(path: Path, numbers: Mapping[str, Any]) -> ScanHeader:
     """The description of a scan file; values that are replaced need not be valid in it."""
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     settings = {name: value for name, value in numbers.items() if name not in OF_THE_SCAN}
     vet(path, settings)

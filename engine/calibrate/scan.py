@@ -24,10 +24,10 @@ from ptylive.engine.calibrate.aberrations import (
     in_focus_unless_told,
     is_below,
 )
+from ptylive.engine.calibrate.aliases.all_aliases import CurrentFit, UndersampledScan, verdict_on
 from ptylive.engine.calibrate.aliases.best import fit_among_aliases
 from ptylive.engine.calibrate.aliases.joint import JointCriteria
 from ptylive.engine.calibrate.aliases.rivals import note_rivals
-from ptylive.engine.calibrate.aliases.together import Present, Question, verdict_on
 from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.descan import find_descan
@@ -226,11 +226,11 @@ class _Work:
     def _hand_is_open(self, curl: RotationFit | None) -> bool:
         return not self.given("detector_transform") and not (curl is not None and curl.angle_trusted)
 
-    def _question(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> Question:
+    def _question(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> UndersampledScan:
         """Return the question for the fit by all aliases, with the handednesses that are possible."""
         given_hand = {False: None if curl is None else curl.rotation_deg}
         angles = given_hand if curl is None or not self._hand_is_open(curl) else curl.angles_deg
-        return Question(criteria, search, angles, self._hand, curl)
+        return UndersampledScan(criteria, search, angles, self._hand, curl)
 
     @property
     def _hand(self) -> str:
@@ -241,14 +241,14 @@ class _Work:
         return transform is None or transform.origin is not Origin.UNDECIDED
 
     def _together(
-        self, question: Question, present: tuple[Criteria, AberrationFit], *, compared: bool = False
+        self, question: UndersampledScan, present: tuple[Criteria, AberrationFit], *, compared: bool = False
     ) -> tuple[Criteria, AberrationFit]:
         """Return the fit by all aliases together if it explains more than the present one; set the handedness."""
         base, curl = question.transform, question.curl
         mirrored = self._hand != base
         believed = self._beyond_chance(*present, compared=compared)
         aligned = self.aligned == self._hand
-        fit = Present(present[1], mirrored, believed, self._hand_is_settled(), aligned)
+        fit = CurrentFit(present[1], mirrored, believed, self._hand_is_settled(), aligned)
         # two measurements that agree are believed: for strong objects, aliases explain too much
         agreed = believed and curl is not None and curl.confirms(fit.fit.rotation_deg)
         verdict = verdict_on(question, fit) if self._has_ended and not agreed else None
@@ -367,7 +367,7 @@ class _Work:
         self.entries["detector_transform"] = Quantity(_word(transposed), Origin.ESTIMATED if sure else Origin.UNDECIDED)
         return (mirrored_criteria, mirrored) if transposed else (criteria, grid)
 
-    def _adopt(self, fit: AberrationFit, question: Question, criteria: Criteria) -> None:
+    def _adopt(self, fit: AberrationFit, question: UndersampledScan, criteria: Criteria) -> None:
         """Settle the half turn and enter the results; the bright field's angle is the better one of the two."""
         if self._has_ended:
             note_rivals(self.entries, question, fit)

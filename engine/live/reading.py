@@ -80,7 +80,7 @@ def read(
     if mean is None:
         return None
     plan = Plan.of(lying_still(header, descan), mean.frame)
-    store = reduced(header, plan.reduction, frames, Rest(descan, mean.wandering), workspace)
+    store = reduced(header, plan.reduction, frames, DescanRemoval(descan, mean.wandering), workspace)
     store.compared = True
     return store
 
@@ -165,7 +165,9 @@ def reduced_again(
 ) -> Store:
     """Return the frames of a store reduced in another way, with patterns at rest."""
     if store.header.basis.is_raw:
-        reduced_store = reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), workspace)
+        reduced_store = reduced(
+            store.header, reduction, frames, DescanRemoval(store.descan, store.wandering), workspace
+        )
         reduced_store.compared = store.compared
         return reduced_store
     return vectors_at_rest(reduced(store.header, reduction, frames, workspace=workspace))
@@ -227,21 +229,21 @@ def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc:
     return MeansAtRest(per_block, np.flatnonzero(visited), lines, common, PointSums(moments, dark, spread_px2))
 
 
-class Rest(NamedTuple):
+class DescanRemoval(NamedTuple):
     """What is needed to bring patterns to rest: a descan and, if known, what they have in common."""
 
     descan: Descan | None = None
     wandering: WanderingMean | None = None
 
 
-AT_REST = Rest()
+AT_REST = DescanRemoval()
 
 
 def reduced(
     header: ScanHeader,
     reduction: Reduction,
     frames: FrameSource,
-    rest: Rest = AT_REST,
+    rest: DescanRemoval = AT_REST,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> Store:
     """Return a store filled from a source of frames."""

@@ -34,7 +34,7 @@ from ptylive.server.session.run_names import RunNames, recording_of, results_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
-from ptylive.streamer.vetting.vouched import known_as
+from ptylive.streamer.vetting.known_files import known_as
 
 MOST_WAITING = 20
 

@@ -226,7 +226,7 @@ def _write_request(folder: Path, text: str) -> None:
 
 def _stored_outcome(recording: Path) -> dict[str, Any]:
     """Return the outcome of the last tuning of a scan; empty if there was none."""
-    from ptylive.application.tuning.told import TOLD_FILE, kept
+    from ptylive.application.tuning.plain_state import TOLD_FILE, kept
 
     found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
     newest = max(found, key=_changed, default=None)

@@ -36,7 +36,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     from ptylive.engine.stored_maps import DISTORTION, StoredMaps, distortion_in_use, other_places, places_of
     from ptylive.schema.metadata import beneath, outvoted, unsaid
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     vet(job.recording, job.values, job.results)
     with open_source(job.recording, job.values) as source:

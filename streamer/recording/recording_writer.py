@@ -37,7 +37,7 @@ from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import SENT
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
-from ptylive.streamer.vetting.vouched import is_vouched
+from ptylive.streamer.vetting.known_files import can_be_opened
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, events_of, runs_of
 
 _READ_BACK_FRAMES = 64
@@ -288,7 +288,7 @@ def _merge_earlier(writer: ScanWriter, target: Path, uids: Collection[str]) -> N
     """Copy what an earlier recording of the same scan, one of ``uids``, has and the journal lacks."""
     if not target.exists():
         return
-    if not is_vouched(target):
+    if not can_be_opened(target):
         raise InputFileError(f"{target}, the earlier part of the scan, cannot be read", "move it away")
     with h5py.File(target, "r") as file:
         writer.note_senders(_count(file.attrs.get(SENDERS, 1)))

@@ -25,7 +25,7 @@ from ptylive.engine.calibrate.aberrations import (
     climb,
     trial_values,
 )
-from ptylive.engine.calibrate.aliases.together import Question, summits
+from ptylive.engine.calibrate.aliases.all_aliases import UndersampledScan, summits
 from ptylive.engine.calibrate.criteria import Criteria, lead
 from ptylive.engine.calibrate.rotation import apart_deg
 from ptylive.schema import Origin, Quantity
@@ -41,7 +41,7 @@ Right ones have 0.06 (thick crystals) to 1.7, five wrong ones had 0.05 to 0.34.
 """
 
 
-def note_rivals(entries: dict[str, Quantity], question: Question, fit: AberrationFit) -> None:
+def note_rivals(entries: dict[str, Quantity], question: UndersampledScan, fit: AberrationFit) -> None:
     """Add the rivals of a fit to the lattice of a scan to the calibration entries: three numbers each."""
     transform = entries["detector_transform"] if "detector_transform" in entries else Quantity("none", Origin.DEFAULT)
     mirrored = transform.value != question.transform
@@ -57,7 +57,7 @@ def note_rivals(entries: dict[str, Quantity], question: Question, fit: Aberratio
 
 
 def _rivals(
-    question: Question, fit: AberrationFit, mirrored: bool, hands: tuple[bool, ...]
+    question: UndersampledScan, fit: AberrationFit, mirrored: bool, hands: tuple[bool, ...]
 ) -> Iterator[RivalOrientation]:
     """Yield orientations that a fit does not lead beyond doubt, the likeliest first.
 

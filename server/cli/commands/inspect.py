@@ -60,7 +60,7 @@ def inspect(
     from ptylive.application.remarks.of_scan import asked_about, remarks
     from ptylive.schema.metadata import to_attributes
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     if rings and square:
         raise MetadataError("--square and --rings exclude each other", "give one of them")

@@ -28,7 +28,7 @@ MOST_PIXELS = 2048
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredMap:
     """Result of a registration: place of the second map."""
 
     shift_A: tuple[float, float]
@@ -45,7 +45,7 @@ class _Map:
     origin_A: DoubleArray
 
 
-def registered(first: StartGuess, second: StartGuess) -> Registered:
+def registered(first: StartGuess, second: StartGuess) -> RegisteredMap:
     """Locate the second map. Raises MetadataError if the maps do not agree anywhere."""
     pixel_A = min(*first.sampling_A, *second.sampling_A)
     first_map, second_map = _upright(first, pixel_A), _upright(second, pixel_A)
@@ -59,7 +59,7 @@ def registered(first: StartGuess, second: StartGuess) -> Registered:
         )
     peak = np.array([row, column]) + [_vertex(correlation, (row, column), axis) for axis in (0, 1)]
     moved = (peak - (np.asarray(second_map.mask.shape) - 1)) * pixel_A + first_map.origin_A - second_map.origin_A
-    return Registered((float(moved[0]), float(moved[1])), best)
+    return RegisteredMap((float(moved[0]), float(moved[1])), best)
 
 
 def _upright(image: StartGuess, pixel_A: float) -> _Map:

@@ -45,7 +45,7 @@ def dose(
     use_persistent_cache()
     from ptylive.application.analysis.dose import added_up, holds_mean
     from ptylive.application.outputs import check_own_hdf5
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     checked_backend(backend)
     if len(files) > MOST_FILES:
