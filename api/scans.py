@@ -336,7 +336,7 @@ class Scan:
         from ptylive.application.scan_access import map_named
         from ptylive.application.tilt_series import RecordedScan, together
         from ptylive.engine.backend.device import check_name
-        from ptylive.engine.dataset import check_told
+        from ptylive.engine.dataset import check_metadata
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
 
@@ -351,7 +351,7 @@ class Scan:
             log.warning("%s", note)
         resolved = Preset.from_mapping({**loaded.settings, **settings})
         with this.open() as source:
-            check_told(source.header, far_field=not resolved.propagation.near_field)
+            check_metadata(source.header, far_field=not resolved.propagation.near_field)
         made = this.start(resolved.start)
         start = start_of(partial(map_named, made), resolved.start, made.calibration)
         with ExitStack() as opened:

@@ -26,7 +26,7 @@ from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.descan import (
     given_descan,
-    lying_still,
+    header_at_rest,
     moved_back,
     nearly_moved_back,
     places_in_scan,
@@ -209,7 +209,7 @@ class StillSource(_DerivedSource):
         descan = given_descan(source.header) or found
         if descan is None or not descan.moves:
             return source
-        plain = lying_still(source.header.of_counts, descan)
+        plain = header_at_rest(source.header.of_counts, descan)
         update = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
         at_rest = replace(plain, detector=plain.detector.model_copy(update=update))
         return cls(source, at_rest, descan, _wandering(source, descan))

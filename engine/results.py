@@ -28,7 +28,7 @@ from ptylive.engine.results_file import (
     Change,
     ResultsFileError,
 )
-from ptylive.engine.stored_run import how_made, stored_before, turned
+from ptylive.engine.stored_run import run_properties, stored_before, turned
 from ptylive.schema import Calibration, InputFileError, LiveMap, PtyliveError
 from ptylive.schema.errors import encodable
 from ptylive.schema.files.atomic import replacing
@@ -188,7 +188,7 @@ def read_runs(path: Path) -> dict[str, dict[str, Any]]:
                 "state": str(group.attrs.get("state", "")),
                 "loss": float(group["loss"][-1]) if len(group["loss"]) else None,
                 "epochs": len(group["loss"]),
-                **how_made(group),
+                **run_properties(group),
             }
             for name, group in file.get("refinements", {}).items()
         }

@@ -198,9 +198,9 @@ def cleaned(source: FileSource) -> FileSource:
     """A file with corrected patterns, without the hot pixels found in the first ones; other files are unchanged."""
     if source.flat is None or not source.received.any():
         return source
-    from ptylive.engine.calibrate.bad_pixels import looked_at, without_hot_pixels
+    from ptylive.engine.calibrate.bad_pixels import frames_examined, without_hot_pixels
 
-    first = np.flatnonzero(source.received)[: looked_at(source.header)]
+    first = np.flatnonzero(source.received)[: frames_examined(source.header)]
     flat = without_hot_pixels(source.flat, source.recorded(first))
     return source if flat is source.flat else source.put_in_place_by(flat)
 

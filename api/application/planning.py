@@ -67,7 +67,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
     return Plan.of(Experiment(header, **conditions, free_bytes=available_bytes(), timed=measure_time))
 
 
-def questioned(header: ScanHeader) -> list[str]:
+def concerns(header: ScanHeader) -> list[str]:
     """Concerns of a plan of a scan, one sentence each: about its optics, step and detector, and this machine."""
     from ptylive.engine.memory import available_bytes
     from ptylive.engine.planning.experiment import Experiment

@@ -222,7 +222,7 @@ def _round_unless_significant(
         if gain < least_gain(criteria):
             return round_fits, math.inf
     chosen, plain = (search.between(*pair, sparse=sparse) for pair in (found, round_fits))
-    certainty = lead(criteria.left(chosen), criteria.left(plain))
+    certainty = lead(criteria.unexplained(chosen), criteria.unexplained(plain))
     return (found, certainty) if certainty > 0 else (round_fits, math.inf)
 
 
@@ -286,7 +286,7 @@ def fit_from(
     """Return the fit at a summit (4,), with astigmatism only if that is beyond doubt, and its height."""
     best = climb(criterion, plain, search)
     gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
-    certainty = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
+    certainty = lead(criteria.unexplained(best), criteria.unexplained(plain)) if gains else 0.0
     if certainty <= 0:
         best = plain
     height, step = criterion(best), search.defocus_step_A
@@ -345,7 +345,7 @@ def in_focus_unless_told(criteria: Criteria, fit: AberrationFit) -> AberrationFi
     For graphene in focus a few spots made J2 4 % higher 29 Å to either side.
     """
     flat = fit.low * np.array([0.0, 0.0, 0.0, 1.0])
-    if lead(criteria.left(fit.low), criteria.left(flat)) > 0:
+    if lead(criteria.unexplained(fit.low), criteria.unexplained(flat)) > 0:
         return fit
     uncertainty_A = max(fit.uncertainty_A, abs(fit.aberrations["C10"]))
     return replace(fit, aberrations=dict.fromkeys(LOW, 0.0), uncertainty_A=uncertainty_A)
@@ -358,7 +358,7 @@ def is_below(criteria: Criteria, in_focus: DoubleArray, depth_A: float) -> bool:
     are due to a few bright frequencies.
     """
     at_depth, entrance, above = (
-        criteria.left(in_focus - np.array([multiple * depth_A, 0.0, 0.0, 0.0])) for multiple in (0.0, 1.0, 2.0)
+        criteria.unexplained(in_focus - np.array([multiple * depth_A, 0.0, 0.0, 0.0])) for multiple in (0.0, 1.0, 2.0)
     )
     return lead(at_depth, above) > CERTAIN and lead(at_depth, entrance) > 0
 

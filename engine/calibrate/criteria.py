@@ -223,7 +223,7 @@ class Criteria:
         """J2: energy that a weak phase object explains, with a free phase at each of the brightest frequencies."""
         return float(self._explained(parameters, frequencies).sum())
 
-    def left(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
+    def unexplained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
         """Return the unexplained share (nq,) of the energy of each of the brightest frequencies, above 0."""
         total = self._totals[:frequencies]
         return np.asarray(np.maximum(1.0 - self._explained(parameters, frequencies) / total, LEAST_LEFT))
@@ -234,7 +234,7 @@ class Criteria:
         A likelihood for the case that the share of each frequency that no weak phase object explains is unknown: a few
         bright frequencies do not outweigh the others, as they do in J2.
         """
-        return float(-np.log(self.left(parameters, frequencies)).sum())
+        return float(-np.log(self.unexplained(parameters, frequencies)).sum())
 
     @cached_property
     def _totals(self) -> DoubleArray:

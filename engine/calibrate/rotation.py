@@ -122,7 +122,7 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
     found = climbed_from(criteria, criteria.explained_energy, search, grid, 0.0)
     if found is None or not same_angle(found[0].rotation_deg, angle_deg):
         return fit
-    return found[0] if lead(criteria.left(found[0].low), criteria.left(fit.low)) > 0 else fit
+    return found[0] if lead(criteria.unexplained(found[0].low), criteria.unexplained(fit.low)) > 0 else fit
 
 
 def with_denser_positive(

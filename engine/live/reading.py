@@ -23,7 +23,7 @@ from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.compression import PatternSource
 from ptylive.engine.descan import (
     given_descan,
-    lying_still,
+    header_at_rest,
     moved_back,
     nearly_moved_back,
     places_in_scan,
@@ -79,7 +79,7 @@ def read(
     mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
-    plan = Plan.of(lying_still(header, descan), mean.frame)
+    plan = Plan.of(header_at_rest(header, descan), mean.frame)
     store = reduced(header, plan.reduction, frames, DescanRemoval(descan, mean.wandering), workspace)
     store.compared = True
     return store
@@ -300,7 +300,7 @@ def report_descan(store: Store, descan: Descan | None) -> bool:
     return True
 
 
-def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, bad: BadPixels) -> ScanHeader:
+def with_bad_pixels(header: ScanHeader, store: Store, frames: FrameSource | None, bad: BadPixels) -> ScanHeader:
     """Return the header with the bad pixels that all frames show.
 
     Moved patterns no longer show them: with a given descan the frames are read once more for this. A descan that was
@@ -314,4 +314,4 @@ def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, ba
 
 def recalibrated(header: ScanHeader, store: Store) -> Calibration:
     """Calibrate detector and scan on the content of a store."""
-    return calibrate_scan(calibrate_detector(lying_still(header, store.descan), store.mean_pattern), store)
+    return calibrate_scan(calibrate_detector(header_at_rest(header, store.descan), store.mean_pattern), store)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.extensions import Preset
-from ptylive.engine.dataset import check_told
+from ptylive.engine.dataset import check_metadata
 from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS, MOST_SWEEPS, PATTERNS, SWEEPS, TRIALS
 from ptylive.schema import CommandError, InputFileError
 from ptylive.schema.files.atomic import replacing
@@ -99,7 +99,7 @@ class TuneCommands:
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
         placement = self._placement.series(place)
         scan, recording = self._scan()
-        check_told(scan.header, far_field=not checked.propagation.near_field)
+        check_metadata(scan.header, far_field=not checked.propagation.near_field)
         if self._work.runs:
             raise CommandError(f"scan {self._now.series} is being tuned", "stop that first")
         requested = {

@@ -52,9 +52,9 @@ class HandednessFit:
     """Whether the handedness differs from that of the scan's conditions."""
 
     @property
-    def left(self) -> DoubleArray:
+    def unexplained(self) -> DoubleArray:
         """Unexplained share (nq,) of the energy of each frequency."""
-        return self.criteria.left(self.fit.low)
+        return self.criteria.unexplained(self.fit.low)
 
     @property
     def height(self) -> float:
@@ -133,11 +133,11 @@ def judged(best: HandednessFit, rival: HandednessFit | None, own: HandednessFit,
     A fit of the same handedness has to be significantly better; one of the other has to lead all fits of this one.
     A handedness that both J1 and J4 prefer is not doubted, however small the lead.
     """
-    surely = np.inf if rival is None else lead(best.left, rival.left)
+    surely = np.inf if rival is None else lead(best.unexplained, rival.unexplained)
     other_hand = best.mirrored != own.mirrored
     least = OVERRULING if present.hand_told and not (other_hand and surely > CERTAIN) else CERTAIN
     explains_more = best.height > (1 + least_gain(best.criteria)) * own.height
-    better = not present.believed or (explains_more and lead(best.left, own.left) > least)
+    better = not present.believed or (explains_more and lead(best.unexplained, own.unexplained) > least)
     if better:
         return Verdict(best, better, hand_told=bool(surely > CERTAIN))
     if other_hand or (surely < SUSPECTED and not present.aligned):
@@ -188,7 +188,7 @@ def _by_few_frequencies(joint: JointCriteria) -> Callable[[DoubleArray], float]:
 def _fits(plain: Mapping[bool, tuple[JointCriteria, DoubleArray]], search: Search) -> dict[bool, HandednessFit]:
     """Return the fits at summits without astigmatism, omitting a handedness far behind, since fits take the longest."""
     first = max(plain, key=lambda hand: plain[hand][0].evenly_explained(plain[hand][1]))
-    residuals = {hand: joint.left(top) for hand, (joint, top) in plain.items()}
+    residuals = {hand: joint.unexplained(top) for hand, (joint, top) in plain.items()}
     return {
         hand: HandednessFit(fit_from(joint, _by_few_frequencies(joint), search, top)[0], joint, hand)
         for hand, (joint, top) in plain.items()

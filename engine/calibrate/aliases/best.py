@@ -28,7 +28,7 @@ def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *,
 
     ``mirrored``: the detector's axes may be swapped.
     """
-    present, least = criteria.left(fit.low), criteria.evenly_explained(fit.low)
+    present, least = criteria.unexplained(fit.low), criteria.evenly_explained(fit.low)
     handed = [criteria, criteria.transposed()] if mirrored else [criteria]
     fits = [
         (*fitted, candidate) for candidate in handed if (fitted := fit_aliased(candidate, search, least)) is not None
@@ -36,7 +36,7 @@ def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *,
     if not fits:
         return None
     found, height, chosen = max(fits, key=lambda candidate: candidate[1])
-    residual = chosen.left(found.low)
+    residual = chosen.unexplained(found.low)
     if height < (1 + least_gain(criteria)) * least or lead(residual, present) < BEYOND_DOUBT:
         return None
     if not mirrored:
@@ -45,5 +45,5 @@ def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *,
     rivals = [candidate[0] for candidate in fits if candidate[2] is other]
     if not rivals and (rival := fit_aliased(other, search, 0.0)) is not None:
         rivals = [rival[0]]
-    sure = all(lead(residual, other.left(candidate.low)) > CERTAIN for candidate in rivals)
+    sure = all(lead(residual, other.unexplained(candidate.low)) > CERTAIN for candidate in rivals)
     return AliasFit(found, chosen, mirrored=chosen is handed[1], sure_of_hand=sure)

@@ -66,7 +66,7 @@ def _rivals(
     plain = question.criteria
     criteria = plain.with_aliases() or plain
     handed = {False: criteria, True: criteria.transposed()}
-    height, residual = handed[mirrored].evenly_explained(fit.low), handed[mirrored].left(fit.low)
+    height, residual = handed[mirrored].evenly_explained(fit.low), handed[mirrored].unexplained(fit.low)
     if height > CLEAR * len(residual):
         return
     by_curl = question.curl is not None and question.curl.confirms(fit.rotation_deg) and not mirrored
@@ -76,7 +76,7 @@ def _rivals(
     seen = [(mirrored, fit.rotation_deg)]
     for hand, top in found:
         trial, angle_deg = handed[hand], math.degrees(top[3])
-        if trial.evenly_explained(top) < IN_REACH * height or lead(residual, trial.left(top)) > limit:
+        if trial.evenly_explained(top) < IN_REACH * height or lead(residual, trial.unexplained(top)) > limit:
             continue
         if any(hand == other and _same(angle_deg, other_deg, question.search) for other, other_deg in seen):
             continue

@@ -321,11 +321,11 @@ def _judge(state: str, epochs: int, message: str, stored: StorageLocation) -> No
 
 def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader:
     """Return what is known of the scan. Raises MetadataError if optics are missing."""
-    from ptylive.engine.dataset import check_told
+    from ptylive.engine.dataset import check_metadata
     from ptylive.streamer.source import open_source
 
     with open_source(file, values) as source, about(file):
-        check_told(source.header, far_field=not wanted.propagation.near_field)
+        check_metadata(source.header, far_field=not wanted.propagation.near_field)
         return source.header
 
 

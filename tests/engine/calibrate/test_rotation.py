@@ -30,7 +30,7 @@ class Crystal(Criteria):
         aside = (math.degrees(low[3]) - rotation_deg + 90) % 180 - 90
         return math.exp(-(((low[0] - c10_A) / 60) ** 2) - (aside / 8) ** 2 - (math.hypot(low[1], low[2]) / 30) ** 2)
 
-    def left(self, low, frequencies=FREQUENCIES):
+    def unexplained(self, low, frequencies=FREQUENCIES):
         scatter = np.random.default_rng(2).uniform(0.999, 1.001, FREQUENCIES)
         few = np.arange(FREQUENCIES) < 4
         by_few, by_most = self._near(low, -200.0, BY_FEW_DEG), self._near(low, 250.0, BY_MOST_DEG)
@@ -38,7 +38,7 @@ class Crystal(Criteria):
 
     def explained_energy(self, low, frequencies=FREQUENCIES):
         weights = np.where(np.arange(FREQUENCIES) < 4, 10.0, 1.0)
-        return float(weights @ (1 - self.left(low)))
+        return float(weights @ (1 - self.unexplained(low)))
 
     def explained_share(self, low):
         return self.explained_energy(low) / 60

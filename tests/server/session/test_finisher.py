@@ -51,7 +51,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
             begun.set()
 
     monkeypatch.setattr(refine_commands, "Refinements", Processes)
-    monkeypatch.setattr(refine_commands, "check_told", lambda *_a, **_k: None)
+    monkeypatch.setattr(refine_commands, "check_metadata", lambda *_a, **_k: None)
     log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
     values = CalibrationCommands({}, {}, lambda: scan, lambda _scan: None)
     commands = RefineCommands(

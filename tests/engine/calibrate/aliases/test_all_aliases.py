@@ -89,7 +89,7 @@ class Optics:
         self._left = left
         self.modulation = SimpleNamespace(q_scan=np.zeros((N, 2)))
 
-    def left(self, _parameters: DoubleArray) -> DoubleArray:
+    def unexplained(self, _parameters: DoubleArray) -> DoubleArray:
         return self._left
 
     def evenly_explained(self, _parameters: DoubleArray) -> float:
