@@ -17,7 +17,7 @@ from ptylive.engine.larbed.crystal import CrystalGrid
 from ptylive.engine.larbed.objective import Crystal
 from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.units import ELECTRON_REST_ENERGY_EV as REST_EV
-from ptylive.schema.units import wavelength_A
+from ptylive.schema.units import interaction_rad_per_VA
 
 U_PER_V = 0.0066484
 """2 m0 e / h^2, 1/(V Å^2)."""
@@ -37,11 +37,6 @@ class StructureFactors:
     """(K,) V."""
     U_invA2: ComplexArray
     """(K,) 1/Å^2."""
-
-
-def interaction_rad_per_VA(energy_eV: float) -> float:
-    """Relativistic phase shift of an electron of this energy by 1 V over 1 Å."""
-    return 2 * np.pi / (wavelength_A(energy_eV) * energy_eV) * (REST_EV + energy_eV) / (2 * REST_EV + energy_eV)
 
 
 def coefficients(crystal: Crystal, energy_eV: float) -> ComplexArray:

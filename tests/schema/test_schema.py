@@ -5,7 +5,7 @@ import pytest
 
 from ptylive.schema import Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.metadata import build, fill_in, locate, outvoted, overlay, to_attributes
-from ptylive.schema.units import invA_to_mrad, mrad_to_invA, wavelength_A
+from ptylive.schema.units import interaction_rad_per_VA, invA_to_mrad, mrad_to_invA, wavelength_A
 
 
 def header(**sections) -> ScanHeader:
@@ -16,6 +16,12 @@ def header(**sections) -> ScanHeader:
 def test_the_wavelength_is_the_tabulated_one():
     assert wavelength_A(80e3) == pytest.approx(0.0417572, rel=1e-5)
     assert wavelength_A(300e3) == pytest.approx(0.0196875, rel=1e-5)
+
+
+def test_the_interaction_constant_is_that_of_textbooks():
+    """Kirkland, Advanced Computing in Electron Microscopy, table 5.1: rad/kV/Å, four digits."""
+    for energy, sigma in ((100e3, 0.9244e-3), (200e3, 0.7288e-3), (300e3, 0.6526e-3)):
+        assert interaction_rad_per_VA(energy) == pytest.approx(sigma, abs=1e-7)
 
 
 def test_an_angle_is_the_wavelength_times_its_frequency():

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import map_coordinates, maximum_filter
 
+from ptylive.engine.geometry import parabola_vertex
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import BoolArray, DoubleArray
@@ -119,5 +120,4 @@ def _vertex(values: DoubleArray, at: tuple[int, int], axis: int) -> float:
         if not 0 <= place[axis] < values.shape[axis]:
             return 0.0
         neighbours.append(float(values[place[0], place[1]]))
-    bend = neighbours[0] - 2 * neighbours[1] + neighbours[2]
-    return 0.0 if min(neighbours) < -0.5 or bend >= 0 else 0.5 * (neighbours[0] - neighbours[2]) / bend
+    return 0.0 if min(neighbours) < -0.5 else parabola_vertex(*neighbours)
