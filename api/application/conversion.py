@@ -202,7 +202,7 @@ def cleaned(source: FileSource) -> FileSource:
 
     first = np.flatnonzero(source.received)[: frames_examined(source.header)]
     flat = without_hot_pixels(source.flat, source.recorded(first))
-    return source if flat is source.flat else source.put_in_place_by(flat)
+    return source if flat is source.flat else source.undistorted_by(flat)
 
 
 def convert_file(

@@ -108,18 +108,18 @@ class CurrentFit:
     aligned: bool = False
 
 
-def verdict_on(question: UndersampledScan, present: CurrentFit) -> Verdict | None:
+def verdict_on(problem: UndersampledScan, present: CurrentFit) -> Verdict | None:
     """Return the judgement of a fit by all aliases together; None if they are not conclusive."""
-    criteria, joint = question.criteria, JointCriteria.of(question.criteria)
+    criteria, joint = problem.criteria, JointCriteria.of(problem.criteria)
     if joint is None:
         return None
     handed = {False: (criteria, joint), True: (criteria.transposed(), joint.transposed())}
     tops: dict[bool, DoubleArray] = {}
-    for hand, angle_deg in question.angles_deg.items():
+    for hand, angle_deg in problem.angles_deg.items():
         starts = [present.fit.low * ROUND] if hand == present.mirrored else []
-        starts += [] if angle_deg is None else _at_angle(question.search, angle_deg)
-        tops[hand] = _summit(*handed[hand], question.search, starts)
-    found = _fits({hand: (handed[hand][1], top) for hand, top in tops.items()}, question.search)
+        starts += [] if angle_deg is None else _at_angle(problem.search, angle_deg)
+        tops[hand] = _summit(*handed[hand], problem.search, starts)
+    found = _fits({hand: (handed[hand][1], top) for hand, top in tops.items()}, problem.search)
     best = max(found.values(), key=lambda fit: fit.height)
     if best.criteria.over_chance(best.fit.explained) < best.criteria.above_chance:
         return None

@@ -47,9 +47,9 @@ def near(criteria: Criteria) -> Search:
 @pytest.mark.parametrize("transposed", quick_first([True, False]))
 def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
     criteria = seen(5, transposed=transposed)
-    question = UndersampledScan(criteria, near(criteria), {False: None, True: None})
+    problem = UndersampledScan(criteria, near(criteria), {False: None, True: None})
     present = CurrentFit(WRONG, mirrored=not transposed, believed=True, hand_told=True)
-    verdict = verdict_on(question, present)
+    verdict = verdict_on(problem, present)
     assert verdict is not None
     assert (verdict.better, verdict.hand_told, verdict.best.mirrored) == (True, True, transposed)
     c10_A, _, _, rotation = verdict.best.fit.low
@@ -61,8 +61,8 @@ def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
 @pytest.mark.usefixtures("quick")
 def test_noise_says_nothing() -> None:
     criteria = seen(6, noise=60.0)
-    question = UndersampledScan(criteria, near(criteria), {False: None})
-    assert verdict_on(question, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+    problem = UndersampledScan(criteria, near(criteria), {False: None})
+    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
 
 
 def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +77,8 @@ def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.Monke
     monkeypatch.setattr(all_aliases, "fit_from", lambda *_rest: (WRONG, 0.0))
     monkeypatch.setattr(all_aliases, "POLISHED", 0)
     monkeypatch.setattr(all_aliases, "SUMMITS", 1)
-    question = UndersampledScan(criteria, near(criteria), {False: 25.0})
-    assert verdict_on(question, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+    problem = UndersampledScan(criteria, near(criteria), {False: 25.0})
+    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
     assert asked[0] == pytest.approx([-150.0, 0.0, 0.0, math.radians(25.0)])
 
 
