@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.conversion import cleaned
-from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
+from ptylive.application.detector_texts import DescribedDetector, ThresholdDetector, equip, read_detectors
 from ptylive.application.remarks.of_counts import negative_remarks, scaled_remarks
 from ptylive.application.remarks.of_orientation import (
     contradicting_maps_remarks,
@@ -217,7 +217,7 @@ def _tell(on_progress: Callable[[int, int, str], None] | None, path: Path, doing
 
 
 def summed(
-    source: FileSource, detectors: Iterable[Written], calibration: Calibration, mean_pattern: DoubleArray
+    source: FileSource, detectors: Iterable[DescribedDetector], calibration: Calibration, mean_pattern: DoubleArray
 ) -> list[LiveMap]:
     """Maps ``vd_<name>`` of virtual detectors; reads each frame once more. Raises MetadataError for an invalid one."""
     header = with_noted_pixels(source.header, calibration)
@@ -246,7 +246,7 @@ def detector_maps(
         if not source.header.basis.is_raw:
             return [], [f"virtual detectors need raw frames, and {path.name} holds coefficients"]
         bank = DetectorBank(with_noted_pixels(source.header, calibration))
-        fit: list[Written] = []
+        fit: list[DescribedDetector] = []
         problems: list[str] = []
         for name, text in detectors.items():
             try:

@@ -176,7 +176,7 @@ class DetectorBank:
     header: ScanHeader
     _sums: dict[str, _Sums] = field(default_factory=dict)
     _drawn: tuple[SummableDetector, ...] = ()
-    _written: tuple[UnplacedDetector, ...] = ()
+    _unplaced: tuple[UnplacedDetector, ...] = ()
     _profiles: ProfileSums | None = None
     waits: bool = False
     """Whether one of the detectors has not been placed yet."""
@@ -186,22 +186,22 @@ class DetectorBank:
     @property
     def is_empty(self) -> bool:
         """Whether there is no detector."""
-        return not self._sums and not self._written
+        return not self._sums and not self._unplaced
 
-    def use(self, detectors: Iterable[SummableDetector], written: Iterable[UnplacedDetector] = ()) -> None:
+    def use(self, detectors: Iterable[SummableDetector], unplaced: Iterable[UnplacedDetector] = ()) -> None:
         """Use exactly these detectors, keeping sums of unchanged ones. Raises MetadataError for an unsuitable one."""
-        previous = {detector.name: detector for detector in self._written}
-        self._drawn, self._written = tuple(detectors), tuple(written)
+        previous = {detector.name: detector for detector in self._unplaced}
+        self._drawn, self._unplaced = tuple(detectors), tuple(unplaced)
         kept = [
             detector.name
-            for detector in self._written
+            for detector in self._unplaced
             if previous.get(detector.name) == detector and detector.name in self._sums
         ]
-        self.waits, self._tried_entries = len(kept) < len(self._written), None
+        self.waits, self._tried_entries = len(kept) < len(self._unplaced), None
         self._sum_over([*self._drawn, *(self._sums[name].detector for name in kept)])
         if self._profiles is not None:
             self.waits = True
-            self._profiles = self._profiles.only([detector.name for detector in self._written])
+            self._profiles = self._profiles.only([detector.name for detector in self._unplaced])
 
     def may_be_placed(self, calibration: Calibration) -> bool:
         """Return whether a detector waits, and more is known than when it could not be placed."""
@@ -215,7 +215,7 @@ class DetectorBank:
         found: list[SummableDetector] = []
         profiles: list[PlacedProfiles] = []
         problems = []
-        for detector in self._written:
+        for detector in self._unplaced:
             try:
                 placed = detector.placed(by)
             except MetadataError as error:
@@ -293,7 +293,7 @@ class DetectorBank:
             np.add.at(sums.frames, point, 1)
 
     def incomplete(self, visited: BoolArray) -> bool:
-        """Return whether a detector misses points that the scan has."""
+        """Return whether a detector misses points that the scan has: ``visited`` (rows, cols)."""
         frame_counts = [sums.frames for sums in self._sums.values()]
         frame_counts += [self._profiles.frames] if self._profiles is not None else []
         return any(bool((visited.ravel() & (frames == 0)).any()) for frames in frame_counts)
