@@ -63,7 +63,7 @@ def remarks(
     """Remarks, one sentence each. ``given``: as stated by sender or file; ``header``: with a user's values, which are
     intended; ``mean_pattern``: as recorded, if it is known.
     """
-    out = asked_about(given, header)
+    out = implausible_values(given, header)
     masked = calibration.get("masked_counts")
     if masked:
         counts = "1 count is" if masked == 1 else f"{int(masked)} counts are"
@@ -83,7 +83,7 @@ def remarks(
     return out
 
 
-def asked_about(given: ScanHeader, header: ScanHeader) -> list[str]:
+def implausible_values(given: ScanHeader, header: ScanHeader) -> list[str]:
     """Values that are implausible and were not given by a user, one sentence each."""
     open_questions = set(questions(header))
     return [f"is this right? {text}" for text in questions(given) if text in open_questions]

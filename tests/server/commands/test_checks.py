@@ -69,7 +69,7 @@ def test_memory_is_in_a_unit_that_suits_it(shape: tuple[int, int], words: str) -
 
 
 @pytest.mark.parametrize(("step", "state"), [(0.4, "ok"), (2.7, "warn"), (10.0, "bad")])
-def test_overlap(step: float, state: str) -> None:
+def test_the_overlap_is_judged_by_the_step(step: float, state: str) -> None:
     assert checked(step)["overlap"].state == state
 
 

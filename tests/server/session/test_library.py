@@ -25,7 +25,7 @@ from ptylive.server.session.run_names import frames_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.client import ControlClient
 from ptylive.server.wire.messages import array_from_plain
-from ptylive.streamer.vetting.vouched import vouch
+from ptylive.streamer.vetting.known_files import note_written
 from ptylive.streamer.vetting.worker import FileWorker
 
 
@@ -128,7 +128,7 @@ def test_a_recording_that_was_replaced_is_read_elsewhere(tmp_path, files, monkey
     header = make_header()
     path = stored_recording(tmp_path, header, make_frames(header))
     scan = ScanSession(header, None, header, recording=path)
-    vouch(path)
+    note_written(path)
     monkeypatch.setattr(run_names, "read_frames", lambda *_: iter(["elsewhere"]))
     assert [batch.frames.shape for batch in frames_of(scan, files)()] == [(42, *header.detector_shape)]
     os.utime(path, ns=(1, 1))
