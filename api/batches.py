@@ -49,7 +49,7 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     guard except for ``cluster="local:N"``, whose workers import the script.
     """
     from ptylive import arguments
-    from ptylive.application.batch.maps import from_anywhere, of_the_start
+    from ptylive.application.batch.maps import start_map_settings, with_absolute_masks
     from ptylive.application.batch.scans import find_scans
     from ptylive.application.detector_texts import read_detectors
     from ptylive.application.extensions import Preset, read_map_settings
@@ -68,14 +68,14 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
         log.warning("%s", note)
     of_maps, settings = read_map_settings(settings)
     resolved = {**loaded.settings, **settings}
-    drawn = from_anywhere(arguments.table("detectors", {} if detectors is None else detectors))
+    drawn = with_absolute_masks(arguments.table("detectors", {} if detectors is None else detectors))
     read_detectors(drawn)
     scans, left_out = find_scans(arguments.places("files", files), folder)
     for path in left_out:
         log.warning("%s is left out: it is not a scan", printable(str(path)))
     request = BatchRequest(
         folder,
-        Preset.from_mapping({**resolved, **of_the_start(resolved, of_maps)}),
+        Preset.from_mapping({**resolved, **start_map_settings(resolved, of_maps)}),
         METHODS,
         {**loaded.corrections, **arguments.metadata(metadata or {})},
         loaded.metadata,

@@ -24,7 +24,7 @@ from ptylive.schema.metadata import array_name, to_attributes
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
-    from ptylive.application.analysis.image_shifts import Aligned
+    from ptylive.application.analysis.image_shifts import AlignedImages
     from ptylive.application.analysis.trotters import Trotters
     from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
@@ -52,7 +52,7 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
     from ptylive.application.scan_access import ScanAccess
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.streamer.source import open_array, open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     use_persistent_cache()
     values = arguments.metadata(metadata)
@@ -284,7 +284,7 @@ class Scan:
         reference: str = "mean",
         rounds: int = 3,
         near: bool = True,
-    ) -> Aligned:
+    ) -> AlignedImages:
         """Shifts of images from parts of the bright field, and the aberrations that explain them (parallax).
 
         For scans of frames. Options are those of ``ptylive align`` (docs/maps.md); ``near``: the opposite of
@@ -334,9 +334,9 @@ class Scan:
         from ptylive.application.outputs import check_output_folder
         from ptylive.application.presets import preset_of
         from ptylive.application.scan_access import map_named
-        from ptylive.application.tilt_series import Recorded, together
+        from ptylive.application.tilt_series import RecordedScan, together
         from ptylive.engine.backend.device import check_name
-        from ptylive.engine.dataset import check_told
+        from ptylive.engine.dataset import check_metadata
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
 
@@ -351,13 +351,13 @@ class Scan:
             log.warning("%s", note)
         resolved = Preset.from_mapping({**loaded.settings, **settings})
         with this.open() as source:
-            check_told(source.header, far_field=not resolved.propagation.near_field)
+            check_metadata(source.header, far_field=not resolved.propagation.near_field)
         made = this.start(resolved.start)
         start = start_of(partial(map_named, made), resolved.start, made.calibration)
         with ExitStack() as opened:
             source = opened.enter_context(this.open())
             dataset = refinable(source, made.calibration)
-            scans = [Recorded(source.path.name, dataset, start, source.path)]
+            scans = [RecordedScan(source.path.name, dataset, start, source.path)]
             for other in others:
                 scans.append(other.beside(scans[0], resolved.start, opened))
             dataset = together(scans, resolved, log.info) if len(scans) > 1 else dataset

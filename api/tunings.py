@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptylive.engine.refine.validation.trial_size import TRIALS
+
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset
     from ptylive.server.tune.run import Tuned
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     file: str | Path,
     over: str | Iterable[str],
-    trials: int = 40,
+    trials: int = TRIALS,
     out: str | Path | None = None,
     preset: Preset | Mapping[str, Any] | str | Path | None = None,
     *,
@@ -52,10 +54,11 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.application.presets import preset_of
     from ptylive.application.tuning.ranges import parse_over
     from ptylive.engine.backend.device import check_name
-    from ptylive.engine.refine.validation.settings_trial import LEAST_PATTERNS, Judge
+    from ptylive.engine.refine.validation.settings_trial import Judge
+    from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS, MOST_SWEEPS, MOST_TRIALS, PATTERNS, SWEEPS
     from ptylive.schema import MetadataError
     from ptylive.server.cluster.places import places
-    from ptylive.server.tune.beginning import MOST_SWEEPS, MOST_TRIALS, PATTERNS, SWEEPS, Wanted
+    from ptylive.server.tune.beginning import Wanted
     from ptylive.server.tune.run import Listener, tune_scan
 
     if by not in list(Judge):

@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -33,8 +33,10 @@ from ptylive.dashboard.words import (
     percent,
     rejected,
     seconds,
+    signed,
     state_word,
     typeset,
+    with_doubt,
 )
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice import Advice, Verdict, advise
@@ -44,6 +46,8 @@ from ptylive.server.wire.news import news
 
 DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
 """Where a server listens by default."""
+LEAST_DRIFT_A = 0.01
+"""Drift below this is below what rounding leaves of any scan."""
 LOG_SHOWN_S = 120.0
 """How long a warning of the log counts as news."""
 _ROW_UNITS = {
@@ -144,7 +148,7 @@ def drift(found: Drift | None) -> str:
     if found is None:
         return UNKNOWN
     too_much = f" (> {found.bound_A:.3g} Å)" if found.A > found.bound_A else ""
-    return f"{number(found.A)} Å since {found.since}{too_much}"
+    return f"{number(found.A) if found.A >= LEAST_DRIFT_A else f'< {LEAST_DRIFT_A:g}'} Å since {found.since}{too_much}"
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:
@@ -216,14 +220,19 @@ def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
         if name == "descan_px":
             descan = Descan.of(list(value))
             return f"{descan.extent_px:.1f}{unit} over the field{', lines jump' if descan.lines else ''}"
-        text = (
-            f"{float(value):.1f}".replace("-", "−")
-            if name == "rotation_deg"
-            else pair(value, same_once=name == "scan_step_A")
-        )
+        return f"{_figures(name, value, doubt)}{unit}"
     except (TypeError, ValueError):
         return str(value)
-    return f"{text} ± {number(doubt, 2)}{unit}" if doubt else f"{text}{unit}"
+
+
+def _figures(name: str, value: Any, doubt: float | None) -> str:
+    """The number or numbers of a row, with their uncertainty; angles have at least one decimal."""
+    if isinstance(value, Sequence):
+        text = pair(value, same_once=name == "scan_step_A")
+        return f"{text} ± {number(doubt, 2)}" if doubt else text
+    if doubt:
+        return with_doubt(float(value), doubt, 4, decimals=1 if name == "rotation_deg" else None)
+    return signed(float(value), 1) if name == "rotation_deg" else number(float(value), 4)
 
 
 def marks(view: FeedView) -> dict[str, str]:
@@ -323,10 +332,11 @@ def restart_line(state: ServerState, control: str) -> str:
 def shortfall(state: ServerState) -> str:
     """Which frames of a scan that has ended are missing, and how many were refused; empty if none."""
     words = []
-    if state.state == "incomplete":
+    if state.state in ("incomplete", "aborted"):
         missing = None if state.expected is None or state.frames is None else state.expected - state.frames
         frames = "frames" if missing is None else f"{count(missing)} of {count(state.expected)} frames"
-        words.append(f"this scan is incomplete: {frames} did not arrive")
+        ended = "is incomplete" if state.state == "incomplete" else "was aborted"
+        words.append(f"this scan {ended}" + (f": {frames} did not arrive" if missing != 0 else ""))
     if state.refused:
         words.append(f"{count(state.refused)} {'was' if state.refused == 1 else 'were'} refused, see “rejected”")
     return ", ".join(words)
@@ -351,7 +361,8 @@ def _sentence(view: FeedView, reply: str, reply_age_s: float) -> str:
         return view.log.message
     if reply:
         return reply
-    if words := [*filter(None, (shortfall(view.state),)), *remarks(view.state.message or "")]:
+    told = map(view.kinds.labelled, remarks(view.state.message or ""))
+    if words := [*filter(None, (shortfall(view.state),)), *told]:
         return "\n".join(words)
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
         return f"{_which(view.state)}: {refinement}"

@@ -53,9 +53,19 @@ LABELS: Mapping[str, str] = {
 _ASSIGNED = r"--set (\w+)=[^\s;,]+"
 _GIVE = re.compile(rf"give (?:it with )?{_ASSIGNED}(?:,? {_ASSIGNED})*")
 _NAMES = re.compile(rf"\b({'|'.join(LABELS)})\b(?! ?=)")
+_BY_TRIALS = re.compile(r"\b(\w+) (\S+) ± (\S+) by held-out loss, (\S+) before")
+_SCANNED: Mapping[str, tuple[str, str]] = {
+    "defocus_A": ("defocus", " Å"),
+    "total_thickness_A": ("thickness", " Å"),
+    "rotation_deg": ("scan rotation", "°"),
+    "scan_scale": ("factor of the scan step", ""),
+}
+"""Label and unit of values that a refinement finds by trials."""
 _FOR_THE_COMMAND_LINE = re.compile(r"; a series of tilted parallel beams: ptylive larbed\b")
 _HYPHEN_AS_MINUS = re.compile(r"(?<![^\s(\[])-(?=\d)")
 """A hyphen that begins a number; one inside a word, a file name or an assignment is left alone."""
+_POWER_OF_TEN = re.compile(r"(?:(?<![\w=.-])|(?<=[\s(\[]-))(\d+(?:\.\d+)?)e([+-])0*(\d+)\b")
+"""A number as programs write it; not inside a file name or an assignment that can be typed."""
 FIGURE_SPACE = "\u2007"
 THIN_SPACE = "\u2009"
 
@@ -86,8 +96,24 @@ def number(value: float | None, digits: int = 3) -> str:
     if not 1e-3 <= abs(value) < 1e5:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}".replace("-", "−")
+    return f"{value:.{_decimals(value, digits)}f}".replace("-", "−")
+
+
+def with_doubt(value: float, doubt: float, digits: int = 3, decimals: int | None = None) -> str:
+    """A value and its standard deviation, as `value ± deviation`, both in one notation where they can be.
+
+    The value has ``digits`` significant digits (or ``decimals``), and more if the deviation says that they count.
+    """
+    if (decimals is None and not 1e-3 <= abs(value) < 1e5) or not 1e-6 <= doubt < 1e5:
+        return f"{number(value, digits) if decimals is None else signed(value, decimals)} ± {number(doubt, 2)}"
+    least = _decimals(value, digits) if decimals is None else decimals
+    exact = max(least, math.ceil(-math.log10(2 * doubt)))
+    return f"{signed(value, exact)} ± {doubt:.{_decimals(doubt, 2)}f}"
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Decimals of a number with ``digits`` significant digits."""
+    return max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
 
 
 def scatter(deviation: float | None, *, at_least: bool = False) -> str:
@@ -112,10 +138,10 @@ def limits(low: float, high: float) -> tuple[str, str]:
     if not math.isfinite(span) or span == 0 or not 1e-3 <= max(abs(low), abs(high)) < 1e5:
         return number(low), number(high)
     decimals = max(0, 2 - math.floor(math.log10(span)))
-    return _signed(low, decimals), _signed(high, decimals)
+    return signed(low, decimals), signed(high, decimals)
 
 
-def _signed(value: float, decimals: int) -> str:
+def signed(value: float, decimals: int) -> str:
     """Format with a minus sign as wide as a digit; a value that rounds to zero has none."""
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
@@ -135,8 +161,9 @@ def clock(unix_time: float) -> str:
 
 
 def typeset(text: str) -> str:
-    """Sentences of the server with true minus signs in front of numbers, and in the words of the page."""
-    return _HYPHEN_AS_MINUS.sub("−", in_page_words(text))
+    """Sentences of the server with numbers as the page writes them (`−0.5`, `1e9`), and in the words of the page."""
+    numbers = _POWER_OF_TEN.sub(lambda n: f"{n[1]}e{'' if n[2] == '+' else '−'}{n[3]}", in_page_words(text))
+    return _HYPHEN_AS_MINUS.sub("−", numbers)
 
 
 def in_page_words(text: str) -> str:
@@ -144,8 +171,15 @@ def in_page_words(text: str) -> str:
 
     Names with a value (`energy_eV = 80 keV`) stay, since they can be typed like that.
     """
-    found = _GIVE.sub(_fields_to_fill, _FOR_THE_COMMAND_LINE.sub("", text))
+    found = _BY_TRIALS.sub(_found_by_trials, _FOR_THE_COMMAND_LINE.sub("", text))
+    found = _GIVE.sub(_fields_to_fill, found)
     return _NAMES.sub(lambda name: LABELS[name[1]], found)
+
+
+def _found_by_trials(said: re.Match[str]) -> str:
+    name, value, doubt, before = said.groups()
+    label, unit = _SCANNED.get(name, (name, ""))
+    return f"{label} {value} ± {doubt}{unit} by held-out loss, {before}{unit} before"
 
 
 def _fields_to_fill(hint: re.Match[str]) -> str:
@@ -179,8 +213,9 @@ def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
     if abs(c10_A) < 0.05 and not uncertainty_A:
         return "in focus"
     unit, size = defocus_unit(c10_A)
-    doubt = f" ± {number(uncertainty_A / size, 2)}" if uncertainty_A else ""
-    return f"{number(abs(c10_A) / size)}{doubt} {unit} {'underfocus' if c10_A < 0 else 'overfocus'}"
+    focus = abs(c10_A) / size
+    text = with_doubt(focus, uncertainty_A / size) if uncertainty_A else number(focus)
+    return f"{text} {unit} {'underfocus' if c10_A < 0 else 'overfocus'}"
 
 
 def defocus_unit(c10_A: float) -> tuple[str, float]:
@@ -233,4 +268,4 @@ def carried(limit: InformationLimit) -> str:
         return "cannot tell"
     if limit.finer:
         return f"the limit of the scan step ({number(limit.period_A, 3)} Å)"
-    return f"{number(limit.period_A, 3)} ± {number(limit.uncertainty_A, 2)} Å"
+    return f"{with_doubt(limit.period_A, limit.uncertainty_A)} Å"

@@ -19,14 +19,14 @@ from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.choice import BasisChoice, make_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
-from ptylive.engine.bases.following import HeardWander, Wander, at_place, mean_center
+from ptylive.engine.bases.following import TrackedWander, Wander, at_place, mean_center
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.descan import (
     given_descan,
-    lying_still,
+    header_at_rest,
     moved_back,
     nearly_moved_back,
     places_in_scan,
@@ -154,7 +154,7 @@ def centred_sample(header: ScanHeader, wander: Wander, index: IndexArray, sample
     if disc is not None:
         usual_offset = np.subtract(center, disc.center_px)
     given = header.detector.beam_center_px
-    if given is not None and isinstance(wander, HeardWander):
+    if given is not None and isinstance(wander, TrackedWander):
         row, col = np.rint(center - usual_offset - given).astype(int).tolist()
         sample = read_at_pixels(sample, row, col)
     return sample, usual_offset
@@ -209,7 +209,7 @@ class StillSource(_DerivedSource):
         descan = given_descan(source.header) or found
         if descan is None or not descan.moves:
             return source
-        plain = lying_still(source.header.of_counts, descan)
+        plain = header_at_rest(source.header.of_counts, descan)
         update = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
         at_rest = replace(plain, detector=plain.detector.model_copy(update=update))
         return cls(source, at_rest, descan, _wandering(source, descan))

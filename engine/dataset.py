@@ -120,7 +120,7 @@ def counts_at_rest(header: ScanHeader, calibration: Calibration, index: IndexArr
     return moved_by_whole_pixels(with_noted_pixels(header, calibration), descan, index, counts)
 
 
-def check_told(header: ScanHeader, *, far_field: bool = True) -> None:
+def check_metadata(header: ScanHeader, *, far_field: bool = True) -> None:
     """Raise MetadataError naming everything a refinement needs that is neither given nor can be estimated."""
     placed = header.scan.step_A is not None or header.scan.matrix is not None or "positions_A" in header.arrays
     optics = {

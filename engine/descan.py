@@ -51,7 +51,7 @@ def given_descan(header: ScanHeader) -> Descan | None:
     return None if numbers is None or not any(numbers) or not header.basis.is_raw else Descan.of(numbers)
 
 
-def lying_still(header: ScanHeader, descan: Descan | None) -> ScanHeader:
+def header_at_rest(header: ScanHeader, descan: Descan | None) -> ScanHeader:
     """Return the header of patterns moved back: their bad pixels are filled and would differ from frame to frame."""
     if descan is None or not descan.moves:
         return header

@@ -1,4 +1,4 @@
-"""Coordinates of the detector and of the scan's spatial frequencies (docs/conventions.md).
+"""Coordinates of the detector and of the scan's spatial frequencies (docs/conventions.md), and of sampled maxima.
 
 Vectors are (row, col). All physical quantities are evaluated in the detector frame: the detector transform is undone on
 the pixel coordinates, and a scan frequency becomes Q_det = R(rotation) Q_scan.
@@ -13,6 +13,15 @@ import numpy as np
 from ptylive.schema.detector import parse_transform
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
+
+
+def parabola_vertex(before: float, peak: float, after: float) -> float:
+    """Return the place of the maximum of the parabola through three neighbouring samples, in steps from the middle one.
+
+    0 if the samples have no maximum.
+    """
+    curvature = before - 2 * peak + after
+    return float(0.5 * (before - after) / curvature) if curvature < 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ptylive.schema.errors import PtyliveError, RefinementError
 log = logging.getLogger(__name__)
 
 
-class Found(NamedTuple):
+class FoundExtension(NamedTuple):
     """An object marked as an extension."""
 
     value: Any
@@ -26,14 +26,14 @@ class Found(NamedTuple):
     """Where the extension comes from, in words."""
 
 
-def in_folder(package: str, mark: str) -> Iterator[Found]:
+def in_folder(package: str, mark: str) -> Iterator[FoundExtension]:
     """Yield every object with attribute ``mark`` defined in modules of ``package`` and below, in order of names."""
     home = import_module(package)
     for module in sorted(info.name for info in pkgutil.walk_packages(home.__path__, f"{package}.")):
         yield from _marked(import_module(module), mark, module)
 
 
-def of_entry_points(group: str, mark: str) -> Iterator[Found]:
+def of_entry_points(group: str, mark: str) -> Iterator[FoundExtension]:
     """Yield extensions of other packages: each entry point names a module, or one object in it.
 
     An entry point that fails to load, or has nothing with the attribute ``mark``, is left out and logged.
@@ -45,7 +45,7 @@ def of_entry_points(group: str, mark: str) -> Iterator[Found]:
         except (Exception, SystemExit) as error:  # third-party code: whatever it raises, it is not used
             left_out(source, f"{type(error).__name__}: {error}")
             continue
-        parts = [Found(loaded, source)] if mark in _namespace(loaded) else list(_marked(loaded, mark, source))
+        parts = [FoundExtension(loaded, source)] if mark in _namespace(loaded) else list(_marked(loaded, mark, source))
         if not parts:
             left_out(source, f"{point.value} provides nothing for {group}")
         yield from parts
@@ -100,10 +100,10 @@ def _kind(part: Any) -> Any:
     return part if isinstance(part, type) or callable(part) else type(part)
 
 
-def _marked(module: Any, mark: str, source: str) -> Iterator[Found]:
+def _marked(module: Any, mark: str, source: str) -> Iterator[FoundExtension]:
     for value in _namespace(module).values():
         if getattr(value, "__module__", None) == getattr(module, "__name__", "") and mark in _namespace(value):
-            yield Found(value, source)
+            yield FoundExtension(value, source)
 
 
 def _namespace(value: Any) -> dict[str, Any]:

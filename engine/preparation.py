@@ -99,7 +99,7 @@ class Casts:
         self.numbers, self.below, self.above, self.before, self.after = 0, 0, 0, 0.0, 0.0
 
     def cast(self, patterns: Array) -> Array:
-        """Return patterns in the type; integers are rounded and clipped to its range."""
+        """Return patterns (n, Qy, Qx) in the type; integers are rounded and clipped to its range."""
         if self.dtype.kind not in "ui" or patterns.dtype == self.dtype:
             return np.asarray(patterns.astype(self.dtype, copy=False))
         limits = np.iinfo(self.dtype)

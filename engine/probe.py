@@ -60,12 +60,12 @@ class Probe:
             )
 
     def aperture(self, k_row: DoubleArray, k_col: DoubleArray) -> DoubleArray:
-        """Amplitude of the disc: 1 inside, falling linearly over one edge width centred on the semi-angle."""
+        """Amplitude of the disc at frequencies of any shape, 1/Å: 1 inside, falling linearly over one edge width."""
         distance = self.semiangle_invA - np.hypot(k_row, k_col)
         return np.clip(distance / self.edge_invA + 0.5, 0.0, 1.0)
 
     def chi(self, k_row: DoubleArray, k_col: DoubleArray) -> DoubleArray:
-        """Aberration phase, rad."""
+        """Aberration phase, rad, at frequencies of any shape, 1/Å."""
         return np.asarray(polynomial.polyval2d(k_row, k_col, self.chi_polynomial))
 
     def wave(self, k_row: DoubleArray, k_col: DoubleArray) -> ComplexPlane:

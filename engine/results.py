@@ -28,7 +28,7 @@ from ptylive.engine.results_file import (
     Change,
     ResultsFileError,
 )
-from ptylive.engine.stored_run import how_made, stored_before, turned
+from ptylive.engine.stored_run import run_properties, stored_before, turned
 from ptylive.schema import Calibration, InputFileError, LiveMap, PtyliveError
 from ptylive.schema.errors import encodable
 from ptylive.schema.files.atomic import replacing
@@ -98,7 +98,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StorageLocation:
     """Where a refinement was stored."""
 
     path: Path
@@ -107,7 +107,7 @@ class Stored:
     """Why that is a separate file and not the results file; empty if it is the results file."""
 
 
-def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Stored:
+def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> StorageLocation:
     """Add ``/refinements/<run>`` and make ``/refinement`` point to it.
 
     A resumed run with nothing left to do that the file holds already is not stored again: the result names that run. If
@@ -120,12 +120,12 @@ def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Map
     except OSError as error:
         return _stored_elsewhere(path, error, identity, run, calibration, settings)
     if run.result.unchanged and (earlier := dropped(path, pending, run.name)):
-        return Stored(path, earlier)
+        return StorageLocation(path, earlier)
     try:
         names = results_file.apply(path)
     except PtyliveError as error:
-        return Stored(pending, run.name, f"{error.line()}; {_complete_in(pending, path)}")
-    return Stored(path, names[identity])
+        return StorageLocation(pending, run.name, f"{error.line()}; {_complete_in(pending, path)}")
+    return StorageLocation(path, names[identity])
 
 
 def dropped(path: Path, pending: Path, name: str) -> str:
@@ -149,14 +149,16 @@ def _complete_in(pending: Path, results: Path) -> str:
 
 def _stored_elsewhere(
     path: Path, problem: OSError, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]
-) -> Stored:
+) -> StorageLocation:
     message = f"{path.parent} could not be written: {problem.strerror or problem}"
     name = results_file.pending_path(path, f"{run.name}-{identity[:8]}").name  # other files may be called the same
     try:
         pending = _write_pending(Path(tempfile.gettempdir()) / name, identity, run, calibration, settings)
     except OSError:
         raise ResultsFileError(message, "make room, and resume from the last checkpoint") from None
-    return Stored(pending, run.name, f"{message}; the refinement is complete in {pending}: move it next to {path.name}")
+    return StorageLocation(
+        pending, run.name, f"{message}; the refinement is complete in {pending}: move it next to {path.name}"
+    )
 
 
 def _write_pending(path: Path, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Path:
@@ -186,7 +188,7 @@ def read_runs(path: Path) -> dict[str, dict[str, Any]]:
                 "state": str(group.attrs.get("state", "")),
                 "loss": float(group["loss"][-1]) if len(group["loss"]) else None,
                 "epochs": len(group["loss"]),
-                **how_made(group),
+                **run_properties(group),
             }
             for name, group in file.get("refinements", {}).items()
         }

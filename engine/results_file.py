@@ -52,7 +52,7 @@ class ResultsFileError(PtyliveError):
 
 
 @dataclass(frozen=True)
-class Before:
+class PreviousContent:
     """State of a results file before a change: everything that is read from it."""
 
     links: Mapping[str, str | None]
@@ -68,7 +68,7 @@ class Before:
     """Content of the NeXus entry, which is not among the links because it is written anew."""
 
     @classmethod
-    def read(cls, file: h5py.File) -> Before:
+    def read(cls, file: h5py.File) -> PreviousContent:
         """Read the state of an open file."""
         import h5py
 
@@ -96,7 +96,7 @@ def _stored_bytes(file: h5py.File) -> int:
     return sum(sizes)
 
 
-EMPTY = Before({}, {}, {}, {})
+EMPTY = PreviousContent({}, {}, {}, {})
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Change:
     settings: Mapping[str, Any]
     adds_maps: bool = False
 
-    def build(self, root: h5py.Group, before: Before, keep: Keep, arrived: Mapping[str, Pending]) -> None:
+    def build(self, root: h5py.Group, before: PreviousContent, keep: Keep, arrived: Mapping[str, Pending]) -> None:
         """Fill a new root. ``arrived``: refinements to move in, by their new names."""
         import h5py
 
@@ -209,7 +209,9 @@ class Change:
         layout.mark(root)
         entry.write_entry(root, {**kept, **fresh, **self._plots_of_kept_maps(root, before, keep, fresh)})
 
-    def _plots_of_kept_maps(self, root: h5py.Group, before: Before, keep: Keep, fresh: entry.Plots) -> entry.Plots:
+    def _plots_of_kept_maps(
+        self, root: h5py.Group, before: PreviousContent, keep: Keep, fresh: entry.Plots
+    ) -> entry.Plots:
         """Keep maps next to those that are added; return the plots of all maps, reading only the added ones."""
         if not self.adds_maps:
             return {}
@@ -258,7 +260,7 @@ def take_in(path: Path, patience_s: float = PATIENCE_S) -> bool:
     return True
 
 
-def look(path: Path) -> Before:
+def look(path: Path) -> PreviousContent:
     """Return the state of a results file. Raises InputFileError for any other kind of file, or a damaged one."""
     import h5py
 
@@ -269,7 +271,7 @@ def look(path: Path) -> Before:
         raise InputFileError(f"{path} exists and is not an HDF5 file", "choose another name")
     try:
         with h5py.File(path, "r") as file:
-            before = Before.read(file)
+            before = PreviousContent.read(file)
     except (OSError, RuntimeError, KeyError) as error:
         raise _damaged(path, error) from None
     layout.admit(before.links, before.settings, str(path))
@@ -294,7 +296,7 @@ def _applied(path: Path, wanted: Change) -> dict[str, str]:
     return names
 
 
-def _named(path: Path, before: Before, found: list[Pending]) -> dict[str, Pending]:
+def _named(path: Path, before: PreviousContent, found: list[Pending]) -> dict[str, Pending]:
     """Return the refinements to move in, by their new names: their own, unless another run has it."""
     arrived: dict[str, Pending] = {}
     for pending in found:
@@ -307,7 +309,7 @@ def _named(path: Path, before: Before, found: list[Pending]) -> dict[str, Pendin
     return arrived
 
 
-def _appended(path: Path, wanted: Change, before: Before, arrived: Mapping[str, Pending]) -> bool:
+def _appended(path: Path, wanted: Change, before: PreviousContent, arrived: Mapping[str, Pending]) -> bool:
     """Write only what is new, behind the end of the file; return False if the file has to be written anew.
 
     That is the case for a small file, an unsupported layout, and a file more than half of which is unreferenced.
@@ -322,7 +324,7 @@ def _appended(path: Path, wanted: Change, before: Before, arrived: Mapping[str, 
     return True
 
 
-def _rewrite(path: Path, wanted: Change, before: Before, arrived: Mapping[str, Pending]) -> None:
+def _rewrite(path: Path, wanted: Change, before: PreviousContent, arrived: Mapping[str, Pending]) -> None:
     """Write the file anew and rename it into place."""
     import h5py
 

@@ -279,7 +279,7 @@ def _equal(one: Any, other: Any) -> bool:
     return alike and bool(np.array_equal(one["loss"][()], other["loss"][()]))
 
 
-def how_made(group: Any) -> dict[str, Any]:
+def run_properties(group: Any) -> dict[str, Any]:
     """Return what distinguishes a run: slices, total thickness (Å), probe modes, data term, converged or not.
 
     Also how good it is, in addition to its loss: ``loss_over_noise``, its ratio to that of counting noise alone,

@@ -8,7 +8,7 @@ from ptylive.schema.model import BoolArray, FloatArray
 
 
 def stretched(coverage: BoolArray, shape: tuple[int, ...]) -> BoolArray:
-    """Coverage of the scan points at the pixels of a finer (or coarser) map: the nearest point decides."""
+    """Coverage (rows, cols) of the scan points at the pixels of a finer (or coarser) map: the nearest point decides."""
     if coverage.shape == shape:
         return coverage
     rows = (np.arange(shape[0]) * coverage.shape[0]) // shape[0]
@@ -17,7 +17,7 @@ def stretched(coverage: BoolArray, shape: tuple[int, ...]) -> BoolArray:
 
 
 def reduced(data: FloatArray, visited: BoolArray | None, side: int) -> tuple[FloatArray, BoolArray | None]:
-    """Averages over square blocks so that no side exceeds ``side``; unvisited pixels do not count.
+    """Averages of a map (rows, cols) over square blocks of visited pixels, so that no side exceeds ``side``.
 
     Rows and columns that do not fill a block at the lower and right edges are averaged over what is there.
     """

@@ -231,7 +231,7 @@ MOST_COUNTS = 1e12
 
 
 def below_saturation(frames: Array, saturation_value: float | None) -> Array:
-    """Limit counts to the largest a pixel can record: full pixels often hold a marker far above it.
+    """Limit counts (…, Qy, Qx) to the largest a pixel can record: full pixels often hold a marker far above it.
 
     Returns the same array where nothing changes.
     """
@@ -241,7 +241,7 @@ def below_saturation(frames: Array, saturation_value: float | None) -> Array:
 
 
 def usable_counts(frames: Array, saturation_value: float | None = None) -> tuple[Array, int]:
-    """Return frames in which every count is valid and within the pixel's range, and how many values were invalid.
+    """Return frames (n, Qy, Qx) with every count valid and within the pixel's range, and the number of invalid values.
 
     Invalid values, which are not numbers or beyond any detector's count (``MOST_COUNTS``), become 0. Returns the same
     array where nothing changes.
@@ -261,7 +261,7 @@ def _all_counts(frames: Array) -> bool:
 
 
 def no_counts(frames: Array) -> Array:
-    """Where values are not numbers, or beyond what a detector counts."""
+    """Where, in an array of any shape, values are not numbers, or beyond what a detector counts."""
     return np.asarray(~(np.abs(frames) <= MOST_COUNTS))
 
 

@@ -169,7 +169,7 @@ class Scan(Model):
         return Scan.model_validate({**self.model_dump(exclude_unset=True), "shape": shape})
 
     def point_of(self, acquired: IndexArray) -> IndexArray:
-        """Flat scan point (row-major) of each acquired frame; -1 for flyback, skipped and surplus frames."""
+        """Flat scan points (n,), row-major, of acquisition numbers (n,); -1 for flyback, skipped and surplus frames."""
         rows, cols = self.require_shape()
         n = np.asarray(acquired, dtype=np.int64) - self.skip_first
         if self.pattern == "raster" and not self.flyback_frames:  # no row restarts: four times faster

@@ -57,6 +57,12 @@ def wavelength_A(energy_eV: float) -> float:
     return PLANCK_TIMES_C_EV_A / math.sqrt(energy_eV * (energy_eV + 2 * ELECTRON_REST_ENERGY_EV))
 
 
+def interaction_rad_per_VA(energy_eV: float) -> float:
+    """Relativistic phase shift of an electron by 1 V over 1 Å: 2 pi / (lambda E) (E + m c²) / (E + 2 m c²)."""
+    rest_eV = ELECTRON_REST_ENERGY_EV
+    return 2 * math.pi / (wavelength_A(energy_eV) * energy_eV) * (energy_eV + rest_eV) / (energy_eV + 2 * rest_eV)
+
+
 def mrad_to_invA(angle_mrad: float, wavelength: float) -> float:
     """Scattering angle in mrad to spatial frequency in 1/Å (small angles: k = angle / wavelength)."""
     return angle_mrad * 1e-3 / wavelength

@@ -47,11 +47,11 @@ class ScanProgress:
         self._rate = 0.0
 
     def fresh(self, first: int, count: int) -> BoolArray:
-        """Return which of ``count`` frames from ``first`` have not arrived yet."""
+        """Return which of the ``count`` frames from number ``first`` on have not arrived yet, (count,)."""
         return ~self.received[first : first + count]
 
     def place(self, first: int, fresh: BoolArray, *, now: float) -> None:
-        """Mark the new and good frames of a message as arrived."""
+        """Mark those frames of a message as arrived that are new and good: ``fresh`` (count,)."""
         n = int(np.count_nonzero(fresh))
         self.received[first : first + len(fresh)] |= fresh
         self.placed += n
@@ -96,7 +96,7 @@ class ScanProgress:
         return f"{text}: they came in another encoding, or after a restart of the server" if first else ""
 
     def restore(self, received: BoolArray) -> None:
-        """Take over frames that an earlier run stored; they count as placed, not as received now."""
+        """Take over ``received`` frames (frames,) that an earlier run stored: they count as placed, not received."""
         self.received |= received
         self.placed = int(np.count_nonzero(self.received))
         self.highest = int(np.flatnonzero(self.received)[-1]) if self.placed else -1

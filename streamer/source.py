@@ -77,7 +77,7 @@ class FileSource:
         recorded = self.recorded(index)
         return recorded if self.flat is None else self.flat.frames(recorded)
 
-    def put_in_place_by(self, flat: Undistorted) -> FileSource:
+    def undistorted_by(self, flat: Undistorted) -> FileSource:
         """Return the same source with its distortion corrected by ``flat``."""
         return replace(self, header=flat.header, flat=flat)
 
@@ -212,7 +212,7 @@ def open_recording(path: Path) -> AbstractContextManager[FileSource]:
 
     Frames are as recorded, also where a distortion is given.
     """
-    return _opened(Path(path), open_native(Path(path)), {}, in_place=False)
+    return _opened(Path(path), open_native(Path(path)), {}, undistort=False)
 
 
 def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> AbstractContextManager[FileSource]:
@@ -229,7 +229,7 @@ def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> Abstra
 
 @contextmanager
 def _opened(
-    path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any], *, in_place: bool = True
+    path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any], *, undistort: bool = True
 ) -> Iterator[FileSource]:
     files, values = arrays_and_numbers(values)
     files.pop(MASKS, None)
@@ -245,7 +245,7 @@ def _opened(
         header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, shape_given=shape_given))
         header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
-        flat = Undistorted.of(header) if in_place else None
+        flat = Undistorted.of(header) if undistort else None
         file_header = header if flat is None else flat.header
         yield FileSource(path, file_header, received, tuple(notes), stored, file, flat)
 

@@ -16,14 +16,14 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     os.environ.setdefault(variable, "1")
 
 from ptylive.engine.backend.cache import use_persistent_cache  # noqa: E402
-from ptylive.streamer.vetting import door  # noqa: E402
+from ptylive.streamer.vetting import whole_file  # noqa: E402
 
 # before any compiled code is imported: it would be cached next to its source, and servers would compile it again
 use_persistent_cache()
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 # the process that looks through files of a command stays to the end: each start costs half a second of imports
-door._READER = door.Reader(kept_s=24 * 3600.0)
+whole_file._READER = whole_file.Reader(kept_s=24 * 3600.0)
 
 # the duration of an example depends on the machine
 settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])

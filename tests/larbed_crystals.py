@@ -4,8 +4,8 @@ import numpy as np
 
 from ptylive.engine.larbed.crystal import CrystalGrid
 from ptylive.engine.larbed.objective import Crystal, TiltObjective
-from ptylive.engine.larbed.structure_factors import interaction_rad_per_VA
 from ptylive.engine.larbed.tilt_series import TiltSeries, raster_tilts
+from ptylive.schema.units import interaction_rad_per_VA
 
 ENERGY_EV, CELL_A, PIXELS, ELECTRONS = 120e3, np.array([[4.0, 0.0], [0.4, 3.6]]), 8, 1e6
 ATOMS = ((0.0, 0.0, 12.0), (0.45, 0.55, 7.0), (0.5, 0.1, 4.0))

@@ -52,7 +52,7 @@ def reconstructed(tmp_path_factory):
 
 @pytest.mark.data
 @pytest.mark.parametrize(("name", "live_map", "least"), MAPS)
-def test_maps(score, reconstructed, name, live_map, least):
+def test_maps_of_shared_scans_correlate_with_the_truth(score, reconstructed, name, live_map, least):
     assert score.score_map(str(shared_data(name)), str(reconstructed(name)), live_map)["corr"] >= least
 
 
@@ -82,7 +82,7 @@ def test_messy_scan_with_rotation_centre_and_transform_unknown(score, reconstruc
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(("name", "least"), [("mos2_svac_80kV_focus", 0.96), ("mos2_edge_80kV_defocus", 0.92)])
-def test_refined_object(score, tmp_path, name, least):
+def test_refined_objects_of_shared_scans_correlate_with_the_truth(score, tmp_path, name, least):
     out = tmp_path / "refined.h5"
     said = last_json(ptylive_here("refine", shared_data(name), "-o", out, "--json"))
     assert json.dumps(said)

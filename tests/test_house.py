@@ -121,13 +121,16 @@ def modules():
 
 RETIRED = set(
     """
-    Agenda Arm Bench Facts HeldParts LIKEST Layout Modelled Observation Settled Splat Turn agenda audience
-    early_refinement facts forward_model give_back grown_and_cut growing held_parts leaning lifeline like_pypty
-    observation pypty_steps recording_news shelf slope splat stiffness summers take_out upright workbench
+    Agenda AmongAliases Arm Bench Doorkeeper Facts HandedOn HeardWander HeldParts LIKEST Layout Mended Modelled
+    Observation Settled Splat Tried Turn Understood agenda audience doorkeeper early_refinement facts forward_model
+    give_back grown_and_cut growing held_parts is_vouched leaning lifeline like_pypty observation pypty_steps
+    recording_news shelf slope splat stiffness summers take_out upright vouch workbench
     """.split()
 )
 """Names that had a second meaning, or none for a newcomer."""
-RETIRED_MODULES = RETIRED | set("arm choices lanes quantities setting steady stride".split())
+RETIRED_MODULES = RETIRED | set(
+    "arm choices door kept_code lanes quantities setting steady stride told vouched ways".split()
+)
 
 
 def identifiers(tree):

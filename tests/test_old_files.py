@@ -73,7 +73,7 @@ def test_there_are_files_of_every_kind():
 
 
 @found("*_source.h5")
-def test_recordings(path):
+def test_recordings_of_earlier_versions_are_read(path):
     said = last_json(ptylive_here("inspect", path, "--json"))
     was = expected(path)
     assert (said["frames"], said["received"], said["missing"]) == (64, 64, [])
@@ -96,7 +96,7 @@ def test_recordings_of_coefficients(path):
 
 
 @found("*.journal")
-def test_journals(path, tmp_path):
+def test_journals_of_earlier_versions_become_recordings(path, tmp_path):
     journal = Path(shutil.copy(path, tmp_path))
     whole = next(path.parent.glob("*_source.h5"))
     report = record(journal, journal.with_suffix(".h5"))
@@ -118,7 +118,7 @@ def of_old(runs, was):
 
 
 @RESULTS
-def test_results(path):
+def test_results_of_earlier_versions_are_read(path):
     was, run = expected(path), StoredRun.read(path)
     assert of_old(read_runs(path), was["runs"]) == was["runs"]
     assert run.loss.tolist() == was["loss"]
@@ -204,7 +204,7 @@ def test_checkpoints_are_whole(path):
 
 
 @found("*preset.toml")
-def test_presets(path):
+def test_presets_of_earlier_versions_are_read(path):
     assert not_default(Preset.from_mapping(load_preset(path).settings)) == expected(path)
 
 
@@ -218,7 +218,7 @@ def test_presets_of_pypty(path):
 
 
 @found("microscope.toml")
-def test_configurations(path):
+def test_configurations_of_earlier_versions_are_read(path):
     config, was = load_config(path, {}, {}), expected(path)
     assert (config.record, config.refine, config.defaults) == (was["record"], was["refine"], was["defaults"])
     assert config.refine_during_scan is was["refine_during_scan"]

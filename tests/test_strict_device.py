@@ -54,7 +54,7 @@ HOST = np.arange(6.0).reshape(2, 3)
         lambda xp, a: a.sum(where=a > 2),
     ],
 )
-def test_refused(xp, mixed):
+def test_mixing_host_and_device_is_refused(xp, mixed):
     with pytest.raises((TypeError, ValueError, IndexError)):
         mixed(xp, xp.asarray(HOST))
 

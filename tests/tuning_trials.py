@@ -3,7 +3,7 @@
 import numpy as np
 
 from ptylive.application.tuning.ranges import Range
-from ptylive.application.tuning.trials import Tried
+from ptylive.application.tuning.trials import FinishedTrial
 
 DEFOCUS = Range("defocus_A", "defocus", "Å", "number", -200.0, 200.0, start=-60.0)
 THICKNESS = Range("total_thickness_A", "thickness", "Å", "number", 50.0, 200.0, start=140.0)
@@ -27,7 +27,7 @@ def tried(number, values, *, scatter=0.002, tilt=0.0, depth=1.0, state="done"):
     groups = {sweep: tuple(float(one) for one in bowl * (1 + 1 / sweep)) for sweep in range(1, SWEEPS + 1)}
     if state == "pruned":
         groups = {sweep: groups[sweep] for sweep in (1, 2)}
-    return Tried(number, values, state, groups, 1.5)
+    return FinishedTrial(number, values, state, groups, 1.5)
 
 
 def drawn(over, count, seed=0, **more):

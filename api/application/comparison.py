@@ -31,7 +31,7 @@ LEAST_POINTS = 9
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ComparedPicture:
     """One picture. limits: of its grey levels, in ``units``; correlation: of a phase with the first refinement, pixel
     by pixel, after subtracting ramps, otherwise None; doubt: why it is greyed out;
     sure: its uncertainty, one line each; caveat: why it means little although it is not noise.
@@ -66,7 +66,7 @@ class Shown:
 class Comparison:
     """Pictures of one scan, maps first."""
 
-    shown: list[Shown]
+    shown: list[ComparedPicture]
     first_run: str | None
 
     def correlations(self) -> dict[str, float]:
@@ -112,18 +112,18 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
     field = next((live_map for live_map in maps if live_map.sampling_A is not None), None)
     if field is None:
         raise MetadataError(f"{results}: the scale of its maps is not known", "make them with --set scan_step_A=…")
-    first = Beside(refined[0], stored)
+    first = AlignedRefinement(refined[0], stored)
     shown = [shown_map(live_map, stored.visited(live_map), first) for live_map in maps]
-    shown += [Beside(run, stored).shown(field) for run in refined]
+    shown += [AlignedRefinement(run, stored).shown(field) for run in refined]
     return Comparison(shown, refined[0].name)
 
 
-def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | None = None) -> Shown:
+def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: AlignedRefinement | None = None) -> ComparedPicture:
     """A map, and its agreement with a refinement, if both are phases."""
     kind = next((description for description in registry.describe() if description["name"] == live_map.name), {})
     is_phase = live_map.units == PHASE and not is_deviation(live_map.name)
     correlation = beside.correlation(live_map, visited) if beside is not None and is_phase else None
-    return Shown(
+    return ComparedPicture(
         live_map.name,
         str(kind.get("label", live_map.name)),
         live_map.data,
@@ -139,7 +139,7 @@ def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | Non
     )
 
 
-class Beside:
+class AlignedRefinement:
     """A refinement on the field of maps in the same file."""
 
     def __init__(self, run: StoredRun, stored: StoredMaps) -> None:
@@ -147,7 +147,7 @@ class Beside:
         self._wraps = wraps(run)
         self._read: dict[tuple[object, ...], tuple[FloatArray, BoolArray]] = {}
 
-    def shown(self, field: LiveMap) -> Shown:
+    def shown(self, field: LiveMap) -> ComparedPicture:
         """Its phase on the field of a map, without pixels that received no light."""
         phase, lit_there = self._phase(field)
         finer = phase.shape[0] // field.data.shape[0]
@@ -156,7 +156,9 @@ class Beside:
         slices = "1 slice" if self._run.slices == 1 else f"{self._run.slices} slices"
         label = f"refined phase ({self._run.name}, {slices})" + (", wrapped" if self._wraps else "")
         pixel = (sampling[0] / finer, sampling[1] / finer)
-        return Shown(self._run.name, label, phase, PHASE, pixel, visited, ColourMap.MAGMA, levels(phase, visited))
+        return ComparedPicture(
+            self._run.name, label, phase, PHASE, pixel, visited, ColourMap.MAGMA, levels(phase, visited)
+        )
 
     def correlation(self, live_map: LiveMap, visited: BoolArray | None) -> float | None:
         """Correlation with a map, without ramps, where both are valid; None if it is undefined or one is flat.

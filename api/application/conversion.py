@@ -109,7 +109,7 @@ def saved_basis(choice: BasisChoice) -> SavedBasis | None:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFrames:
     """Number of frames written, and acquisition numbers of those that could not be read."""
 
     frames: int
@@ -125,7 +125,7 @@ def write_scan(
     *,
     leave_out: bool = False,
     permitted: Callable[[], object] | None = None,
-) -> Written:
+) -> WrittenFrames:
     """Write a scan as a native file, whole or not at all.
 
     ``leave_out``: frames that cannot be read count as not received, as long as others can be read. ``permitted``: see
@@ -155,7 +155,7 @@ def write_scan(
         if problem is not None and len(unreadable) == len(numbers):
             raise problem
         writer.finish(marks=False)
-    return Written(len(numbers) - len(unreadable), tuple(unreadable), "" if problem is None else str(problem))
+    return WrittenFrames(len(numbers) - len(unreadable), tuple(unreadable), "" if problem is None else str(problem))
 
 
 def _unreadable(source: PatternSource, index: IndexArray) -> list[int]:
@@ -198,11 +198,11 @@ def cleaned(source: FileSource) -> FileSource:
     """A file with corrected patterns, without the hot pixels found in the first ones; other files are unchanged."""
     if source.flat is None or not source.received.any():
         return source
-    from ptylive.engine.calibrate.bad_pixels import looked_at, without_hot_pixels
+    from ptylive.engine.calibrate.bad_pixels import frames_examined, without_hot_pixels
 
-    first = np.flatnonzero(source.received)[: looked_at(source.header)]
+    first = np.flatnonzero(source.received)[: frames_examined(source.header)]
     flat = without_hot_pixels(source.flat, source.recorded(first))
-    return source if flat is source.flat else source.put_in_place_by(flat)
+    return source if flat is source.flat else source.undistorted_by(flat)
 
 
 def convert_file(

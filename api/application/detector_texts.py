@@ -25,12 +25,12 @@ from ptylive.engine.imaging.radial_profiles import MOST_COMPONENTS, PlacedProfil
 from ptylive.engine.imaging.virtual_detectors import (
     MOST_DETECTORS,
     NAME_PATTERN,
-    Detecting,
     DetectorBank,
+    DetectorContext,
     LostElectrons,
     MaskDetector,
-    Placeable,
-    Placing,
+    SummableDetector,
+    UnplacedDetector,
     VirtualDetector,
 )
 from ptylive.schema import Calibration, CommandError, MetadataError
@@ -65,7 +65,7 @@ class Length:
 
 
 @dataclass(frozen=True)
-class WrittenDetector:
+class DiscOrRing:
     """A disc or a ring whose place on the detector follows from the calibration of the scan."""
 
     name: str
@@ -74,7 +74,7 @@ class WrittenDetector:
     """Row and column; empty: the beam."""
     radii: tuple[Length, ...]
 
-    def placed(self, by: Placing) -> VirtualDetector:
+    def placed(self, by: DetectorContext) -> VirtualDetector:
         """Place it on the recorded pattern. Raises MetadataError."""
         calibration, needed_for = by.calibration, f"detector {self.name}"
         if self.center:
@@ -101,7 +101,7 @@ class ThresholdDetector:
     share: float
     brighter: bool
 
-    def placed(self, by: Placing) -> MaskDetector:
+    def placed(self, by: DetectorContext) -> MaskDetector:
         """Place it on the mean pattern, relative to its brightest good pixel. Raises MetadataError."""
         mean_pattern, bad = by.mean_pattern, by.bad_pixels
         good = np.ones(mean_pattern.shape, dtype=bool) if bad is None else ~np.asarray(bad, dtype=bool)
@@ -113,22 +113,22 @@ class ThresholdDetector:
 
 
 @dataclass(frozen=True)
-class WrittenProfiles:
+class ProfileComponents:
     """Radial profiles, reduced to their ``count`` strongest principal components."""
 
     name: str
     count: int
 
-    def placed(self, by: Placing) -> PlacedProfiles:
+    def placed(self, by: DetectorContext) -> PlacedProfiles:
         """Place them around the beam. Raises MetadataError."""
         row, col = by.calibration.require("beam_center_px", "radial profiles")
         return PlacedProfiles(self.name, self.count, (float(row), float(col)))
 
 
-Written = WrittenDetector | MaskDetector | LostElectrons | ThresholdDetector | WrittenProfiles
+DescribedDetector = DiscOrRing | MaskDetector | LostElectrons | ThresholdDetector | ProfileComponents
 
 
-def read_detectors(asked: Mapping[str, str | Array]) -> list[Written]:
+def read_detectors(asked: Mapping[str, str | Array]) -> list[DescribedDetector]:
     """Parse detectors by name, each given as text or as weights (Qy, Qx). Raises MetadataError, InputFileError."""
     if len(asked) > MOST_DETECTORS:
         raise MetadataError(f"{len(asked)} virtual detectors", f"at most {MOST_DETECTORS} at a time")
@@ -154,7 +154,7 @@ def named(texts: Iterable[str]) -> dict[str, str]:
     return texts_by_name
 
 
-def written_detectors(
+def named_detectors(
     plain: Iterable[Mapping[str, Any]], drawn: Iterable[VirtualDetector], known: Mapping[str, str]
 ) -> dict[str, str]:
     """{name: what} of detectors from a command, in addition to ``drawn`` ones. Raises MetadataError, CommandError.
@@ -180,10 +180,10 @@ def written_detectors(
     return found
 
 
-def equip(bank: DetectorBank, detectors: Iterable[Written], drawn: Iterable[Detecting] = ()) -> None:
+def equip(bank: DetectorBank, detectors: Iterable[DescribedDetector], drawn: Iterable[SummableDetector] = ()) -> None:
     """Add these detectors, and ``drawn`` ones, to a bank. Raises MetadataError for an unsuitable one."""
-    fixed: list[Detecting] = []
-    waiting: list[Placeable] = []
+    fixed: list[SummableDetector] = []
+    waiting: list[UnplacedDetector] = []
     for detector in detectors:
         if isinstance(detector, MaskDetector | LostElectrons):
             fixed.append(detector)
@@ -192,7 +192,7 @@ def equip(bank: DetectorBank, detectors: Iterable[Written], drawn: Iterable[Dete
     bank.use([*drawn, *fixed], waiting)
 
 
-def _read(name: str, text: str | Array) -> Written:
+def _read(name: str, text: str | Array) -> DescribedDetector:
     if not re.fullmatch(NAME_PATTERN, name):
         raise MetadataError(f"detector name {name!r}", "use 1 to 24 letters, digits, _ and -")
     if not isinstance(text, str):
@@ -211,11 +211,11 @@ def _read(name: str, text: str | Array) -> Written:
     raise MetadataError(f"detector {name}={text!r} is neither a disc, a ring nor a mask", HINT)
 
 
-def _profiles(name: str, text: str, arguments: str) -> WrittenProfiles:
+def _profiles(name: str, text: str, arguments: str) -> ProfileComponents:
     if not (arguments.strip().isdecimal() and 1 <= int(arguments) <= MOST_COMPONENTS):
         problem = f"detector {name}={text!r}: profiles need a number of components, 1 to {MOST_COMPONENTS}"
         raise MetadataError(problem, HINT)
-    return WrittenProfiles(name, int(arguments))
+    return ProfileComponents(name, int(arguments))
 
 
 def _threshold(name: str, text: str, kind: str, arguments: str) -> ThresholdDetector:
@@ -225,14 +225,14 @@ def _threshold(name: str, text: str, kind: str, arguments: str) -> ThresholdDete
     return ThresholdDetector(name, float(read[0]), kind == "above")
 
 
-def _written(name: str, text: str, kind: str, arguments: str) -> WrittenDetector:
+def _written(name: str, text: str, kind: str, arguments: str) -> DiscOrRing:
     lengths = [_length(part) for part in arguments.split(",")]
     valid = tuple(length for length in lengths if length is not None)
     radii = RADII[kind]
     if len(valid) < len(lengths) or len(valid) not in (radii, radii + 2):
         expected = f"{radii} radi{'us' if radii == 1 else 'i'}, or row, column and {'it' if radii == 1 else 'them'}"
         raise MetadataError(f"detector {name}={text!r}: a {kind} needs {expected}", HINT)
-    return WrittenDetector(name, text, valid[:-radii], valid[-radii:])
+    return DiscOrRing(name, text, valid[:-radii], valid[-radii:])
 
 
 def _length(text: str) -> Length | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.application.outputs import OTHER_NAME, beside, check_output_file, check_own_hdf5
 from ptylive.engine.larbed import larbed_file
-from ptylive.engine.larbed.inversion import Inverted, LarbedSettings, invert
+from ptylive.engine.larbed.inversion import InversionResult, LarbedSettings, invert
 from ptylive.engine.larbed.spots import Lattice, fit_lattice, integrate, mean_at_rest
 from ptylive.engine.larbed.tilt_series import TiltSeries, raster_tilts
 from ptylive.engine.memory import check_fits
@@ -57,7 +57,7 @@ def read(path: Path, geometry: TiltGeometry, values: Mapping[str, Any] | None = 
     ``values``: metadata that take precedence over the file's. Raises InputFileError, MetadataError, MemoryError.
     """
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet, vet_results
+    from ptylive.streamer.vetting.whole_file import vet, vet_results
 
     if path.is_file() and path.suffix.lower() in (".h5", ".hdf5"):
         vet_results(path)
@@ -164,7 +164,7 @@ def larbed(
     settings: LarbedSettings,
     values: Mapping[str, Any] | None = None,
     on_step: Callable[[int, int, str], None] = lambda done, total, text: None,
-) -> tuple[Inverted, list[Path]]:
+) -> tuple[InversionResult, list[Path]]:
     """Invert a file and write OUT (HDF5) with a CSV table and a picture next to it; return the result and the files.
 
     Raises InputFileError, MetadataError, RefinementError, MemoryError, OSError.
@@ -181,7 +181,7 @@ def larbed(
     return inverted, [output, table, picture]
 
 
-def draw(inverted: Inverted, path: Path) -> None:
+def draw(inverted: InversionResult, path: Path) -> None:
     """Write a PNG: the potential, residuals over the tilts, and discs of data above those of the model."""
     from PIL import Image
 

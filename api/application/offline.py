@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.conversion import cleaned
-from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
+from ptylive.application.detector_texts import DescribedDetector, ThresholdDetector, equip, read_detectors
 from ptylive.application.remarks.of_counts import negative_remarks, scaled_remarks
 from ptylive.application.remarks.of_orientation import (
     contradicting_maps_remarks,
@@ -39,7 +39,7 @@ from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
-from ptylive.engine.imaging.virtual_detectors import SEES_NOTHING, DetectorBank, Placing
+from ptylive.engine.imaging.virtual_detectors import SEES_NOTHING, DetectorBank, DetectorContext
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import mean_frame
 from ptylive.engine.refine.data.pattern_view import PatternView
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from ptylive.engine.refine.data.start_guess import StartGuess
-    from ptylive.engine.results import Stored
+    from ptylive.engine.results import StorageLocation
     from ptylive.streamer.source import FileSource
 
 BATCH_FRAMES = 256
@@ -217,13 +217,13 @@ def _tell(on_progress: Callable[[int, int, str], None] | None, path: Path, doing
 
 
 def summed(
-    source: FileSource, detectors: Iterable[Written], calibration: Calibration, mean_pattern: DoubleArray
+    source: FileSource, detectors: Iterable[DescribedDetector], calibration: Calibration, mean_pattern: DoubleArray
 ) -> list[LiveMap]:
     """Maps ``vd_<name>`` of virtual detectors; reads each frame once more. Raises MetadataError for an invalid one."""
     header = with_noted_pixels(source.header, calibration)
     bank = DetectorBank(header)
     equip(bank, detectors)
-    for problem in bank.place(Placing(calibration, mean_pattern, header.arrays.get("bad_pixel_mask"))):
+    for problem in bank.place(DetectorContext(calibration, mean_pattern, header.arrays.get("bad_pixel_mask"))):
         raise MetadataError(*problem.split("; ", 1))
     if bank.is_empty:
         return []
@@ -246,7 +246,7 @@ def detector_maps(
         if not source.header.basis.is_raw:
             return [], [f"virtual detectors need raw frames, and {path.name} holds coefficients"]
         bank = DetectorBank(with_noted_pixels(source.header, calibration))
-        fit: list[Written] = []
+        fit: list[DescribedDetector] = []
         problems: list[str] = []
         for name, text in detectors.items():
             try:
@@ -260,8 +260,8 @@ def detector_maps(
         if any(isinstance(detector, ThresholdDetector) for detector in fit):
             mean = mean_frame(source.header, partial(source.batches, BATCH_FRAMES))
         pattern = np.zeros(source.header.detector_shape) if mean is None else mean.frame
-        placing = Placing(calibration, pattern, bank.header.arrays.get("bad_pixel_mask"))
-        problems += bank.place(placing)
+        context = DetectorContext(calibration, pattern, bank.header.arrays.get("bad_pixel_mask"))
+        problems += bank.place(context)
         for batch in source.batches(BATCH_FRAMES):
             bank.add(batch)
         return bank.maps(int(source.received.sum())), problems
@@ -335,7 +335,9 @@ def start_guess(
     return StartGuess(phase, start_map.sampling_A, axes_deg, origin_A, None if amplitude is None else amplitude.data)
 
 
-def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[str], None]) -> Stored:
+def stored_at_last(
+    store: Callable[[], StorageLocation], give_up: Event, tell: Callable[[str], None]
+) -> StorageLocation:
     """Store a finished refinement, retrying as long as there is no room for it.
 
     Raises ResultsFileError once ``give_up`` is set; ``tell`` gets the reason for the delay.

@@ -59,7 +59,7 @@ def check_hdf5_file(path: Path, inputs: Iterable[Path] = ()) -> None:
 
 def check_own_hdf5(path: Path, inputs: Iterable[Path], command: str, is_own: Callable[[Path], bool]) -> None:
     """As :func:`check_hdf5_file`; an existing file is only replaced if ``is_own`` says that ``command`` wrote it."""
-    from ptylive.streamer.vetting.door import vet_results
+    from ptylive.streamer.vetting.whole_file import vet_results
 
     check_hdf5_file(path, inputs)
     if not path.exists():
@@ -196,7 +196,7 @@ def _wrote(path: Path, kind: str) -> bool:
     from ptylive.application.report.page import is_own_page
     from ptylive.engine.exports import own_files
     from ptylive.pictures.film import is_own_film
-    from ptylive.streamer.vetting.door import vet_results
+    from ptylive.streamer.vetting.whole_file import vet_results
 
     if kind in own_files.HDF5:
         vet_results(path)
@@ -281,8 +281,8 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
     """
     from ptylive.engine.file_guard import guarded
     from ptylive.engine.results_file import pending_files, take_in
-    from ptylive.streamer.vetting.door import vet_results
-    from ptylive.streamer.vetting.vouched import Doorkeeper
+    from ptylive.streamer.vetting.known_files import FileAdmission
+    from ptylive.streamer.vetting.whole_file import vet_results
     from ptylive.streamer.vetting.worker import FileWorker
 
     vet_results(results)
@@ -292,7 +292,7 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
     except (OSError, ValueError, RuntimeError):  # a name that the system cannot look up is left to the opening function
         return
     try:
-        with FileWorker() as files, guarded(Doorkeeper(files)):
+        with FileWorker() as files, guarded(FileAdmission(files)):
             take_in(results, patience_s)
     except PtyliveError as error:
         tell(f"refinements waiting next to {results.name} are not added yet: {error.line()}")

@@ -67,7 +67,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
     return Plan.of(Experiment(header, **conditions, free_bytes=available_bytes(), timed=measure_time))
 
 
-def questioned(header: ScanHeader) -> list[str]:
+def concerns(header: ScanHeader) -> list[str]:
     """Concerns of a plan of a scan, one sentence each: about its optics, step and detector, and this machine."""
     from ptylive.engine.memory import available_bytes
     from ptylive.engine.planning.experiment import Experiment
@@ -95,7 +95,7 @@ def _blank() -> ScanHeader:
 def _of_file(path: Path, numbers: Mapping[str, Any]) -> ScanHeader:
     """The description of a scan file; values that are replaced need not be valid in it."""
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     settings = {name: value for name, value in numbers.items() if name not in OF_THE_SCAN}
     vet(path, settings)

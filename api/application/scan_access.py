@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptylive.application.offline import Reconstruction
     from ptylive.application.presets import PresetFile
-    from ptylive.application.tilt_series import Recorded
+    from ptylive.application.tilt_series import RecordedScan
     from ptylive.schema import LiveMap
     from ptylive.schema.preset.start import StartSettings
     from ptylive.streamer.source import FileSource
@@ -52,12 +52,12 @@ class ScanAccess:
             log.warning("%s was not made, so the object starts empty: %s", name, reasons)
         return made
 
-    def beside(self, first: Recorded, settings: StartSettings, opened: ExitStack) -> Recorded:
+    def beside(self, first: RecordedScan, settings: StartSettings, opened: ExitStack) -> RecordedScan:
         """One of several scans: this one, with its file open as long as ``opened`` is."""
-        from ptylive.application.tilt_series import Recorded
+        from ptylive.application.tilt_series import RecordedScan
 
         source, made = opened.enter_context(self.open()), self.start(settings)
-        return Recorded.beside(first, source, made.calibration, map_named(made, settings.start_map))
+        return RecordedScan.beside(first, source, made.calibration, map_named(made, settings.start_map))
 
 
 def map_named(made: Reconstruction, name: str) -> LiveMap | None:

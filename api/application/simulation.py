@@ -23,7 +23,7 @@ PACKED_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Simulated:
+class SimulationSummary:
     """Summary of a written simulation."""
 
     path: Path
@@ -59,7 +59,7 @@ def simulate_file(
     on_progress: Callable[[int, int], None] | None = None,
     *,
     overwrite: bool = False,
-) -> Simulated:
+) -> SimulationSummary:
     """Simulate a scan and write it, whole or not at all.
 
     Raises InputFileError if the file already exists and ``overwrite`` is not set, if it cannot be written, or for a
@@ -81,7 +81,7 @@ def simulate_file(
     with replacing(target, check) as temporary:
         written = write_scan(temporary, scan, on_progress)
         write_truth(temporary, *scan.truth())
-    return Simulated(
+    return SimulationSummary(
         target,
         written.frames,
         scan.header.frames - written.frames,

@@ -31,7 +31,7 @@ COMPARED = 16
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedScan:
     """One of the scans."""
 
     name: str
@@ -42,8 +42,8 @@ class Recorded:
 
     @classmethod
     def beside(
-        cls, first: Recorded, source: FileSource, calibration: Calibration, start_map: LiveMap | None
-    ) -> Recorded:
+        cls, first: RecordedScan, source: FileSource, calibration: Calibration, start_map: LiveMap | None
+    ) -> RecordedScan:
         """A later scan, whose file stays open, with its own ``calibration`` and ``start_map``.
 
         Raises MetadataError for a scan that cannot be combined with the first.
@@ -52,7 +52,7 @@ class Recorded:
         return cls.under(common, source, start_guess(start_map, common))
 
     @classmethod
-    def under(cls, common: Calibration, source: FileSource, guess: StartGuess | None) -> Recorded:
+    def under(cls, common: Calibration, source: FileSource, guess: StartGuess | None) -> RecordedScan:
         """A later scan whose calibration and map already are the common ones. Raises MetadataError for coefficients."""
         if not source.header.basis.is_raw:
             raise MetadataError(
@@ -71,7 +71,7 @@ def each_once(paths: Iterable[Path]) -> None:
         seen.add(real)
 
 
-def _copies(scans: Sequence[Recorded]) -> list[str]:
+def _copies(scans: Sequence[RecordedScan]) -> list[str]:
     """Remarks on scans whose patterns are those of another one under another name."""
     remarks = []
     for number, scan in enumerate(scans):
@@ -85,7 +85,7 @@ def _copies(scans: Sequence[Recorded]) -> list[str]:
     return remarks
 
 
-def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], None]) -> Dataset:
+def together(scans: Sequence[RecordedScan], preset: Preset, tell: Callable[[str], None]) -> Dataset:
     """Combine all scans in the frame of the first, shifted according to the settings or to their maps.
 
     ``tell`` gets a line on where each scan was found. Raises MetadataError for scans that cannot be combined and for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +22,8 @@ NOT_MAPS = frozenset(
 )
 DETECTOR = "vd_"
 LAST_PLACE = 1000
+METHODS_NEED = re.compile(r"([\w, ]+): needs ([^;]*)")
+"""A remark of the server: the methods that lack something, and what."""
 MOST_KINDS = 256
 MOST_NUMBERS = 16
 MOST_CHARACTERS = 300
@@ -140,6 +143,19 @@ class MapKinds:
         if name in (WHEEL.name, REFINED.name):
             return WHEEL if name == WHEEL.name else REFINED
         return self.known.get(name) or by_its_name(name)
+
+    def labelled(self, remark: str) -> str:
+        """A remark of the server on what methods need, with the labels of their maps instead of their names."""
+        named = METHODS_NEED.fullmatch(remark)
+        labels = [] if named is None else [self._label_of(method.strip()) for method in named[1].split(",")]
+        if named is None or "" in labels:
+            return remark
+        return f"{', '.join(labels)}: {'needs' if len(labels) == 1 else 'need'} {named[2]}"
+
+    def _label_of(self, method: str) -> str:
+        """Label of the first map that a method makes, of a vector without its component; empty if there is none."""
+        made = sorted((kind.place, kind.label) for kind in self.known.values() if kind.method == method)
+        return made[0][1].partition(",")[0] if made else ""
 
     def offered(self, available: Iterable[str]) -> list[tuple[str, str]]:
         """(name, label) of every map to choose from: those that every scan has, then any others that have arrived."""

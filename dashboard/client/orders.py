@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ptylive.dashboard.words import in_page_words
+from ptylive.dashboard.words import typeset
 from ptylive.schema import PtyliveError, ServerGoneError
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ class Orders:
         self._sentence, self._sentence_time = "", 0.0
         self._answered = ""
         """The command that the sentence is the reply to."""
+        self._refused = ""
+        """The command whose refusal the sentence is."""
         self._round, self._due, self._wait_s = 0, float("inf"), ASK_AGAIN_S
 
     @property
@@ -105,9 +107,10 @@ class Orders:
             if error is None:
                 self._succeeded(pending, pending.future.result())
                 continue
-            line = in_page_words(error.line()) if isinstance(error, PtyliveError) else f"the command failed: {error}"
+            line = typeset(error.line()) if isinstance(error, PtyliveError) else f"the command failed: {error}"
             if not pending.quiet:
                 self.say(line)
+                self._refused = pending.command
             if pending.on_refusal is not None:
                 pending.on_refusal(line)
 
@@ -130,11 +133,16 @@ class Orders:
 
     def say(self, text: str) -> None:
         """Show a sentence at the bottom of the page for a while."""
-        self._sentence, self._sentence_time, self._answered = text, time.monotonic(), ""
+        self._sentence, self._sentence_time, self._answered, self._refused = text, time.monotonic(), "", ""
 
     def outdated(self, *commands: str) -> None:
         """Withdraw the sentence if it reports that one of these commands was accepted: its work has ended since."""
         if self._answered in commands:
+            self.say("")
+
+    def outlived(self, commands: Container[str]) -> None:
+        """Withdraw the sentence if it says why one of these commands was refused: what it was refused for is gone."""
+        if self._refused in commands:
             self.say("")
 
     @property

@@ -143,14 +143,26 @@ class RunCurves:
         """Draw the chosen curve; ``picture``: the object as displayed, ``compared``: the run shown next to it."""
         self._draw_ends()
         self._note = self._words = ""
-        if self.kind in ("line", "depth") and len(self.ends) < 2:
-            self._note = "click the end of the line" if self.ends else "click the object at the start of the line"
-        elif self.kind == "line":
+        if self.kind in ("line", "depth"):
+            self._note = self._lacking(view, picture)
+        if self._note:
+            return
+        if self.kind == "line" and picture is not None:
             self._follow_line(picture)
         elif self.kind == "depth":
             self._follow_depth(view)
         elif self.kind == "rings":
             self._follow_rings(view, compared)
+
+    def _lacking(self, view: FeedView, picture: Picture | None) -> str:
+        """What a line or a section lacks; nobody is asked to draw a line that shows nothing."""
+        if self.kind == "depth" and view.slices < 2 and (view.slices or picture is not None):
+            return "one slice has no depth: refine with more slices"
+        if picture is None and (self.kind == "line" or not view.slices):
+            return "no object yet"
+        if len(self.ends) < 2:
+            return "click the end of the line" if self.ends else "click the object at the start of the line"
+        return ""
 
     def _draw_ends(self) -> None:
         ends = self.ends if self.kind in ("line", "depth") else []
@@ -158,10 +170,7 @@ class RunCurves:
         if data != dict(self._ends.data):
             self._ends.data = data
 
-    def _follow_line(self, picture: Picture | None) -> None:
-        if picture is None:
-            self._note = "no object yet"
-            return
+    def _follow_line(self, picture: Picture) -> None:
         signature = ("line", picture.name, picture.version, *self.ends)
         if signature == self._shown:
             return
@@ -173,9 +182,6 @@ class RunCurves:
         self.plots["line"].figure.xaxis.axis_label = "Å" if picture.calibrated else "px"
 
     def _follow_depth(self, view: FeedView) -> None:
-        if view.slices < 2:
-            self._note = "one slice has no depth: refine with more slices"
-            return
         line = [value for end in self.ends for value in end]
         self._request(view, ("depth", *line), self._take_section, line_A=line)
 

@@ -81,10 +81,9 @@ class DiffractionPanel:
         return {"disc": json.dumps([top + 0.5 * height, left + 0.5 * width, 0.25 * min(width, height)])}
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
-        """Brightest shade in counts, and the reason if there is no pattern."""
+        """The largest count, and the reason if there is no pattern."""
         if picture is None:
             note = "click a map: the pattern of that point" if name.startswith(HERE) else NO_PATTERN
             return {"pattern_high": UNKNOWN, "pattern_note": note}
-        high = self.view.limits[1]
-        counts = 10**high - 1 if name.endswith("_log") else high
-        return {"pattern_high": f"max {number(counts, 2)} {picture.units or 'counts'}", "pattern_note": ""}
+        note = "" if picture.peak else "no counts in this pattern"
+        return {"pattern_high": f"max {number(picture.peak, 2)} {picture.units or 'counts'}", "pattern_note": note}

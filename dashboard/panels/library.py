@@ -137,8 +137,18 @@ class LibraryPanel:
                 self._note = str(scan.get("note") or "")
 
     def _card(self, scan: Mapping[str, Any]) -> dict[str, Any]:
+        when = datetime.fromtimestamp(float(scan.get("time") or 0))
+        common = {
+            "recording": str(scan.get("recording")),
+            "time": when.strftime("%Y-%m-%d %H:%M"),
+            "day": when.strftime("%A, %Y-%m-%d"),
+            "note": str(scan.get("note") or ""),
+            "sample": str(scan.get("sample") or ""),
+        }
         if scan.get("problem"):
-            return {"recording": str(scan.get("recording")), "title": str(scan["problem"]), "lines": [], "note": ""}
+            problem = str(scan["problem"])
+            reason = problem.partition(f"{common['recording']}: ")[2] or problem
+            return {**common, "title": common["recording"], "lines": [reason]}
         shape, lost = scan.get("shape") or [], int(scan.get("lost") or 0)
         values = [
             f"{label} {quantity(name, CalibrationEntry.model_validate(entry), unit)}".replace(
@@ -150,14 +160,10 @@ class LibraryPanel:
         frames = f"{' × '.join(map(str, shape))} · {count(scan.get('frames'))} frames"
         problem = str(scan.get("results_problem") or "")
         return {
-            "recording": str(scan.get("recording")),
+            **common,
             "title": str(scan.get("series")),
-            "time": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%Y-%m-%d %H:%M"),
             "lines": [frames, " · ".join(values), problem or _runs(scan.get("runs") or {})],
             "lost": f"{count(lost)} lost" if lost else "",
-            "day": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%A, %Y-%m-%d"),
-            "note": str(scan.get("note") or ""),
-            "sample": str(scan.get("sample") or ""),
             "noted": _note_author(scan),
             "refined": bool(scan.get("runs")),
             "picture": self._map_thumbnail(scan),
@@ -167,22 +173,24 @@ class LibraryPanel:
     def _map_thumbnail(self, scan: Mapping[str, Any]) -> str:
         """The thumbnail of a map as a data address."""
         plain = scan.get("thumbnail")
-        return self._data_address(plain, self._kinds.called(str(plain.get("map"))).colour_map) if plain else ""
+        colours = self._kinds.called(str(plain.get("map"))).colour_map if plain else ColourMap.GRAY
+        return self._data_address(plain, colours, not_scanned=True) if plain else ""
 
     def _object_thumbnail(self, scan: Mapping[str, Any]) -> str:
         """The thumbnail of the phase of the last refinement, as a data address."""
         plain = scan.get("object")
         return self._data_address(plain, ColourMap.MAGMA) if plain else ""
 
-    def _data_address(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
-        """Shades as a data address; each is drawn once."""
-        key = (bytes(plain["data"]), str((plain.get("shape"), plain.get("sampling_A"))), colours)
+    def _data_address(self, plain: Mapping[str, Any], colours: ColourMap, *, not_scanned: bool = False) -> str:
+        """Shades as a data address; each is drawn once. ``not_scanned``: shade 0 stands for points without a frame."""
+        key = (bytes(plain["data"]), str((plain.get("shape"), plain.get("sampling_A"), not_scanned)), colours)
         if key not in self._thumbnails:
             shades, steps = array_from_plain(plain).astype(np.float32), plain.get("sampling_A")
             picture = draw(
                 shades,
                 colours,
-                limits=(0.0, 255.0),
+                visited=shades > 0 if not_scanned else None,
+                limits=(1.0 if not_scanned else 0.0, 255.0),
                 sampling_A=None if steps is None else (float(steps[0]), float(steps[1])),
                 least_side=1,
                 scale_bar=False,

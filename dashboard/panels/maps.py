@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span, Toggle
 from bokeh.plotting import figure
 
@@ -15,6 +16,8 @@ from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import UNKNOWN, carried, limits, number, scatter
 from ptylive.pictures.colours import ColourMap, Levels, gradient, wheel_gradient
 from ptylive.schema.maps import doubt_of
+
+SAME_EVERYWHERE = "the same value everywhere"
 
 
 class MapPanel:
@@ -176,7 +179,8 @@ def _units_title(picture: Picture) -> str:
 
 
 def _note(picture: Picture) -> str:
-    return doubt_of(buried=picture.buried, faint=picture.faint)
+    same = picture.complete and picture.data.size > 1 and not np.ptp(picture.data)
+    return doubt_of(buried=picture.buried, faint=picture.faint) or (SAME_EVERYWHERE if same else "")
 
 
 PAIR, SIX = "pair", "six"

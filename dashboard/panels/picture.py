@@ -48,6 +48,8 @@ DIMMED: Mapping[str, Any] = MappingProxyType(
 """Appearance of a picture outside the scanned field."""
 PATCH_SHARE = 0.6
 """If the changed rows span less than this fraction of a picture, only they are sent."""
+NOT_FITTED = (0.0, 1.0)
+"""Visible range of a figure before a browser has fitted it to its panel."""
 Place = tuple[float, float, float, float]
 """Left, top, width, height in the coordinates of the figure."""
 
@@ -77,7 +79,7 @@ class Window:
     @cached_property
     def x_range(self) -> Range1d:
         """Visible range, from left to right."""
-        return Range1d(0, 1)
+        return Range1d(*NOT_FITTED)
 
     @cached_property
     def y_range(self) -> Range1d:
@@ -95,8 +97,9 @@ class Window:
 
     @property
     def width(self) -> float:
-        """Width of the visible area."""
-        return abs(float(self.x_range.end) - float(self.x_range.start))
+        """Width of the visible area; until a browser has fitted it to its panel, that of the extent."""
+        seen = float(self.x_range.start), float(self.x_range.end)
+        return self.extent.box[2] if seen == NOT_FITTED else abs(seen[1] - seen[0])
 
     def frame(self, picture: Picture) -> None:
         """Make the relevant part of the picture the extent; the browser fits the ranges to the shape of the panel."""

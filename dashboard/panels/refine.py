@@ -383,7 +383,7 @@ def refinement_texts(
         "refine_seconds": seconds(refinement.seconds or None),
         "refine_pace": UNKNOWN if pace is None else f"{number(pace, 2)} s/epoch",
         "refine_evaluations": f"{number(refinement.evaluations, 3)} ×" if refinement.evaluations else UNKNOWN,
-        "refine_left": seconds(refinement.seconds_left) if summary.state == "running" else UNKNOWN,
+        "refine_left": seconds(refinement.seconds_left) if summary.state == "running" and pace else UNKNOWN,
         "refine_busy": busy,
     }
 

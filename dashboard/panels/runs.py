@@ -19,6 +19,7 @@ from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.client.state import BUSY
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
+from ptylive.dashboard.present import OF_THE_SHOWN_SCAN
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, refinement_word
 from ptylive.pictures.colours import ColourMap
@@ -69,6 +70,8 @@ class RunsPanel:
         if not view.connected or not state.uid:
             return
         if state.uid != self._uid:
+            if self._uid:
+                self._orders.outlived(OF_THE_SHOWN_SCAN)
             self._uid, self._runs, self._checks, self.findings = state.uid, {}, [], []
             self._leave()
             self._orders.outdated("take", "replay")

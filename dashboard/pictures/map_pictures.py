@@ -73,16 +73,24 @@ def pattern_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -
     """A diffraction pattern, linear from zero."""
     raw = raws[0]
     picture = whole(raw, version, raw.data, PATTERN_SIDE, percentiles=(0, 99.9), calibrated=False)
-    limits = (0.0, max(picture.limits[1], 1e-9))
-    return with_limits(picture, limits)
+    peak = float(np.nan_to_num(raw.data).max(initial=0.0))
+    return replace(with_limits(picture, (0.0, picture.limits[1] if peak > 0 else 1.0)), peak=peak)
 
 
 def log_pattern_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
-    """A diffraction pattern as log10(1 + counts)."""
+    """A diffraction pattern as log10(1 + counts), or the same of thousandths of its maximum if that is below 1."""
     raw = raws[0]
-    values = np.log10(1 + np.maximum(np.asarray(raw.data, dtype=np.float32), 0))
-    picture = whole(raw, version, values, PATTERN_SIDE, percentiles=(0, 100), calibrated=False)
-    return with_limits(picture, (0.0, max(picture.limits[1], 1e-9)))
+    counts = np.nan_to_num(np.maximum(np.asarray(raw.data, dtype=np.float32), 0))
+    peak = float(counts.max(initial=0.0))
+    picture = whole(
+        raw,
+        version,
+        np.log10(1 + (1e3 * (counts / peak) if 0 < peak < 1 else counts)),  # else a normalised pattern would be black
+        PATTERN_SIDE,
+        percentiles=(0, 100),
+        calibrated=False,
+    )
+    return replace(with_limits(picture, (0.0, max(picture.limits[1], 1e-9))), peak=peak)
 
 
 def dpc_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:

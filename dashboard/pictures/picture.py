@@ -98,6 +98,8 @@ class Picture:
     """Whether no pixel is significant."""
     carries: Mapping[float, InformationLimit] = field(default_factory=dict)
     """Information limits by multiples of the dose, if known."""
+    peak: float | None = None
+    """Largest value, in ``units``, of a picture that shows it on another scale."""
     focus: tuple[float, float] | None = None
     """Height and width of the central part that is shown first; None: all of it."""
     origin: tuple[float, float] = (0.0, 0.0)

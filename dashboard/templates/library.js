@@ -52,10 +52,12 @@
     of.addEventListener("change", () => ask("note", {name: recording, key: "sample", value: of.value}));
     const button = (act, text, title, more = {}) =>
       make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});
+    const name = make("b", {class: "ends", title: recording});
+    window.ptylive.with_ends(name, title);
     const head = make(
       "div",
       {class: "head"},
-      make("b", {text: title, title: recording}),
+      name,
       make("em", {text: lost}),
       button("metadata", "i", "what was sent with this scan: headers and metadata of its recording", {
         "aria-label": `what was sent with ${title}`,

@@ -96,7 +96,7 @@ def report(
 
 
 def double_overlap_transfer(frequencies_invA: DoubleArray, semiangle_invA: float) -> DoubleArray:
-    """Return the share of the aperture that transfers the object's phase at a frequency: double without triple overlap.
+    """Return the share of the aperture that transfers a phase at frequencies (n,): double without triple overlap.
 
     Ideal phase contrast of ptychography by direct methods, in focus (Yang et al. 2015): A(Q) - A_3(Q) with
     A(Q) = 2/pi (arccos x - x sqrt(1 - x^2)), x = Q / 2 alpha, and A_3 = A at twice the frequency; 0 beyond 2 alpha.
@@ -107,7 +107,7 @@ def double_overlap_transfer(frequencies_invA: DoubleArray, semiangle_invA: float
 def phase_contrast_transfer(
     frequencies_invA: DoubleArray, defocus_A: float, cs_A: float, wavelength_A: float
 ) -> DoubleArray:
-    """Return sin chi(q) of the coherent bright field for a defocus (underfocus positive) and a spherical aberration."""
+    """Return sin chi (n,) of the coherent bright field at frequencies (n,); an underfocus is positive."""
     q = frequencies_invA
     chi = np.pi * wavelength_A * q**2 * (-defocus_A + 0.5 * cs_A * wavelength_A**2 * q**2)
     return np.asarray(np.sin(chi))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ptylive.engine.backend.kept_code import make_cache_safe
+from ptylive.engine.backend.code_cache import make_cache_safe
 from ptylive.engine.backend.whole_vectors import use_whole_vectors
 from ptylive.schema.errors import PtyliveError
 

@@ -74,7 +74,7 @@ class BinnedPixels:
         return out
 
     def dual(self, sums: ComplexArray) -> ComplexArray:
-        """Return means over each bin, from sums over it."""
+        """Return means (bins, nq) over each bin, from sums (bins, nq) over it."""
         return np.asarray(sums * (1 / self.pixels_per_bin[:, None]).astype(np.float32))
 
     def per_noise(self, mean: DoubleArray) -> Weighting:
@@ -106,7 +106,7 @@ class BinnedPixels:
         return np.asarray(np.bincount(self.bin_of[inside], weights=smoothed[inside], minlength=self.count), dtype=float)
 
     def bright_sum(self, mean: DoubleArray) -> float:
-        """Return the intensity in all bins."""
+        """Return the intensity in all bins, from that in each (bins,)."""
         return float(mean.sum())
 
     def samples(self, grid: DetectorGrid) -> BinSamples:

@@ -47,15 +47,15 @@ class DetectorField:
 
     @cached_property
     def bright(self) -> BoolArray:
-        """Good pixels of the bright field."""
+        """Good pixels of the bright field, (Qy, Qx)."""
         return np.asarray((self.radius < self.bright_radius) & self.good)
 
     @cached_property
     def dark(self) -> BoolArray:
-        """Good pixels of the dark field."""
+        """Good pixels of the dark field, (Qy, Qx)."""
         return np.asarray((self.radius >= self.bright_radius) & (self.radius < self.dark_radius) & self.good)
 
     @cached_property
     def edge(self) -> BoolArray:
-        """Good pixels beyond both."""
+        """Good pixels beyond both, (Qy, Qx)."""
         return np.asarray(self.good & ~self.bright & ~self.dark)

@@ -47,7 +47,7 @@ class Wander(Protocol):
 
 
 @dataclass(frozen=True)
-class KnownWander:
+class GivenWander:
     """A descan that was given."""
 
     descan: Descan
@@ -62,7 +62,7 @@ class KnownWander:
 
 
 @dataclass
-class HeardWander:
+class TrackedWander:
     """Course of the centres of mass of recent lines: least squares with forgetting, of 1, u, v and v^2.
 
     u and v run from -1 to 1 over the scan's rows and columns. reference_px (row, col): place of a pattern at rest;
@@ -116,7 +116,7 @@ class HeardWander:
 def wander_of(header: ScanHeader) -> Wander:
     """Return how the patterns of an upcoming scan of frames will be followed."""
     given = header.detector.descan_px
-    return HeardWander(header.scan) if given is None else KnownWander(Descan.of(given), header.scan)
+    return TrackedWander(header.scan) if given is None else GivenWander(Descan.of(given), header.scan)
 
 
 def at_place(header: ScanHeader, wander: Wander, index: IndexArray, frames: Array) -> Array:
@@ -127,7 +127,7 @@ def at_place(header: ScanHeader, wander: Wander, index: IndexArray, frames: Arra
     if header.scan.shape is None or not len(frames):
         return frames
     point = header.scan.point_of(index)
-    if isinstance(wander, HeardWander):
+    if isinstance(wander, TrackedWander):
         counts, place = centers_of_mass(header, frames)
         wander.reference_px = mean_center(header, frames)
         wander.take(point, counts, place)
@@ -177,7 +177,7 @@ class FollowingCompressor:
         """Return a following compressor, or the compressor itself if the place of a pattern cannot be determined."""
         if scan.shape is None or not set(MOMENTS) <= set(compressor.extras):
             return compressor
-        if isinstance(wander, HeardWander):
+        if isinstance(wander, TrackedWander):
             wander.least_px = max(LEAST_PX, LEAST_SHARE * compressor.field.radius_px)
             wander.refer_to(compressor.com_px or compressor.field.center_px)
         return cls(compressor, scan, wander)

@@ -71,7 +71,7 @@ class AberrationFit:
 
     @property
     def low(self) -> DoubleArray:
-        """C10, C12a, C12b in Å and the rotation in rad, in the form used by the criteria."""
+        """Parameters (4,) of the criteria: C10, C12a, C12b in Å and the rotation in rad."""
         return np.array([*(self.aberrations.get(name, 0.0) for name in LOW), math.radians(self.rotation_deg)])
 
     def turned(self) -> AberrationFit:
@@ -112,7 +112,7 @@ class Search:
         return energy_error_A**2 / total if total > 0 else 0.0
 
     def between(self, by_power: DoubleArray, by_energy: DoubleArray, *, sparse: bool) -> DoubleArray:
-        """Return the result of J2, or for a sparse scan its weighted mean with that of J1."""
+        """Return the parameters (4,) found by J2, or for a sparse scan their weighted mean with those found by J1."""
         weight = self.weight_of_power(float(by_energy[0])) if sparse else 0.0
         return weight * by_power + (1 - weight) * by_energy
 
@@ -122,14 +122,14 @@ class Search:
 
     @property
     def rotations_deg(self) -> DoubleArray:
-        """Trial rotations: half a turn, because the other half is equivalent to reversed defocus."""
+        """Trial rotations (n,), degrees: half a turn, because the other half is equivalent to reversed defocus."""
         if self.rotation_deg is not None:
             return np.array([self.rotation_deg])
         return np.arange(0.0, 180.0 if self.c10_A is None else 360.0, ROTATION_STEP_DEG)
 
     @property
     def defoci_A(self) -> DoubleArray:
-        """Trial values of C10."""
+        """Trial values of C10 (n,), Å."""
         if self.c10_A is not None:
             return np.array([self.c10_A])
         count = math.ceil(self.largest_defocus_A / self.defocus_step_A)
@@ -222,7 +222,7 @@ def _round_unless_significant(
         if gain < least_gain(criteria):
             return round_fits, math.inf
     chosen, plain = (search.between(*pair, sparse=sparse) for pair in (found, round_fits))
-    certainty = lead(criteria.left(chosen), criteria.left(plain))
+    certainty = lead(criteria.unexplained(chosen), criteria.unexplained(plain))
     return (found, certainty) if certainty > 0 else (round_fits, math.inf)
 
 
@@ -269,7 +269,7 @@ def climbed_from(
 def plain_summit(
     criterion: Callable[[DoubleArray], float], search: Search, starts: Sequence[DoubleArray]
 ) -> DoubleArray:
-    """Return the highest summit climbed to from the best of some starts, keeping their astigmatism."""
+    """Return the highest summit (4,) reached from the best of some starts (4,), keeping their astigmatism."""
     heights = [criterion(start) for start in starts]
     in_reach = [start for start, height in zip(starts, heights, strict=True) if height >= IN_REACH * max(heights)]
     return max((climb(criterion, start, search, astigmatic=False) for start in in_reach), key=criterion)
@@ -283,10 +283,10 @@ def fit_from(
     *,
     runner_up: float = 0.0,
 ) -> tuple[AberrationFit, float]:
-    """Return the fit at a summit, with astigmatism only if that is beyond doubt, and its height."""
+    """Return the fit at a summit (4,), with astigmatism only if that is beyond doubt, and its height."""
     best = climb(criterion, plain, search)
     gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
-    certainty = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
+    certainty = lead(criteria.unexplained(best), criteria.unexplained(plain)) if gains else 0.0
     if certainty <= 0:
         best = plain
     height, step = criterion(best), search.defocus_step_A
@@ -345,20 +345,20 @@ def in_focus_unless_told(criteria: Criteria, fit: AberrationFit) -> AberrationFi
     For graphene in focus a few spots made J2 4 % higher 29 Å to either side.
     """
     flat = fit.low * np.array([0.0, 0.0, 0.0, 1.0])
-    if lead(criteria.left(fit.low), criteria.left(flat)) > 0:
+    if lead(criteria.unexplained(fit.low), criteria.unexplained(flat)) > 0:
         return fit
     uncertainty_A = max(fit.uncertainty_A, abs(fit.aberrations["C10"]))
     return replace(fit, aberrations=dict.fromkeys(LOW, 0.0), uncertainty_A=uncertainty_A)
 
 
 def is_below(criteria: Criteria, in_focus: DoubleArray, depth_A: float) -> bool:
-    """Return whether most frequencies prefer the plane in focus to one as far above the entrance, in the vacuum.
+    """Return whether most frequencies prefer the plane ``in_focus`` (4,) to one as far above the entrance, in vacuum.
 
     For a sheet in focus J2 has two summits of equal height, one on either side, and with few electrons any number: they
     are due to a few bright frequencies.
     """
     at_depth, entrance, above = (
-        criteria.left(in_focus - np.array([multiple * depth_A, 0.0, 0.0, 0.0])) for multiple in (0.0, 1.0, 2.0)
+        criteria.unexplained(in_focus - np.array([multiple * depth_A, 0.0, 0.0, 0.0])) for multiple in (0.0, 1.0, 2.0)
     )
     return lead(at_depth, above) > CERTAIN and lead(at_depth, entrance) > 0
 
@@ -371,7 +371,7 @@ def least_gain(criteria: Criteria) -> float:
 def climb(
     criterion: Callable[[DoubleArray], float], start: DoubleArray, search: Search, *, astigmatic: bool = True
 ) -> DoubleArray:
-    """Run Nelder-Mead from a start, with astigmatism bounded or left out; a known rotation stays fixed."""
+    """Run Nelder-Mead from parameters (4,), with astigmatism bounded or left out; a known rotation stays fixed."""
     step = search.defocus_step_A
     sizes = np.array([step, step / 3, step / 3, math.radians(ROTATION_STEP_DEG / 2)])
     open_defocus = search.c10_A is None

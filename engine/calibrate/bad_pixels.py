@@ -146,7 +146,7 @@ def _dead(counts: DoubleArray, floor: float) -> BoolArray:
     return DEAD * second - own_counts > STANDARD_DEVIATIONS * np.sqrt(own_counts + floor + DEAD**2 * (second + floor))
 
 
-def looked_at(header: ScanHeader) -> int:
+def frames_examined(header: ScanHeader) -> int:
     """Return how many of the first frames of a distorted scan are searched for hot pixels, live and offline alike."""
     of_memory = LOOKED_AT_BYTES // (header.detector_shape[0] * header.detector_shape[1] * 4)
     return max(1, min(LOOKED_AT, of_memory, header.frames))

@@ -102,7 +102,7 @@ def slopes(value: DoubleArray, visited: IndexArray, scan_shape: tuple[int, int])
     return np.stack(along, axis=-1).reshape(-1, 2)[visited]
 
 
-def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
+def better_measurement(edge: Blocks, mass: Blocks) -> Blocks:
     """Return the better of two measurements of the same positions: on the edge of the disc, or by the centre of mass.
 
     ``mass`` includes the gradient of the dark field, which is fitted with either if that predicts the tiles better. The

@@ -67,7 +67,7 @@ class Aliases:
     def if_usable(
         cls, q_scan: DoubleArray, step_A: tuple[float, float], limit_invA: float, too_many: float
     ) -> Aliases | None:
-        """Return all aliases below a limit (1/Å); None if there are hardly any, or too many of each frequency."""
+        """Return the aliases below a limit, 1/Å, of frequencies (nq, 2); None for hardly any, or too many of each."""
         if cls.least(step_A, limit_invA) >= too_many:  # those of steps far apart would not fit into memory
             return None
         found = cls.of(q_scan, step_A, limit_invA)
@@ -80,7 +80,7 @@ class Aliases:
 
     @classmethod
     def none(cls, q_scan: DoubleArray) -> Aliases:
-        """Return an instance in which every frequency has no alias but itself."""
+        """Return an instance in which each of the frequencies (nq, 2) has no alias but itself."""
         number = np.arange(len(q_scan))
         return cls(q_scan, number, number)
 
@@ -223,7 +223,7 @@ class Criteria:
         """J2: energy that a weak phase object explains, with a free phase at each of the brightest frequencies."""
         return float(self._explained(parameters, frequencies).sum())
 
-    def left(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
+    def unexplained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
         """Return the unexplained share (nq,) of the energy of each of the brightest frequencies, above 0."""
         total = self._totals[:frequencies]
         return np.asarray(np.maximum(1.0 - self._explained(parameters, frequencies) / total, LEAST_LEFT))
@@ -234,7 +234,7 @@ class Criteria:
         A likelihood for the case that the share of each frequency that no weak phase object explains is unknown: a few
         bright frequencies do not outweigh the others, as they do in J2.
         """
-        return float(-np.log(self.left(parameters, frequencies)).sum())
+        return float(-np.log(self.unexplained(parameters, frequencies)).sum())
 
     @cached_property
     def _totals(self) -> DoubleArray:
@@ -285,7 +285,8 @@ class Criteria:
 def lead(residual: DoubleArray, other_residual: DoubleArray) -> float:
     """Return the lead of optics over others, in standard deviations; positive if they leave less of most frequencies.
 
-    Wilcoxon's signed-rank test (1945) on the logarithms of the ratios: a few bright frequencies do not decide.
+    Both are unexplained shares (nq,) of the energy of each frequency. Wilcoxon's signed-rank test (1945) on the
+    logarithms of the ratios: a few bright frequencies do not decide.
     """
     ratios = np.log(other_residual / residual)
     n = len(ratios)

@@ -17,13 +17,13 @@ from scipy import ndimage
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
 from ptylive.engine.calibrate.block_fits import (
     Blocks,
+    better_measurement,
     blocks_of,
     changes_slowly,
     fitted,
     hides_wander,
     placed,
     slopes,
-    told_by_specimen,
 )
 from ptylive.engine.calibrate.disc import Disc, DiscEdge, edge_of
 from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
@@ -214,7 +214,7 @@ def sharpened(descan: Descan, means: MeansAtRest, scan_shape: tuple[int, int], d
         return descan.smooth
     mass = None if means.sums is None else _by_mass(means.sums, removed_by_block, seen, scan_shape)
     if mass is not None:
-        blocks = told_by_specimen(blocks, mass)
+        blocks = better_measurement(blocks, mass)
     smooth = fitted(replace(blocks, place=blocks.place + descan.at(blocks.u, blocks.v)), disc.radius_px)
     return _joined(smooth, jumps) or Descan.of([0])
 

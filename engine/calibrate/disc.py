@@ -165,7 +165,7 @@ def _largest_part(mask: BoolArray) -> BoolArray:
 
 
 def filled(mask: BoolArray) -> BoolArray:
-    """Return a mask with its holes filled: regions outside it that touch no edge of the image.
+    """Return a mask (Qy, Qx) with its holes filled: regions outside it that touch no edge of the image.
 
     Same result as scipy.ndimage.binary_fill_holes, but by labels; that function grows the outside a pixel at a time.
     """

@@ -222,7 +222,7 @@ def _with_higher(problem: _Problem, fit: AberrationFit, start: DoubleArray, free
     if problem.energy(solution) < (1 + least) * start_energy:
         return None
     extended, low = problem.at(solution)
-    if lead(extended.left(low), criteria.left(fit.low)) < BEYOND_DOUBT:
+    if lead(extended.unexplained(low), criteria.unexplained(fit.low)) < BEYOND_DOUBT:
         return None  # at a few bright frequencies they mimic what a weak phase object leaves out
     covariance = problem.derivatives(solution, free, absorption=True).covariance(int(free.sum()))
     added = slice(-len(names), None)

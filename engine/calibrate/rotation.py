@@ -20,7 +20,7 @@ from scipy import fft
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, Grid, Search, climbed_from
 from ptylive.engine.calibrate.criteria import Criteria, lead
-from ptylive.engine.calibrate.sign import LIKELIER, Agreement, Contrast, agreement
+from ptylive.engine.calibrate.sign import LEAST_SKEWNESS, Agreement, Contrast, agreement
 from ptylive.engine.imaging.maps.com import along_scan_axes
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
 from ptylive.schema import Calibration, Origin
@@ -122,7 +122,7 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
     found = climbed_from(criteria, criteria.explained_energy, search, grid, 0.0)
     if found is None or not same_angle(found[0].rotation_deg, angle_deg):
         return fit
-    return found[0] if lead(criteria.left(found[0].low), criteria.left(fit.low)) > 0 else fit
+    return found[0] if lead(criteria.unexplained(found[0].low), criteria.unexplained(fit.low)) > 0 else fit
 
 
 def with_denser_positive(
@@ -140,14 +140,14 @@ def with_denser_positive(
     elif curl is not None and curl.angle_trusted and curl.sign_trusted:
         as_fitted = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
     else:
-        return (fit if _is_likelier(fit, contrast) else fit.turned()), Origin.UNDECIDED
+        return (fit if _is_more_likely(fit, contrast) else fit.turned()), Origin.UNDECIDED
     origin = Origin.UNDECIDED if contrast.speaks_against(as_fitted) else Origin.ESTIMATED
     return (fit if as_fitted else fit.turned()), origin
 
 
-def _is_likelier(fit: AberrationFit, contrast: Contrast) -> bool:
-    """Whether a fit is the likelier one of the pair, where neither dark field nor centre of mass decides."""
-    if abs(contrast.skewness) > LIKELIER:
+def _is_more_likely(fit: AberrationFit, contrast: Contrast) -> bool:
+    """Whether a fit is the more likely one of the pair, where neither dark field nor centre of mass decides."""
+    if abs(contrast.skewness) > LEAST_SKEWNESS:
         return contrast.skewness > 0
     if contrast.agreement.leans:
         return contrast.agreement.correlation > 0

@@ -24,10 +24,10 @@ from ptylive.engine.calibrate.aberrations import (
     in_focus_unless_told,
     is_below,
 )
+from ptylive.engine.calibrate.aliases.all_aliases import CurrentFit, UndersampledScan, verdict_on
 from ptylive.engine.calibrate.aliases.best import fit_among_aliases
 from ptylive.engine.calibrate.aliases.joint import JointCriteria
 from ptylive.engine.calibrate.aliases.rivals import note_rivals
-from ptylive.engine.calibrate.aliases.together import Present, Question, verdict_on
 from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.descan import find_descan
@@ -173,14 +173,14 @@ class _Work:
         if rotation_open:
             ordered = not sparse or modulation.peaked
             fixed = search.at_defocus(self._in_focus())
-            question = self._question(criteria, fixed, curl)
+            problem = self._search_problem(criteria, fixed, curl)
             criteria, grid = self._oriented(criteria, Grid.of(criteria, fixed), fixed, curl)
             fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
             criteria, fit = self._among_aliases(criteria, fixed, fit, curl) if ordered else (criteria, fit)
-            criteria, fit = self._together(question, (criteria, fit))
-            fit = confirmed_by_curl(criteria, fixed, fit, question.angle_deg(self._hand))
+            criteria, fit = self._by_all_aliases(problem, (criteria, fit))
+            fit = confirmed_by_curl(criteria, fixed, fit, problem.angle_deg(self._hand))
             if self._beyond_chance(criteria, fit, compared=isinstance(criteria, JointCriteria)):
-                self._adopt(fit, question, criteria)
+                self._adopt(fit, problem, criteria)
         elif not self.given("rotation_deg"):
             self._turn_to_defocus(criteria, search, curl)
         if not self.given("depth_A") and not sparse:
@@ -189,7 +189,7 @@ class _Work:
     def _search_defocus(self, criteria: Criteria, search: Search, curl: RotationFit | None, *, sparse: bool) -> None:
         """Determine everything left open: grid, handedness, fit, and higher aberrations if the scan carries them."""
         ordered = not sparse or criteria.modulation.peaked
-        question = self._question(criteria, search, curl)
+        problem = self._search_problem(criteria, search, curl)
         criteria, grid = self._oriented(criteria, Grid.of(criteria, search), search, curl)
         if sparse and search.rotation_deg is None and search.c12_A is None:
             # images of an amorphous specimen can be aligned with each other: one more start, judged by the criteria
@@ -202,22 +202,22 @@ class _Work:
         if by_energy:
             criteria, fit = self._by_energy(criteria, search, fit)
         compared = by_energy or (criteria.has_aliases and not sparse)
-        criteria, fit = self._together(question, (criteria, fit), compared=compared)
+        criteria, fit = self._by_all_aliases(problem, (criteria, fit), compared=compared)
         compared = compared or isinstance(criteria, JointCriteria)
         if curl is not None and not self.given("rotation_deg") and curl.contradicts(fit.rotation_deg):
             # for lattices, wrong optics may explain as much as the right ones
             known = replace(search, rotation_deg=curl.rotation_deg)
-            criteria, compared = question.criteria, False
+            criteria, compared = problem.criteria, False
             fit = fit_aberrations(criteria, known, Grid.of(criteria, known), sparse=sparse)
             fit = replace(fit, rotation_uncertainty_deg=self.entries["rotation_deg"].uncertainty or 0.0)
-        fit = confirmed_by_curl(criteria, search, fit, question.angle_deg(self._hand))
+        fit = confirmed_by_curl(criteria, search, fit, problem.angle_deg(self._hand))
         if not self._beyond_chance(criteria, fit, compared=compared):
             return
         if not sparse:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
             fit = fit if given.keys() & set(LOW) else in_focus_unless_told(criteria, fit)
             fit = fit_higher(criteria, fit, given)
-        self._adopt(fit, question, criteria)
+        self._adopt(fit, problem, criteria)
 
     def _beyond_chance(self, criteria: Criteria, fit: AberrationFit, *, compared: bool) -> bool:
         """Return whether a fit explains more than noise; ``compared``: chosen from a whole grid, or among aliases."""
@@ -226,11 +226,11 @@ class _Work:
     def _hand_is_open(self, curl: RotationFit | None) -> bool:
         return not self.given("detector_transform") and not (curl is not None and curl.angle_trusted)
 
-    def _question(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> Question:
-        """Return the question for the fit by all aliases, with the handednesses that are possible."""
+    def _search_problem(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> UndersampledScan:
+        """Return the problem for the fit by all aliases, with the handednesses that are possible."""
         given_hand = {False: None if curl is None else curl.rotation_deg}
         angles = given_hand if curl is None or not self._hand_is_open(curl) else curl.angles_deg
-        return Question(criteria, search, angles, self._hand, curl)
+        return UndersampledScan(criteria, search, angles, self._hand, curl)
 
     @property
     def _hand(self) -> str:
@@ -240,21 +240,21 @@ class _Work:
         transform = self.entries.get("detector_transform")
         return transform is None or transform.origin is not Origin.UNDECIDED
 
-    def _together(
-        self, question: Question, present: tuple[Criteria, AberrationFit], *, compared: bool = False
+    def _by_all_aliases(
+        self, problem: UndersampledScan, present: tuple[Criteria, AberrationFit], *, compared: bool = False
     ) -> tuple[Criteria, AberrationFit]:
         """Return the fit by all aliases together if it explains more than the present one; set the handedness."""
-        base, curl = question.transform, question.curl
+        base, curl = problem.transform, problem.curl
         mirrored = self._hand != base
         believed = self._beyond_chance(*present, compared=compared)
         aligned = self.aligned == self._hand
-        fit = Present(present[1], mirrored, believed, self._hand_is_settled(), aligned)
+        fit = CurrentFit(present[1], mirrored, believed, self._hand_is_settled(), aligned)
         # two measurements that agree are believed: for strong objects, aliases explain too much
         agreed = believed and curl is not None and curl.confirms(fit.fit.rotation_deg)
-        verdict = verdict_on(question, fit) if self._has_ended and not agreed else None
+        verdict = verdict_on(problem, fit) if self._has_ended and not agreed else None
         if verdict is None:
             return present
-        if len(question.angles_deg) > 1 and verdict.hand_told is not None:
+        if len(problem.angles_deg) > 1 and verdict.hand_told is not None:
             hand = verdict.best.mirrored if verdict.better else mirrored
             origin = Origin.ESTIMATED if verdict.hand_told else Origin.UNDECIDED
             self.entries["detector_transform"] = Quantity(_word(hand != (base == "transpose")), origin)
@@ -367,13 +367,13 @@ class _Work:
         self.entries["detector_transform"] = Quantity(_word(transposed), Origin.ESTIMATED if sure else Origin.UNDECIDED)
         return (mirrored_criteria, mirrored) if transposed else (criteria, grid)
 
-    def _adopt(self, fit: AberrationFit, question: Question, criteria: Criteria) -> None:
+    def _adopt(self, fit: AberrationFit, problem: UndersampledScan, criteria: Criteria) -> None:
         """Settle the half turn and enter the results; the bright field's angle is the better one of the two."""
         if self._has_ended:
-            note_rivals(self.entries, question, fit)
+            note_rivals(self.entries, problem, fit)
         origin = Origin.ESTIMATED
         if not self.given("rotation_deg") and not self.given("C10"):
-            fit, origin = self._upright(fit, question.curl, undersampled=criteria.has_aliases)
+            fit, origin = self._with_denser_positive(fit, problem.curl, undersampled=criteria.has_aliases)
         if not self.given("rotation_deg"):
             angle = 180.0 - (180.0 - fit.rotation_deg) % 360.0
             self.entries["rotation_deg"] = Quantity(angle, origin, fit.rotation_uncertainty_deg)
@@ -384,7 +384,7 @@ class _Work:
                     entrance = value - depth if name == "C10" else value
                     self.entries[name] = Quantity(entrance, origin, fit.uncertainties_A.get(name, fit.uncertainty_A))
 
-    def _upright(
+    def _with_denser_positive(
         self, fit: AberrationFit, curl: RotationFit | None, *, undersampled: bool
     ) -> tuple[AberrationFit, Origin]:
         """Return the member of the indistinguishable pair with denser matter positive."""

@@ -43,8 +43,8 @@ EDGE = 0.06
 """Share of the field at each side in which the skewness is not evaluated."""
 SKEWED = 4.0
 """Standard deviations of a skewness that contradicts the dark field."""
-LIKELIER = 2.0
-"""Standard deviations of a skewness that shows the likelier half turn where nothing else does."""
+LEAST_SKEWNESS = 2.0
+"""Skewness, in standard deviations, above which it decides the half turn if nothing else does."""
 RESOLVED_A = 1.0
 """Half a wavelength over the semi-angle below which atoms are resolved: bonds are 1.4 Å and more."""
 BLOCKS = 4

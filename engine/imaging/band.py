@@ -69,7 +69,7 @@ class ScanGrid:
         return self.step_A[0] / self.finer[0], self.step_A[1] / self.finer[1]
 
     def axes(self, *, half: bool) -> tuple[DoubleArray, DoubleArray]:
-        """Return the frequencies along rows and columns of the scan, numpy order, 1/Å."""
+        """Return frequencies (rows,), (cols,) of the padded scan, numpy order, 1/Å; ``half``: columns from 0 only."""
         (rows, cols), (row_step, col_step) = self.size, self.finer_step_A
         along_cols = np.fft.rfftfreq(cols, col_step) if half else np.fft.fftfreq(cols, col_step)
         return np.asarray(np.fft.fftfreq(rows, row_step)), np.asarray(along_cols)

@@ -113,13 +113,13 @@ class Spectra:
         return self.contraction.contract(weights, self.planes, band.kept, self.scale)
 
     def contract_noise(self, band: Band, weights: ComplexArray) -> ComplexArray:
-        """Return the contraction with every c_hat half a sampling frequency away: noise (docs/theory/live-maps.md)."""
+        """Return the contraction (nb,) of weights (nb, N) with every c_hat half a sampling frequency away: noise."""
         if self.shifted_planes is not None:
             return self.contraction.contract(weights, self.shifted_planes, band.kept, self.scale)
         return self.contraction.contract(weights, self.planes, band.kept_away(quiet_shift(self.visited)), self.scale)
 
     def contract_with_noise(self, band: Band, weights: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
-        """Return the contraction, and the contraction with every c_hat taken half a sampling frequency away.
+        """Return the contraction (nb,), and the contraction with every c_hat taken half a sampling frequency away.
 
         No signal survives that shift, so the second is noise (docs/theory/live-maps.md). Another shift is used if the
         pattern of visited points itself repeats half a sampling frequency away.

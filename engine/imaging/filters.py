@@ -56,7 +56,10 @@ class FilterStock:
     _coming: dict[str, Future[Filter]] = field(default_factory=dict)
 
     def order(self, conditions: ImagingConditions, mean: DoubleArray) -> None:
-        """Order all filters needed from now on for these conditions; filters begun for others are discarded."""
+        """Order all filters needed from now on for these conditions; filters begun for others are discarded.
+
+        ``mean`` (bins,): mean coefficients of patterns of unit sum.
+        """
         self.forget()
         self.ordered = (conditions, mean)
 

@@ -64,7 +64,7 @@ class Placement:
         return cls(at, _cells(at), shape, scan.step_A, rotation_deg, (0.0, 0.0))
 
     def turned(self, positions_A: Array, rotation_deg: float) -> Placement:
-        """Return the same points after a change of the scan's rotation; the area around each stays."""
+        """Return the same points, ``positions_A`` (points, 2), after a change of the scan's rotation; areas stay."""
         if rotation_deg == self.rotation_deg or self.is_list:
             return self
         at = np.asarray(positions_A, dtype=float) @ rotation_matrix(rotation_deg) / np.asarray(self.step_A)

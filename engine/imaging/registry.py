@@ -19,7 +19,7 @@ from ptylive.schema.metadata import SECTIONS
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundMethods:
     """Methods by name, in the order in which they are made; and one line for each method of a package left out."""
 
     methods: Mapping[str, Method]
@@ -27,12 +27,12 @@ class Found:
 
 
 @cache
-def found() -> Found:
+def found() -> FoundMethods:
     """Return all methods, looked up once per process."""
     own_maps = list(own_methods())
     from_plugins, problems = from_packages(own_maps)
     all_methods = sorted((*own_maps, *from_plugins), key=lambda method: method.rank)
-    return Found(MappingProxyType({method.name: method for method in all_methods}), tuple(problems))
+    return FoundMethods(MappingProxyType({method.name: method for method in all_methods}), tuple(problems))
 
 
 def methods() -> Mapping[str, Method]:

@@ -26,7 +26,7 @@ SEES_NOTHING = "which contains no pixel of the detector"
 """Remark on a map that consists of zeros only."""
 
 
-class Detecting(Protocol):
+class SummableDetector(Protocol):
     """Anything that a bank can sum over; its map is ``vd_<name>``."""
 
     @property
@@ -44,7 +44,7 @@ class Detecting(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Placing:
+class DetectorContext:
     """Information needed to place detectors on the recorded pattern."""
 
     calibration: Calibration
@@ -52,15 +52,15 @@ class Placing:
     bad_pixels: BoolArray | None = None
 
 
-class Placeable(Protocol):
+class UnplacedDetector(Protocol):
     """A detector whose pixels are determined once enough is known about its scan."""
 
     @property
     def name(self) -> str:
-        """Name, as of :class:`Detecting`."""
+        """Name, as of :class:`SummableDetector`."""
         ...
 
-    def placed(self, by: Placing) -> Detecting | PlacedProfiles:
+    def placed(self, by: DetectorContext) -> SummableDetector | PlacedProfiles:
         """Return the detector placed on the recorded pattern. Raises MetadataError naming what is missing."""
         ...
 
@@ -150,7 +150,7 @@ def parse_detectors(plain: Iterable[Mapping[str, Any]]) -> tuple[VirtualDetector
 
 @dataclass(eq=False)
 class _Sums:
-    detector: Detecting
+    detector: SummableDetector
     pixels: IndexArray
     weights: DoubleArray | None
     counts: DoubleArray
@@ -170,13 +170,13 @@ def _equal(first: DoubleArray | None, second: DoubleArray | None) -> bool:
 class DetectorBank:
     """The detectors of one scan. Not thread-safe: the lock of its scan guards it.
 
-    Detectors given in words (``Placeable``) see nothing until they have been placed.
+    Detectors given in words (``UnplacedDetector``) see nothing until they have been placed.
     """
 
     header: ScanHeader
     _sums: dict[str, _Sums] = field(default_factory=dict)
-    _drawn: tuple[Detecting, ...] = ()
-    _written: tuple[Placeable, ...] = ()
+    _drawn: tuple[SummableDetector, ...] = ()
+    _unplaced: tuple[UnplacedDetector, ...] = ()
     _profiles: ProfileSums | None = None
     waits: bool = False
     """Whether one of the detectors has not been placed yet."""
@@ -186,36 +186,36 @@ class DetectorBank:
     @property
     def is_empty(self) -> bool:
         """Whether there is no detector."""
-        return not self._sums and not self._written
+        return not self._sums and not self._unplaced
 
-    def use(self, detectors: Iterable[Detecting], written: Iterable[Placeable] = ()) -> None:
+    def use(self, detectors: Iterable[SummableDetector], unplaced: Iterable[UnplacedDetector] = ()) -> None:
         """Use exactly these detectors, keeping sums of unchanged ones. Raises MetadataError for an unsuitable one."""
-        previous = {detector.name: detector for detector in self._written}
-        self._drawn, self._written = tuple(detectors), tuple(written)
+        previous = {detector.name: detector for detector in self._unplaced}
+        self._drawn, self._unplaced = tuple(detectors), tuple(unplaced)
         kept = [
             detector.name
-            for detector in self._written
+            for detector in self._unplaced
             if previous.get(detector.name) == detector and detector.name in self._sums
         ]
-        self.waits, self._tried_entries = len(kept) < len(self._written), None
+        self.waits, self._tried_entries = len(kept) < len(self._unplaced), None
         self._sum_over([*self._drawn, *(self._sums[name].detector for name in kept)])
         if self._profiles is not None:
             self.waits = True
-            self._profiles = self._profiles.only([detector.name for detector in self._written])
+            self._profiles = self._profiles.only([detector.name for detector in self._unplaced])
 
     def may_be_placed(self, calibration: Calibration) -> bool:
         """Return whether a detector waits, and more is known than when it could not be placed."""
         return self.waits and self._tried_entries != frozenset(calibration.entries)
 
-    def place(self, by: Placing) -> list[str]:
+    def place(self, by: DetectorContext) -> list[str]:
         """Place the detectors given in words by what is known now; those that do not move keep their sums.
 
         Returns one line for each detector that could not be placed, with the reason.
         """
-        found: list[Detecting] = []
+        found: list[SummableDetector] = []
         profiles: list[PlacedProfiles] = []
         problems = []
-        for detector in self._written:
+        for detector in self._unplaced:
             try:
                 placed = detector.placed(by)
             except MetadataError as error:
@@ -230,7 +230,7 @@ class DetectorBank:
         self.waits, self._tried_entries = bool(problems), frozenset(by.calibration.entries)
         return problems
 
-    def _sum_over(self, detectors: Iterable[Detecting]) -> None:
+    def _sum_over(self, detectors: Iterable[SummableDetector]) -> None:
         points = math.prod(self.header.scan.require_shape())
         previous, self._sums = self._sums, {}
         for detector in detectors:
@@ -293,7 +293,7 @@ class DetectorBank:
             np.add.at(sums.frames, point, 1)
 
     def incomplete(self, visited: BoolArray) -> bool:
-        """Return whether a detector misses points that the scan has."""
+        """Return whether a detector misses points that the scan has: ``visited`` (rows, cols)."""
         frame_counts = [sums.frames for sums in self._sums.values()]
         frame_counts += [self._profiles.frames] if self._profiles is not None else []
         return any(bool((visited.ravel() & (frames == 0)).any()) for frames in frame_counts)

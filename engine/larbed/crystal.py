@@ -55,7 +55,7 @@ class CrystalGrid:
         return np.asarray((hk[:, 0] % self.pixels) * self.pixels + hk[:, 1] % self.pixels)
 
     def holds(self, hk: IndexArray) -> bool:
-        """Whether the grid distinguishes all these beams."""
+        """Whether the grid distinguishes all the beams hk (M, 2)."""
         return bool(np.abs(hk).max() <= (self.pixels - 1) // 2)
 
 

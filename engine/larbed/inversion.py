@@ -86,7 +86,7 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
-class Inverted:
+class InversionResult:
     """The crystal found, and how well it explains the series."""
 
     crystal: Crystal
@@ -153,7 +153,7 @@ def invert(
     series: TiltSeries,
     settings: LarbedSettings,
     on_step: Callable[[int, int, str], None] = lambda done, total, text: None,
-) -> Inverted:
+) -> InversionResult:
     """Potential and thickness of the crystal of a series. Raises RefinementError for too short a series.
 
     ``on_step`` is called with the iterations done, their maximum, and the current stage. MemoryError if it does not
@@ -180,7 +180,7 @@ def invert(
     starts = tuple(
         replace(start, correlation=_correlation(minimum, crystal, series.energy_eV)) for minimum, start in minima
     )
-    return Inverted(crystal, grid, series, model, loss, explained, starts, curve)
+    return InversionResult(crystal, grid, series, model, loss, explained, starts, curve)
 
 
 def _correlation(first: Crystal, second: Crystal, energy_eV: float) -> float:
@@ -263,7 +263,7 @@ def _curve(
 
 
 def _explained(series: TiltSeries, model: FloatArray, used: IndexArray, held_out: IndexArray) -> float:
-    """Fraction of the loss at held-out tilts that the model explains (see :class:`Inverted`)."""
+    """Fraction of the loss at held-out tilts that the model explains (see :class:`InversionResult`)."""
     data = np.sqrt(series.counts[held_out].clip(0))
     constant = np.sqrt(series.counts[used].clip(0)).mean(axis=0)
     residual = float(((np.sqrt(model[held_out].clip(0)) - data) ** 2).sum(dtype=np.float64))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.engine import file_guard
 from ptylive.engine.damaged_files import FAULTS, damaged
-from ptylive.engine.larbed.inversion import Inverted
+from ptylive.engine.larbed.inversion import InversionResult
 from ptylive.engine.larbed.structure_factors import (
     coefficients,
     on_highest_column,
@@ -116,13 +116,13 @@ def checked(series: TiltSeries, source: str) -> TiltSeries:
     return series
 
 
-def potential_V(found: Inverted, pixels: int = MAP_PIXELS) -> DoubleArray:
+def potential_V(found: InversionResult, pixels: int = MAP_PIXELS) -> DoubleArray:
     """(pixels, pixels) mean potential along the beam over one cell, V, mean 0, the highest column at the origin."""
     spectrum = on_highest_column(coefficients(found.crystal, found.series.energy_eV), found.grid)
     return potential_map(spectrum, pixels)
 
 
-def table(found: Inverted) -> list[tuple[Any, ...]]:
+def table(found: InversionResult) -> list[tuple[Any, ...]]:
     """Rows (h, k, l, q 1/Å, |U| 1/Å^2, |V| V, phase rad), strongest first; l is 0: potentials are projected."""
     energy = found.series.energy_eV
     spectrum = on_highest_column(coefficients(found.crystal, energy), found.grid)
@@ -137,7 +137,7 @@ def table(found: Inverted) -> list[tuple[Any, ...]]:
 COLUMNS = ("h", "k", "l", "q_invA", "U_invA2", "V_V", "phase_rad")
 
 
-def write(path: Path, found: Inverted, attributes: dict[str, Any]) -> None:
+def write(path: Path, found: InversionResult, attributes: dict[str, Any]) -> None:
     """Write the result, whole or not at all. Raises OSError."""
     import h5py
 

@@ -74,10 +74,10 @@ def _overlap(size: int, shift: int) -> tuple[slice, slice]:
 
 
 def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: float) -> Lattice:
-    """Fit the lattice to the mean pattern, its centre on the brightest spot.
+    """Fit the lattice to the mean pattern (Qy, Qx), its centre on the brightest spot.
 
-    reciprocal_invA: rows b1, b2 in any orientation. Raises InputFileError if spots are too close, or if no lattice of
-    these lengths is found.
+    reciprocal_invA (2, 2): rows b1, b2 in any orientation. Raises InputFileError if spots are too close, or if no
+    lattice of these lengths is found.
     """
     basis = reciprocal_invA / pixel_invA
     start = Lattice(np.array(np.unravel_index(int(mean.argmax()), mean.shape), dtype=np.float64), basis)

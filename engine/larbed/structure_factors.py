@@ -17,7 +17,7 @@ from ptylive.engine.larbed.crystal import CrystalGrid
 from ptylive.engine.larbed.objective import Crystal
 from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.units import ELECTRON_REST_ENERGY_EV as REST_EV
-from ptylive.schema.units import wavelength_A
+from ptylive.schema.units import interaction_rad_per_VA
 
 U_PER_V = 0.0066484
 """2 m0 e / h^2, 1/(V Å^2)."""
@@ -37,11 +37,6 @@ class StructureFactors:
     """(K,) V."""
     U_invA2: ComplexArray
     """(K,) 1/Å^2."""
-
-
-def interaction_rad_per_VA(energy_eV: float) -> float:
-    """Relativistic phase shift of an electron of this energy by 1 V over 1 Å."""
-    return 2 * np.pi / (wavelength_A(energy_eV) * energy_eV) * (REST_EV + energy_eV) / (2 * REST_EV + energy_eV)
 
 
 def coefficients(crystal: Crystal, energy_eV: float) -> ComplexArray:
@@ -66,7 +61,7 @@ def potential_map(spectrum: ComplexArray, pixels: int) -> DoubleArray:
 
 
 def on_highest_column(spectrum: ComplexArray, grid: CrystalGrid) -> ComplexArray:
-    """Shift the origin of a spectrum to the highest point of its map."""
+    """Shift the origin of a spectrum (P, P) to the highest point of its map."""
     pixels = FINE * grid.pixels
     fine = potential_map(spectrum, pixels)
     row, col = np.unravel_index(int(fine.argmax()), fine.shape)
@@ -82,7 +77,7 @@ def best_correlation(first: DoubleArray, second: DoubleArray) -> float:
 
 
 def structure_factors(spectrum: ComplexArray, grid: CrystalGrid, energy_eV: float) -> StructureFactors:
-    """List of structure factors, strongest first."""
+    """Structure factors of a spectrum (P, P) of the potential in V, strongest first."""
     h, k = np.meshgrid(grid.orders, grid.orders, indexing="ij")
     half = ((h > 0) | ((h == 0) & (k > 0))) & (np.maximum(np.abs(h), np.abs(k)) <= (grid.pixels - 1) // 2)
     order = np.argsort(-np.abs(spectrum[half]), kind="stable")

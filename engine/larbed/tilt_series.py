@@ -34,7 +34,7 @@ class TiltSeries:
         return wavelength_A(self.energy_eV)
 
     def part(self, chosen: IndexArray) -> TiltSeries:
-        """The series restricted to some tilts."""
+        """The series restricted to the tilts ``chosen`` (n,)."""
         return replace(self, counts=self.counts[chosen], tilts_mrad=self.tilts_mrad[chosen], raster=None)
 
     def shuffled(self, rng: np.random.Generator) -> TiltSeries:

@@ -16,7 +16,7 @@ from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import with_given_values
 from ptylive.engine.calibrate.scan import calibrate_scan
-from ptylive.engine.descan import descan_of, given_descan, lying_still, moved_back
+from ptylive.engine.descan import descan_of, given_descan, header_at_rest, moved_back
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.bank import mean_bins
@@ -113,7 +113,7 @@ class LiveEngine:
         if descan is not None:
             index = np.concatenate([waiting.index for waiting in batches])
             mean = np.mean(moved_back(self.header, descan, index, frames), axis=0, dtype=float)
-        plan = Plan.of(lying_still(self.header, descan), mean)
+        plan = Plan.of(header_at_rest(self.header, descan), mean)
         self.store = Store(self.header, plan.reduction, self._pool, self._scratch, self.device, descan)
         for batch in batches:
             self.store.add(batch)
@@ -139,7 +139,7 @@ class LiveEngine:
         return None if self.store is None else self.store.mean_pattern
 
     def recent_mean(self, patience_s: float) -> DoubleArray | None:
-        """Return the mean pattern, possibly a slightly earlier one: callers wait no longer than ``patience_s``."""
+        """Return the mean pattern (Qy, Qx), or a slightly earlier one: callers wait no longer than ``patience_s``."""
         store = self.store
         if store is None:
             return None
@@ -170,7 +170,7 @@ class LiveEngine:
         self._refit()
 
     def _with_given_values(self, previous: Calibration, store: Store) -> Calibration:
-        return with_given_values(lying_still(self.header, store.descan), store.mean_pattern, previous)
+        return with_given_values(header_at_rest(self.header, store.descan), store.mean_pattern, previous)
 
     def use_settings(self, settings: Mapping[str, float]) -> None:
         """Use other map settings from now on, validated by :func:`ptylive.engine.imaging.registry.read_settings`."""
@@ -218,7 +218,7 @@ class LiveEngine:
 
     @property
     def filter_order(self) -> tuple[ImagingConditions, DoubleArray] | None:
-        """What filters are made for: the conditions, and the mean coefficients of patterns of unit sum."""
+        """What filters are made for: the conditions, and the mean coefficients (bins,) of patterns of unit sum."""
         return self.filters.ordered
 
     @property
@@ -263,12 +263,12 @@ class LiveEngine:
             self.store = reading.first_read(self.header, frames, self.bad_pixels, workspace)
         if self.store is None:
             return Rendering()
-        self.header = self.store.header = reading.looked_over(self.header, self.store, frames, self.bad_pixels)
+        self.header = self.store.header = reading.with_bad_pixels(self.header, self.store, frames, self.bad_pixels)
         if self._concluded and self.calibration is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
             self._render_groups(self._method_groups(shown)[:-1], show)
         self.store = reading.brought_to_rest(self.store, frames, workspace)
-        header = lying_still(self.header, self.store.descan)
+        header = header_at_rest(self.header, self.store.descan)
         plan = Plan.of_pattern(header, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
@@ -391,7 +391,7 @@ def reconstruct(
     if store is None:
         return engine, Rendering()
     store = reading.brought_to_rest(store, frames, workspace)
-    plan = Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern)
+    plan = Plan.of_pattern(header_at_rest(store.header, store.descan), store.mean_pattern)
     if not plan.reduction.same_as(store.reduction):
         store = reading.reduced_again(store, plan.reduction, frames, workspace)
     engine.store, engine.header = store, store.header

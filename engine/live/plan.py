@@ -100,7 +100,7 @@ class Plan:
 
     @classmethod
     def of(cls, header: ScanHeader, mean_frame: Array) -> Plan:
-        """Make the plan of a scan from the mean of its frames (pixels or coefficients)."""
+        """Make the plan of a scan from the mean of its frames: pixels (Qy, Qx), or coefficients and extras (n,)."""
         if header.basis.is_raw:
             return cls.of_pattern(header, mean_frame)
         basis = stream_basis(header)

@@ -23,7 +23,7 @@ from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.compression import PatternSource
 from ptylive.engine.descan import (
     given_descan,
-    lying_still,
+    header_at_rest,
     moved_back,
     nearly_moved_back,
     places_in_scan,
@@ -79,8 +79,8 @@ def read(
     mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
-    plan = Plan.of(lying_still(header, descan), mean.frame)
-    store = reduced(header, plan.reduction, frames, Rest(descan, mean.wandering), workspace)
+    plan = Plan.of(header_at_rest(header, descan), mean.frame)
+    store = reduced(header, plan.reduction, frames, DescanRemoval(descan, mean.wandering), workspace)
     store.compared = True
     return store
 
@@ -165,7 +165,9 @@ def reduced_again(
 ) -> Store:
     """Return the frames of a store reduced in another way, with patterns at rest."""
     if store.header.basis.is_raw:
-        reduced_store = reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), workspace)
+        reduced_store = reduced(
+            store.header, reduction, frames, DescanRemoval(store.descan, store.wandering), workspace
+        )
         reduced_store.compared = store.compared
         return reduced_store
     return vectors_at_rest(reduced(store.header, reduction, frames, workspace=workspace))
@@ -227,21 +229,21 @@ def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc:
     return MeansAtRest(per_block, np.flatnonzero(visited), lines, common, PointSums(moments, dark, spread_px2))
 
 
-class Rest(NamedTuple):
+class DescanRemoval(NamedTuple):
     """What is needed to bring patterns to rest: a descan and, if known, what they have in common."""
 
     descan: Descan | None = None
     wandering: WanderingMean | None = None
 
 
-AT_REST = Rest()
+AT_REST = DescanRemoval()
 
 
 def reduced(
     header: ScanHeader,
     reduction: Reduction,
     frames: FrameSource,
-    rest: Rest = AT_REST,
+    rest: DescanRemoval = AT_REST,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> Store:
     """Return a store filled from a source of frames."""
@@ -298,7 +300,7 @@ def report_descan(store: Store, descan: Descan | None) -> bool:
     return True
 
 
-def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, bad: BadPixels) -> ScanHeader:
+def with_bad_pixels(header: ScanHeader, store: Store, frames: FrameSource | None, bad: BadPixels) -> ScanHeader:
     """Return the header with the bad pixels that all frames show.
 
     Moved patterns no longer show them: with a given descan the frames are read once more for this. A descan that was
@@ -312,4 +314,4 @@ def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, ba
 
 def recalibrated(header: ScanHeader, store: Store) -> Calibration:
     """Calibrate detector and scan on the content of a store."""
-    return calibrate_scan(calibrate_detector(lying_still(header, store.descan), store.mean_pattern), store)
+    return calibrate_scan(calibrate_detector(header_at_rest(header, store.descan), store.mean_pattern), store)

@@ -52,7 +52,7 @@ class Trotter:
 
     @property
     def compensated(self) -> ComplexArray:
-        """G without the phase of the aberrations; 0 outside the two areas."""
+        """G (rows, cols) without the phase of the aberrations; 0 outside the two areas."""
         turned = self.values * np.exp(-1j * np.nan_to_num(self.aberration))
         return np.where(np.isnan(self.aberration), 0, turned).astype(np.complex64)
 
@@ -111,7 +111,10 @@ def overlap_areas(probe: Probe, grid: DetectorGrid, q: DoubleArray) -> LabelArra
 
 
 def aberration_phase(probe: Probe, grid: DetectorGrid, q: DoubleArray, area: LabelArray) -> DoubleArray:
-    """Return the phase of the product of probe waves, rad: chi(k) - chi(k - Q), chi(k + Q) - chi(k); NaN elsewhere."""
+    """Return the phase on the grid of the product of probe waves at frequency ``q`` (2,), 1/Å; NaN outside both areas.
+
+    In rad: chi(k) - chi(k - Q) in one area, chi(k + Q) - chi(k) in the other.
+    """
     direct = probe.chi(grid.k_row, grid.k_col)
     minus = direct - probe.chi(grid.k_row - q[0], grid.k_col - q[1])
     plus = probe.chi(grid.k_row + q[0], grid.k_col + q[1]) - direct

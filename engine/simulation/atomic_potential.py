@@ -7,7 +7,6 @@ Fourier space at their exact positions: no atom is moved to a pixel, and nothing
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,18 +18,12 @@ from ptylive.engine.simulation.atoms import Atoms
 from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
-from ptylive.schema.units import ELECTRON_REST_ENERGY_EV, wavelength_A
+from ptylive.schema.units import interaction_rad_per_VA
 
 SCATTERING_VA2 = 47.87800
 """h^2 / (2 pi m e) in V Å²."""
 WORK_NUMBERS = 2**21
 """Complex numbers per matrix product."""
-
-
-def interaction_rad_per_VA(energy_eV: float) -> float:
-    """Sigma = 2 pi / (lambda E) (E + m c^2) / (E + 2 m c^2), the relativistic phase shift per volt and ångström."""
-    rest = ELECTRON_REST_ENERGY_EV
-    return 2 * math.pi / (wavelength_A(energy_eV) * energy_eV) * (energy_eV + rest) / (energy_eV + 2 * rest)
 
 
 def check_known(symbols: set[str]) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ptylive.engine.simulation.atomic_potential import interaction_rad_per_VA
 from ptylive.engine.simulation.atoms import Random, apart
 from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.simulation.groups import SpecimenSettings
+from ptylive.schema.units import interaction_rad_per_VA
 
 FEATURE_A = {"gaussians": 2.0, "circles": 5.0, "particles": 30.0, "gradient": 10.0}
 TEXTURE_A = 3.0

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.memory import check_fits
-from ptylive.engine.simulation.atomic_potential import SCATTERING_VA2, interaction_rad_per_VA, scattering_factor_A
+from ptylive.engine.simulation.atomic_potential import SCATTERING_VA2, scattering_factor_A
 from ptylive.engine.simulation.atoms import Cell, crystal_cell
 from ptylive.engine.simulation.illumination import Illumination
 from ptylive.engine.simulation.object_grid import ObjectGrid, Window
@@ -29,7 +29,7 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 from ptylive.schema.simulation.settings import SimulationSettings
-from ptylive.schema.units import mrad_to_invA
+from ptylive.schema.units import interaction_rad_per_VA, mrad_to_invA
 
 BYTES_PER_FRAME = 400
 BEYOND = 1.5

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.simulation.atomic_potential import interaction_rad_per_VA
 from ptylive.engine.simulation.atoms import Atoms, Cell, tiled
 from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.schema.errors import InputFileError, MetadataError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import FloatArray
 from ptylive.schema.scan import rotation_matrix
+from ptylive.schema.units import interaction_rad_per_VA
 
 FORMATS = {".cif": "cif", ".xyz": "extxyz", ".extxyz": "extxyz", ".pdb": "proteindatabank", ".vasp": "vasp"}
 """Suffixes that are accepted, and ase's name of the format: text only, nothing that could be unpickled."""

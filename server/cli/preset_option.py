@@ -26,7 +26,7 @@ def preset_file(path: Path | None, folder: Path) -> PresetFile:
 def looked_through(settings: dict[str, Any]) -> Preset:
     """Make the preset from settings and vet the files it names. Raises MetadataError, InputFileError."""
     from ptylive.application.presets import files_of
-    from ptylive.streamer.vetting.door import vet_results
+    from ptylive.streamer.vetting.whole_file import vet_results
 
     preset = Preset.from_mapping(settings)
     vet_results(*files_of(preset))

@@ -24,7 +24,7 @@ def look_through(files: Sequence[Path], values: Mapping[str, Any], loaded: Prese
     file given twice.
     """
     from ptylive.application.tilt_series import each_once
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     each_once(files)
     further = files[1:]
@@ -55,12 +55,12 @@ def with_others(
 
     ``mapping`` makes the map by which each scan is located. Raises MetadataError, InputFileError.
     """
-    from ptylive.application.tilt_series import Recorded, together
+    from ptylive.application.tilt_series import RecordedScan, together
 
-    scans = [Recorded(*first)]
+    scans = [RecordedScan(*first)]
     for source in others:
         mapped = mapping(source.path)
         for remark in mapped.remarks:
             say(f"{source.path.name}: {remark}")
-        scans.append(Recorded.beside(scans[0], source, mapped.calibration, map_of(mapped, wanted)))
+        scans.append(RecordedScan.beside(scans[0], source, mapped.calibration, map_of(mapped, wanted)))
     return scans[0].dataset if len(scans) == 1 else together(scans, wanted, say)

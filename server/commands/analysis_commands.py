@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ptylive.application.detector_texts import equip, read_detectors, text_of, written_detectors
+from ptylive.application.detector_texts import equip, named_detectors, read_detectors, text_of
 from ptylive.application.export import MAP_FORMATS, Export, export_stem, named
 from ptylive.application.extensions import Preset
 from ptylive.application.outputs import FILM, RENAME, REPORT, check_own_file, write_own
@@ -83,7 +83,7 @@ class AnalysisCommands:
         if detectors is not None:
             given = list(detectors)
             found = parse_detectors(one for one in given if "what" not in one)
-            written = written_detectors([one for one in given if "what" in one], found, self._config.virtual_detectors)
+            written = named_detectors([one for one in given if "what" in one], found, self._config.virtual_detectors)
             before, (self._detectors, self._written) = (self._detectors, self._written), (found, written)
             scan = self._stage.shown
             if scan is not None:

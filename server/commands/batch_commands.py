@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ptylive.application.batch.maps import from_anywhere, of_the_start
+from ptylive.application.batch.maps import start_map_settings, with_absolute_masks
 from ptylive.application.batch.rows import read_rows
 from ptylive.application.extensions import Preset
 from ptylive.schema import CommandError
@@ -67,7 +67,7 @@ class BatchCommands:
             raise CommandError(f"{len(names)} scans are named", f"give 1 to {MOST_SCANS} names")
         wanted, of_maps = {**self._config.refine, **(preset or {})}, self._maps.settings
         chosen = Preset.from_mapping(wanted).start.map_settings
-        of_start = {name: value for name, value in of_the_start(wanted, of_maps).items() if name not in chosen}
+        of_start = {name: value for name, value in start_map_settings(wanted, of_maps).items() if name not in chosen}
         checked = Preset.from_mapping({**wanted, **of_start})
         placement = self._placement.series(place)
         paths = [self._find(name) for name in names]
@@ -81,7 +81,7 @@ class BatchCommands:
             "threads": self._config.refine_threads,
             "retry": retry,
             "map_settings": of_maps,
-            "detectors": from_anywhere(self._analysis.detector_texts),
+            "detectors": with_absolute_masks(self._analysis.detector_texts),
             "command_line": "ptylive serve",
             "where": list(placement.request),
         }

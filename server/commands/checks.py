@@ -18,6 +18,8 @@ from ptylive.schema import Calibration, Origin, ScanHeader
 
 GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
 """Distance of the rotation in use from the measured one. On the shared scans it is below 3 if the rotation is right."""
+FINE_SPREAD_DEG = 0.05
+"""Uncertainty below which hundredths of a degree of an angle mean something."""
 SECONDS_PER_PIXEL = 5e-9
 """Time of a pass over the data, per pattern pixel, probe mode and slice, on one core: 2.4e-9 with 512-bit vectors,
 twice that with 256-bit vectors."""
@@ -145,7 +147,7 @@ class Checked:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
             return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")
         spread = self.measured.spread_deg or 0.0
-        angle = f"{_degrees(fit.rotation_deg)} ± {spread:.1g}°"
+        angle = f"{_degrees(fit.rotation_deg, 2 if 0 < spread < FINE_SPREAD_DEG else 1)} ± {spread:.1g}°"
         if fit.transposed:
             text = f"{used}, the data say {angle} and a transposed detector"
             return Check("rotation", "bad", text, ("rotation_deg", "detector_transform"))
@@ -252,9 +254,9 @@ class Checked:
         return Check("time", "ok" if seconds < 3600 else "warn", f"about {_spoken(seconds)}{more}")
 
 
-def _degrees(angle_deg: float) -> str:
-    """An angle to a tenth of a degree, with a true minus sign."""
-    return f"{angle_deg:.1f}".replace("-", "\N{MINUS SIGN}")
+def _degrees(angle_deg: float, decimals: int = 1) -> str:
+    """An angle to a tenth of a degree, or with other decimals, with a true minus sign."""
+    return f"{angle_deg:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _size(size: int) -> str:

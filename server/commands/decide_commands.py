@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptylive.application.extensions import Preset
-from ptylive.engine.dataset import check_told
+from ptylive.engine.dataset import check_metadata
 from ptylive.schema import CommandError
 from ptylive.server.refinement.job_process import REFINE_PROCESS
 from ptylive.server.refinement.refine_job import RefineJob
@@ -60,7 +60,7 @@ class DecideCommands:
             raise CommandError("there is no scan to examine")
         if not scan.finished.is_set():
             raise CommandError("this scan has not ended yet", "wait for its end")
-        check_told(scan.header, far_field=not checked.propagation.near_field)
+        check_metadata(scan.header, far_field=not checked.propagation.near_field)
         if self._busy():
             raise CommandError(
                 "a refinement is running, which finds the thickness itself", "wait for its end, or stop it"

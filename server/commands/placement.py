@@ -99,6 +99,9 @@ class Placement:
             raise MetadataError(
                 "refinements may not run on this machine, and no cluster is set", "set a cluster under [refine] too"
             )
+        elif (when := config.refine_when_cluster_missing) != REFUSE:
+            problem = f"when_cluster_missing = {when} under [refine] has no effect without a cluster"
+            raise MetadataError(problem, "set a cluster there too, or leave it out")
 
     @property
     def names(self) -> tuple[str, ...]:

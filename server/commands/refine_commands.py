@@ -15,7 +15,7 @@ from typing import Any
 
 from ptylive.application.extensions import Preset
 from ptylive.application.offline import start_of
-from ptylive.engine.dataset import check_told
+from ptylive.engine.dataset import check_metadata
 from ptylive.engine.results_file import release_run
 from ptylive.schema import CommandError, PtyliveError, ScanHeader
 from ptylive.server.commands.calibration_commands import CalibrationCommands
@@ -34,7 +34,7 @@ from ptylive.server.session.run_names import RunNames, recording_of, results_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
-from ptylive.streamer.vetting.vouched import known_as
+from ptylive.streamer.vetting.known_files import known_as
 
 MOST_WAITING = 20
 
@@ -106,7 +106,7 @@ class RefineCommands:
             raise CommandError("scans can be refined together when all have ended", "leave out during_scan")
         wanted = Wanted(checked, placement, history, other_scans)
         header = self._values.header_with(scan, values) if values else scan.header
-        check_told(header, far_field=not checked.propagation.near_field)
+        check_metadata(header, far_field=not checked.propagation.near_field)
         if values:  # a refused command changes nothing
             self._check_beginning(scan, header, wanted, queue=queue, during_scan=during_scan)
         with self._names.reserved(scan) as run, self._values.provisionally(scan, values or {}):

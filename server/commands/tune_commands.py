@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.extensions import Preset
-from ptylive.engine.dataset import check_told
+from ptylive.engine.dataset import check_metadata
+from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS, MOST_SWEEPS, PATTERNS, SWEEPS, TRIALS
 from ptylive.schema import CommandError, InputFileError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
@@ -26,8 +27,8 @@ from ptylive.server.tune.side_work import SideWork
 from ptylive.server.wire.publisher import Publisher
 
 MODULE = "ptylive.server.tune.tune_process"
-TRIALS, PATTERNS, SWEEPS = 40, 576, 6
-MOST_TRIALS, MOST_PATTERNS, MOST_SWEEPS = 10_000, 10**6, 1000
+MOST_TRIALS, MOST_PATTERNS = 10_000, 10**6
+"""Limits of what a dashboard may request."""
 ASKED_FILE, MOST_ASKED_BYTES = "asked.json", 2**20
 AGAIN = ("over", "preset", "patterns", "sweeps")
 """Parts of a request that are arguments of the command."""
@@ -90,7 +91,7 @@ class TuneCommands:
         parse_over(texts, Judge.HELD_OUT)
         for name, value, least, most in (
             ("trials", trials, 1, MOST_TRIALS),
-            ("patterns", patterns, 64, MOST_PATTERNS),
+            ("patterns", patterns, LEAST_PATTERNS, MOST_PATTERNS),
             ("sweeps", sweeps, 1, MOST_SWEEPS),
         ):
             if not least <= value <= most:
@@ -98,7 +99,7 @@ class TuneCommands:
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
         placement = self._placement.series(place)
         scan, recording = self._scan()
-        check_told(scan.header, far_field=not checked.propagation.near_field)
+        check_metadata(scan.header, far_field=not checked.propagation.near_field)
         if self._work.runs:
             raise CommandError(f"scan {self._now.series} is being tuned", "stop that first")
         requested = {
@@ -225,7 +226,7 @@ def _write_request(folder: Path, text: str) -> None:
 
 def _stored_outcome(recording: Path) -> dict[str, Any]:
     """Return the outcome of the last tuning of a scan; empty if there was none."""
-    from ptylive.application.tuning.told import TOLD_FILE, kept
+    from ptylive.application.tuning.plain_state import TOLD_FILE, kept
 
     found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
     newest = max(found, key=_changed, default=None)

@@ -21,7 +21,7 @@ from ptylive.schema.files.small_files import read_bytes
 from ptylive.server.refinement.refine_job import MAX_JOB_BYTES, RefineJob
 from ptylive.server.session.waiting_results import JOB, by_hand, cut_off_runs
 from ptylive.server.wire.messages import pack, unpack
-from ptylive.streamer.vetting.vouched import known_as
+from ptylive.streamer.vetting.known_files import known_as
 
 FORMAT = 1
 PATIENCE_S = 5.0

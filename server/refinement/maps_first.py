@@ -32,11 +32,11 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     from ptylive.application.offline import start_of
     from ptylive.application.outputs import check_results_file
     from ptylive.engine.calibrate.detector import given_quantities
-    from ptylive.engine.dataset import check_told
+    from ptylive.engine.dataset import check_metadata
     from ptylive.engine.stored_maps import DISTORTION, StoredMaps, distortion_in_use, other_places, places_of
     from ptylive.schema.metadata import beneath, outvoted, unsaid
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     vet(job.recording, job.values, job.results)
     with open_source(job.recording, job.values) as source:
@@ -56,7 +56,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     earlier = beneath(earlier, requested)
     job = replace(job, values={**beneath(values, earlier), **earlier})
     with open_source(job.recording, job.values) as source:
-        check_told(source.header, far_field=not job.preset.propagation.near_field)
+        check_metadata(source.header, far_field=not job.preset.propagation.near_field)
         in_use = {name: quantity.value for name, quantity in given_quantities(source.header).items()}
         in_use |= {DISTORTION: distortion_in_use(source.flat), SHAPE: source.header.scan.shape}
         in_use |= places_of(source.header.scan)

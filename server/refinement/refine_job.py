@@ -84,7 +84,7 @@ class RefineJob:
     """Interval in epochs at which object, probe and positions are kept next to the recording; 0: never."""
 
     known: tuple[int, ...] = ()
-    """State of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
+    """State of the recording that the server vouches for (:func:`ptylive.streamer.vetting.known_files.known_as`)."""
 
     series: str = ""
     """Name of the scan, for messages."""

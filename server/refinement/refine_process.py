@@ -32,8 +32,8 @@ from ptylive.server.refinement.scans_together import together_with
 from ptylive.server.refinement.trial_worker import decided, tried
 from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
 from ptylive.server.wire.messages import pack_exactly
-from ptylive.streamer.vetting.door import is_file
-from ptylive.streamer.vetting.vouched import Doorkeeper, trust
+from ptylive.streamer.vetting.known_files import FileAdmission, trust
+from ptylive.streamer.vetting.whole_file import is_file
 from ptylive.streamer.vetting.worker import FileWorker
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         return ORPHANED
     try:
         with FileWorker() as files:
-            message = _refined(job, inbox, out, Doorkeeper(files))
+            message = _refined(job, inbox, out, FileAdmission(files))
     except PtyliveError as error:
         message = {"kind": "failed", "message": error.line(), "stopped": isinstance(error, StoppedError)}
     except Exception as error:
@@ -81,25 +81,25 @@ def _got_ready(pixels: int) -> bool:
     return True
 
 
-def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
+def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, admission: FileAdmission) -> dict[str, Any]:
     """Do the job; no file that might be damaged is opened here before it has been vetted in another process."""
     from ptylive.application.presets import files_of
     from ptylive.engine.file_guard import guarded
 
     for path in files_of(job.preset):
         if is_file(path):  # a missing file is reported later, with the name of its setting
-            doorkeeper.admit(path)
-    with guarded(doorkeeper):
+            admission.admit(path)
+    with guarded(admission):
         if job.decides:
-            return decided(job, inbox, partial(_send, out), doorkeeper)
+            return decided(job, inbox, partial(_send, out), admission)
         if job.trials is not None:
-            return tried(job, inbox, partial(_send, out), doorkeeper)
+            return tried(job, inbox, partial(_send, out), admission)
         if job.journal is None:
-            return _run(job, inbox, out, doorkeeper)
-        return _follow(job, inbox, out, doorkeeper)
+            return _run(job, inbox, out, admission)
+        return _follow(job, inbox, out, admission)
 
 
-def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
+def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, admission: FileAdmission) -> dict[str, Any]:
     """Refine a recording."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
@@ -109,7 +109,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
         job = with_maps(job, partial(_send, out), inbox.stop.is_set)
     else:
         trust(job.recording, job.known)
-        doorkeeper.admit_scan(job.recording)
+        admission.admit_scan(job.recording)
     from ptylive.application.offline import refinable
     from ptylive.application.outputs import scan_settings
     from ptylive.engine.refine import refine
@@ -120,7 +120,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
         inbox.compiling = _tell_of_compiling(source.header, job, out)
         tell = partial(_say, out)
         result = refine(
-            together_with(job, refinable(source, job.calibration), stack, doorkeeper, tell),
+            together_with(job, refinable(source, job.calibration), stack, admission, tell),
             job.preset,
             start=job.start,
             backend=job.backend,
@@ -136,7 +136,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
     return _written(job, result, scan, inbox, out)
 
 
-def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
+def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, admission: FileAdmission) -> dict[str, Any]:
     """Refine a scan that is still running."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
@@ -168,9 +168,9 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     whole = inbox.whole
     assert whole is not None  # noqa: S101  (otherwise the rounds do not end)
     if dataset is None:
-        return _run(whole, inbox, out, doorkeeper)
+        return _run(whole, inbox, out, admission)
     result = incremental.conclude(dataset, whole.start, whole.checkpoint, _history_of(whole))
-    return _written(whole, result, _scan_of(whole, doorkeeper), inbox, out)
+    return _written(whole, result, _scan_of(whole, admission), inbox, out)
 
 
 def _history_of(job: RefineJob) -> History | None:
@@ -180,7 +180,7 @@ def _history_of(job: RefineJob) -> History | None:
     return History(history_of(job.recording, job.run), job.history) if job.history else None
 
 
-def _scan_of(job: RefineJob, doorkeeper: Doorkeeper) -> dict[str, Any]:
+def _scan_of(job: RefineJob, admission: FileAdmission) -> dict[str, Any]:
     """Describe the scan that a job refined without its recording; failing to open that does not lose the result."""
     from ptylive.application.outputs import scan_settings
     from ptylive.engine.results import describe_scan
@@ -188,7 +188,7 @@ def _scan_of(job: RefineJob, doorkeeper: Doorkeeper) -> dict[str, Any]:
 
     trust(job.recording, job.known)
     try:
-        doorkeeper.admit_scan(job.recording)
+        admission.admit_scan(job.recording)
         with open_source(job.recording, job.values) as source:
             return scan_settings(source, job.results)
     except PtyliveError:

@@ -15,7 +15,7 @@ from ptylive.application.offline import start_of
 from ptylive.schema import CommandError
 from ptylive.schema.errors import brief
 from ptylive.server.refinement.refine_job import RefineJob
-from ptylive.streamer.vetting.vouched import Doorkeeper, known_as, trust
+from ptylive.streamer.vetting.known_files import FileAdmission, known_as, trust
 
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset
@@ -93,7 +93,7 @@ def with_drafts(job: RefineJob, beside: Iterable[ScanSession]) -> RefineJob:
 
 
 def together_with(
-    job: RefineJob, first: Dataset, opened: ExitStack, doorkeeper: Doorkeeper, tell: Callable[[str], None]
+    job: RefineJob, first: Dataset, opened: ExitStack, admission: FileAdmission, tell: Callable[[str], None]
 ) -> Dataset:
     """Combine the scan of a job and the other scans into one data set; ``opened`` keeps their files open.
 
@@ -101,13 +101,13 @@ def together_with(
     """
     if not job.beside:
         return first
-    from ptylive.application.tilt_series import Recorded, together
+    from ptylive.application.tilt_series import RecordedScan, together
     from ptylive.streamer.source import open_source
 
-    scans = [Recorded(job.recording.name, first, job.start)]
+    scans = [RecordedScan(job.recording.name, first, job.start)]
     for draft in job.beside:
         trust(draft.recording, draft.known)
-        doorkeeper.admit_scan(draft.recording)
+        admission.admit_scan(draft.recording)
         source = opened.enter_context(open_source(draft.recording, draft.values))
-        scans.append(Recorded.under(draft.calibration, source, draft.start))
+        scans.append(RecordedScan.under(draft.calibration, source, draft.start))
     return together(scans, job.preset, tell)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ptylive.schema import PtyliveError, RefinementError
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob
-from ptylive.streamer.vetting.vouched import Doorkeeper, trust
+from ptylive.streamer.vetting.known_files import FileAdmission, trust
 
 if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
@@ -24,7 +24,7 @@ Send = Callable[[dict[str, Any]], None]
 NOTHING_TRIED = "one slice: no trials were made, because the scan has few patterns"
 
 
-def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> dict[str, Any]:
+def tried(job: RefineJob, inbox: Inbox, send: Send, admission: FileAdmission) -> dict[str, Any]:
     """Run requested trials until no more come; return the last message. Raises PtyliveError for a faulty scan."""
     from ptylive.application.offline import refinable
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -33,7 +33,7 @@ def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> d
 
     use_persistent_cache()
     trust(job.recording, job.known)
-    doorkeeper.admit_scan(job.recording)
+    admission.admit_scan(job.recording)
     assert job.trials is not None  # noqa: S101  (the caller checked it)
     with open_source(job.recording, job.values) as source:
         part = central_part(refinable(source, job.calibration), int(job.trials["patterns"]))
@@ -48,7 +48,7 @@ def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> d
     return {"kind": "ended", "state": "done", "loss": None, **words}
 
 
-def decided(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> dict[str, Any]:
+def decided(job: RefineJob, inbox: Inbox, send: Send, admission: FileAdmission) -> dict[str, Any]:
     """Run the trials before a refinement: send a message ``decided`` with their findings, and return the last message.
 
     ``decided``: ``num_slices``, ``total_thickness_A`` (None for one slice), ``range_A`` (None if not tried), ``said``
@@ -67,7 +67,7 @@ def decided(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) ->
 
     use_persistent_cache()
     trust(job.recording, job.known)
-    doorkeeper.admit_scan(job.recording)
+    admission.admit_scan(job.recording)
     context = TrialContext(
         job.backend, job.threads, job.start, pause, lambda words: send({"kind": "trial", "message": words})
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ptylive.engine.backend.cache import compiled_mark, use_persistent_cache
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
-from ptylive.engine.backend.multislice.kernel_parts.ways import Way
+from ptylive.engine.backend.multislice.kernel_parts.kernel_paths import KernelPath
 from ptylive.schema import ScanHeader
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.process.parent_watch import exit_with_parent
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     say_unraisable_in_a_line("ptylive warm-up")
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
-    pixels, wanted = int(arguments[0]), tuple(arguments[2:]) or tuple(Way)
+    pixels, wanted = int(arguments[0]), tuple(arguments[2:]) or tuple(KernelPath)
     use_persistent_cache()
     from ptylive.engine.backend.multislice.warm_up import warm_up
     from ptylive.engine.simulation.first_on_gpu import warm_up_gpu
@@ -42,15 +42,15 @@ def main(arguments: list[str]) -> int:
         if piece == GPU:
             warm_up_gpu(pixels)
         else:
-            warm_up(padded_size(pixels), (Way(piece),))
+            warm_up(padded_size(pixels), (KernelPath(piece),))
         with suppress(OSError):  # full disk: compile again next time
             _mark(pixels, piece).touch()
     return 0
 
 
-def way_of(header: ScanHeader) -> Way:
+def way_of(header: ScanHeader) -> KernelPath:
     """Return the kernel variant that a refinement of such a scan needs to begin."""
-    return Way.FRAMES if header.basis.is_raw else Way.COEFFICIENTS
+    return KernelPath.FRAMES if header.basis.is_raw else KernelPath.COEFFICIENTS
 
 
 def is_compiled(header: ScanHeader) -> bool:
@@ -78,7 +78,7 @@ def start(
     if shape is None:
         return None
     pixels, first = max(shape), way_of(header)
-    wanted = sorted(Way, key=lambda way: way is not first) if ahead else [first]
+    wanted = sorted(KernelPath, key=lambda way: way is not first) if ahead else [first]
     pieces = [*wanted, GPU] if gpu else wanted
     missing = [piece for piece in pieces if not _mark(pixels, piece).exists()]
     if not missing:

@@ -35,7 +35,7 @@ from ptylive.server.serve.notifier import Notifier
 from ptylive.server.serve.printed_log import print_log
 from ptylive.server.serve.session import Session
 from ptylive.server.serve.watched_folder import WATCHED_LIST, WatchedFolder
-from ptylive.streamer.vetting.vouched import Doorkeeper
+from ptylive.streamer.vetting.known_files import FileAdmission
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
 
 def _serve(config: ServerConfig, command_line: str, history: list[str]) -> int:
     session = Session(config, command_line)
-    with guarded(Doorkeeper(session.files)):
+    with guarded(FileAdmission(session.files)):
         return _run(session, history)
 
 

@@ -14,7 +14,7 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.plain_errors import tell_parent
 from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.simulators.replay import ReplaySettings, replay
-from ptylive.streamer.vetting.door import vet
+from ptylive.streamer.vetting.whole_file import vet
 
 
 class SendSettings(StrictModel):

@@ -102,7 +102,7 @@ class Supervisor:
         Raises PtyliveError for a file that is not an image.
         """
         from ptylive.streamer.detector_arrays import read_detector_arrays
-        from ptylive.streamer.vetting.door import vet_images
+        from ptylive.streamer.vetting.whole_file import vet_images
 
         try:
             vet_images(files)

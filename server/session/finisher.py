@@ -36,7 +36,7 @@ from ptylive.server.session.stored_scans import sampled_patterns
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.messages import map_to_plain
 from ptylive.server.wire.publisher import Publisher
-from ptylive.streamer.vetting.vouched import Doorkeeper, is_known
+from ptylive.streamer.vetting.known_files import FileAdmission, is_known
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 RECORDING_TIMEOUT_S = 3600.0
@@ -306,7 +306,7 @@ class Finisher:
     def _compress(self, scan: ScanSession, recording: Path) -> None:
         """Write coefficients of a recording if the server was given a basis; a failure affects nothing else."""
         try:
-            Doorkeeper(self.files).admit_scan(recording)
+            FileAdmission(self.files).admit_scan(recording)
             compressed = self._compression.apply(recording)
         except (PtyliveError, OSError) as error:
             line = error.line() if isinstance(error, PtyliveError) else f"{recording}: {error.strerror or error}"

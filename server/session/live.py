@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
-from ptylive.engine.calibrate.bad_pixels import looked_at, without_hot_pixels
+from ptylive.engine.calibrate.bad_pixels import frames_examined, without_hot_pixels
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
@@ -215,7 +215,7 @@ class LiveThread:
         scan.waits_since = scan.waits_since if scan.waiting else now
         scan.waiting.append(FrameBatch(batch.uid, batch.index.copy(), np.array(batch.frames)))
         waiting = sum(len(part.index) for part in scan.waiting)
-        if waiting >= looked_at(flat.recorded):
+        if waiting >= frames_examined(flat.recorded):
             return self._without_hot_pixels(scan, flat)
         if scan.early is None and now - scan.waits_since < WAIT_S:
             return []
@@ -243,7 +243,7 @@ class LiveThread:
         """Return ``flat`` without the hot pixels of the waiting frames and update the scan; ``before`` if unchanged."""
         index = np.concatenate([each.index for each in scan.waiting])
         frames = np.concatenate([each.frames for each in scan.waiting])
-        first = np.argsort(index, kind="stable")[: looked_at(flat.recorded)]
+        first = np.argsort(index, kind="stable")[: frames_examined(flat.recorded)]
         clean = without_hot_pixels(flat, frames[first], before)
         if clean is not before:
             scan.source = clean.header

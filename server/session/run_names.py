@@ -13,7 +13,7 @@ from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import CommandError, FrameBatch, PtyliveError
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.streamer.vetting.frames import read_frames
-from ptylive.streamer.vetting.vouched import is_known
+from ptylive.streamer.vetting.known_files import is_known
 from ptylive.streamer.vetting.worker import FileWorker
 
 READ_FRAMES = 256

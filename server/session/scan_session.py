@@ -14,7 +14,7 @@ from ptylive.application.remarks.of_scan import remarks
 from ptylive.engine.calibrate.detector import given_quantities
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
 from ptylive.engine.imaging.render import Rendering
-from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, DetectorContext
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of
 from ptylive.engine.repeats.repeated_scan import dose_per_A2
@@ -272,7 +272,7 @@ class ScanSession:
         if self.detectors is None or mean is None:
             return []
         header = self.header if self.engine is None else self.engine.header
-        return self.detectors.place(Placing(self.calibration, mean, header.arrays.get("bad_pixel_mask")))
+        return self.detectors.place(DetectorContext(self.calibration, mean, header.arrays.get("bad_pixel_mask")))
 
     def _detector_maps(self) -> list[LiveMap]:
         return [] if self.detectors is None else self.detectors.maps(self.frames_seen)

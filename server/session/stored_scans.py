@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, LiveMap
 from ptylive.schema.maps import InformationLimit, RingQuality
-from ptylive.schema.model import Array, IndexArray
+from ptylive.schema.model import Array, BoolArray, IndexArray
 
 THUMBNAIL_SIDE = 96
 MOST_FINER = 4
@@ -52,7 +53,7 @@ def describe_results(path: Path) -> dict[str, Any]:
     return {
         "runs": read_runs(path),
         "calibration": Calibration.from_attributes(stored["calibration"]).to_plain(),
-        "thumbnail": _thumbnail({found["name"]: found for found in stored["maps"]}),
+        "thumbnail": _thumbnail({found["name"]: found for found in stored["maps"]}, stored["coverage"]),
     }
 
 
@@ -182,10 +183,10 @@ def map_of(plain: Mapping[str, Any]) -> LiveMap:
     )
 
 
-def _thumbnail(maps: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+def _thumbnail(maps: dict[str, dict[str, Any]], coverage: BoolArray | None) -> dict[str, Any] | None:
     """Return the best map with finite values as uint8 {shape, dtype, data, map, sampling_A}, 1st to 99th percentile.
 
-    ``sampling_A``: of the map (row, column), None if unknown.
+    Pixels that were not scanned are 0, others 1 or more. ``sampling_A``: of the map (row, column), None if unknown.
     """
     for name in THUMBNAIL_MAPS:
         if name not in maps:
@@ -193,15 +194,24 @@ def _thumbnail(maps: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
         data, sampling_A = maps[name]["data"], maps[name]["sampling_A"]
         stride = max(1, -(-max(data.shape) // THUMBNAIL_SIDE))
         small = data[::stride, ::stride]
-        if np.isfinite(small).any():
-            return {**_shades(small), "map": name, "sampling_A": None if sampling_A is None else list(sampling_A)}
+        scanned = (
+            np.ones(small.shape, bool) if coverage is None else stretched(coverage, data.shape)[::stride, ::stride]
+        )
+        if np.isfinite(small[scanned]).any():
+            shades = _shades(small, scanned)
+            return {**shades, "map": name, "sampling_A": None if sampling_A is None else list(sampling_A)}
     return None
 
 
-def _shades(small: Array) -> dict[str, Any]:
-    """Return values as uint8 {shape, dtype, data}, scaled from 1st to 99th percentile of the finite ones."""
+def _shades(small: Array, counted: BoolArray | None = None) -> dict[str, Any]:
+    """Return values as uint8 {shape, dtype, data}, scaled from 1st to 99th percentile of the finite ones.
+
+    With ``counted``, only these values count, from shade 1, and the others are 0.
+    """
     from ptylive.server.wire.messages import array_to_plain
 
-    low, high = np.percentile(small[np.isfinite(small)], (1, 99))
-    shades = np.clip((np.nan_to_num(small, nan=low) - low) / max(high - low, 1e-30) * 255, 0, 255)
-    return array_to_plain(shades.astype(np.uint8))
+    least, values = (0, small) if counted is None else (1, small[counted])
+    low, high = np.percentile(values[np.isfinite(values)], (1, 99))
+    shares = np.clip((np.nan_to_num(small, nan=low) - low) / max(high - low, 1e-30), 0, 1)
+    shades = (least + (255 - least) * shares).astype(np.uint8)
+    return array_to_plain(shades if counted is None else np.where(counted, shades, np.uint8(0)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptylive.application.extensions import Preset
 from ptylive.application.offline import method_of, refinable
-from ptylive.application.tuning.ranges import Asked, Range, ranges
+from ptylive.application.tuning.ranges import Range, RequestedRange, ranges
 from ptylive.application.tuning.trials import FORMAT, SETTINGS
 from ptylive.application.tuning.tunables import SLICES, THICKNESS, metadata_of, settings_of
 from ptylive.engine.dataset import Dataset
@@ -19,16 +19,12 @@ from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import of_trials
 from ptylive.engine.refine.validation.settings_trial import Judge, check_enough
+from ptylive.engine.refine.validation.trial_size import PATTERNS, SWEEPS
 from ptylive.schema import Calibration, MetadataError
 from ptylive.server.cluster.transfer import FileIdentity
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.streamer.source import open_source
-
-PATTERNS, SWEEPS = 576, 6
-"""Size of a trial; docs/tune.md shows how well trials of this length agree with long ones."""
-MOST_SWEEPS, MOST_TRIALS = 1000, 100_000
-"""Limits of what may be requested."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Wanted:
 
     scan: Path
     folder: Path
-    over: tuple[Asked, ...]
+    over: tuple[RequestedRange, ...]
     preset: Preset
     values: Mapping[str, Any]
     defaults: Mapping[str, Any]
@@ -168,7 +164,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
     return Begun(wanted, job, over, part, plan, (*remarks, *notes), thick)
 
 
-def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[Preset, list[str]]:
+def _with_slices(part: Dataset, preset: Preset, over: Sequence[RequestedRange]) -> tuple[Preset, list[str]]:
     """Return the preset with a number of slices, which trials share unless it is tuned, and notes about it."""
     requested = {varied.tunable.name: varied for varied in over}
     thickness = requested.get(THICKNESS)
@@ -194,7 +190,7 @@ def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[
     return preset, []
 
 
-def _with_slices_for_range(part: Dataset, preset: Preset, thickness: Asked) -> Preset:
+def _with_slices_for_range(part: Dataset, preset: Preset, thickness: RequestedRange) -> Preset:
     """Return the preset with slices for a thickness halfway up the range: too few would fit at another defocus."""
     (found,) = ranges((thickness,), part, preset.model_copy(update={SLICES: 2}))
     thick = with_given_depth(part, preset.model_copy(update={THICKNESS: (found.start * found.high) ** 0.5}))

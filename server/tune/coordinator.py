@@ -12,7 +12,7 @@ import numpy as np
 from ptylive.application.tuning.estimates import enough, findings
 from ptylive.application.tuning.landscape import Landscape
 from ptylive.application.tuning.ranges import Range
-from ptylive.application.tuning.trials import Ask, Trials, Tried, filled
+from ptylive.application.tuning.trials import FinishedTrial, TrialRequest, Trials, filled
 from ptylive.schema import PtyliveError, RefinementError
 from ptylive.server.refinement.job_process import Launch, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
@@ -58,7 +58,7 @@ class _Task:
 class Standing:
     """How far a tuning is."""
 
-    tried: tuple[Tried, ...]
+    tried: tuple[FinishedTrial, ...]
     under_way: int
     best: float | None
     doing: str = ""
@@ -75,13 +75,13 @@ class Tuning:
         """Tasks by the number of the worker that has them."""
         self._waiting: list[_Task] = []
         self._running = RunningJobs(self._changed, "trials")
-        self._confirming: dict[str, Tried | None] | None = None
+        self._confirming: dict[str, FinishedTrial | None] | None = None
         self._fault: OSError | PtyliveError | None = None
         self._doing = ""
 
     def run(
         self, should_stop: Callable[[], bool] = lambda: False, on_change: Callable[[Standing], None] = lambda now: None
-    ) -> list[Tried]:
+    ) -> list[FinishedTrial]:
         """Make the missing trials, then compare start and best on patterns that were not used to judge any trial.
 
         ``should_stop`` is called several times a second; when true, running trials are abandoned, and a later call
@@ -135,7 +135,7 @@ class Tuning:
             return self._waiting.pop(0)
         return None
 
-    def _ask(self, under_way: int) -> Ask:
+    def _ask(self, under_way: int) -> TrialRequest:
         """Choose the next trial: first the start, and regularly the minimum of the fit through all trials."""
         request, tried = self._request, self._trials.ended()
         if request.start is not None and not tried and not under_way:
@@ -257,7 +257,9 @@ class Tuning:
         if state == "stopped":
             self._give_up_task(task)
             return
-        tried = Tried(task.number, task.values, state, task.groups, float(message["seconds"]), str(message["reason"]))
+        tried = FinishedTrial(
+            task.number, task.values, state, task.groups, float(message["seconds"]), str(message["reason"])
+        )
         if task.number < CONFIRM:
             self._trials.end(tried)
             return
@@ -282,13 +284,13 @@ class Tuning:
             self._trials.give_up(task.number)
 
 
-def _lowest(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> dict[str, Any]:
+def _lowest(over: Sequence[Range], tried: Sequence[FinishedTrial], sweeps: int) -> dict[str, Any]:
     with_groups, groups = filled(tried, sweeps)
     landscape = Landscape.of(over, [trial.values for trial in with_groups], groups)
     return landscape.values(landscape.lowest())
 
 
-def _plain(tried: Tried | None, sweeps: int) -> dict[str, Any]:
+def _plain(tried: FinishedTrial | None, sweeps: int) -> dict[str, Any]:
     if tried is None or sweeps not in tried.groups:
         return {
             "values": {} if tried is None else dict(tried.values),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.extensions import Preset
-from ptylive.application.tuning import told
+from ptylive.application.tuning import plain_state
 from ptylive.application.tuning.ranges import parse_over
 from ptylive.engine.refine.validation.settings_trial import Judge
 from ptylive.schema import PtyliveError
@@ -46,16 +46,16 @@ class Speaker:
     def begin(self, begun: Begun) -> None:
         """Note what is varied, and send an empty standing."""
         self.begun = begun
-        self._send({"kind": "standing", **told.standing(begun.over, ()), "under_way": 0})
+        self._send({"kind": "standing", **plain_state.standing(begun.over, ()), "under_way": 0})
 
     def standing(self, now: Standing) -> None:
         """Send the standing after trials have ended or begun."""
         assert self.begun is not None  # noqa: S101  (it precedes the trials)
         over = self.begun.over
-        self._send({"kind": "standing", **told.standing(over, now.tried), "under_way": now.under_way})
+        self._send({"kind": "standing", **plain_state.standing(over, now.tried), "under_way": now.under_way})
         began = time.monotonic()
         if now.tried and began > self._due:
-            self._send({"kind": "curves", "curves": told.curves(over, now.tried, self._sweeps)})
+            self._send({"kind": "curves", "curves": plain_state.curves(over, now.tried, self._sweeps)})
             self._due = time.monotonic() + max(CURVES_S, CURVES_SHARE * (time.monotonic() - began))
 
 
@@ -85,9 +85,9 @@ def tune(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
     found, begun = tuned.outcome, speaker.begun
     assert begun is not None  # noqa: S101  (it ended)
     shown: dict[str, Any] = {
-        **told.standing(begun.over, found.tried),
-        **told.findings(found),
-        "curves": told.curves(begun.over, found.tried, wanted.sweeps),
+        **plain_state.standing(begun.over, found.tried),
+        **plain_state.findings(found),
+        "curves": plain_state.curves(begun.over, found.tried, wanted.sweeps),
         "report": str(tuned.files["report"]),
         "settings": {},
         "corrections": {},
@@ -95,7 +95,7 @@ def tune(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
     if found.values is not None:
         settings = Preset.from_mapping(begun.settings(found.values)).model_dump(exclude_unset=True, mode="json")
         shown |= {"settings": settings, "corrections": begun.corrections(found.values)}
-    told.keep(wanted.folder, shown)
+    plain_state.keep(wanted.folder, shown)
     send({"kind": "found", **shown})
 
 

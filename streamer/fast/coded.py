@@ -10,7 +10,7 @@ from ptylive.streamer.fast.bslz4 import WORK_BYTES, decode_all, decode_at, decod
 from ptylive.streamer.wire import FrameLayout
 
 
-class HandedOn(FrameBatch):
+class DecodableBatch(FrameBatch):
     """A batch of coded patterns, all of which decode."""
 
     @property
@@ -37,7 +37,7 @@ class HandedOn(FrameBatch):
         raise NotImplementedError
 
 
-class CodedBatch(HandedOn):
+class CodedBatch(DecodableBatch):
     """A batch of bslz4 patterns that the receive loop has checked."""
 
     def __init__(self, uid: str, index: IndexArray, data: ByteArray, ends: IndexArray, layout: FrameLayout) -> None:

@@ -15,7 +15,7 @@ from ptylive.schema.model import Array, ByteArray, IndexArray
 from ptylive.streamer.fast import merlin_headers
 from ptylive.streamer.fast.bslz4 import DECODED, DECODER, WRONG_SIZE
 from ptylive.streamer.fast.c_functions import c_function
-from ptylive.streamer.fast.coded import HandedOn
+from ptylive.streamer.fast.coded import DecodableBatch
 from ptylive.streamer.fast.memory import COMPILED, INNER, load8, load64, shuffled_copy, store8, words_at
 from ptylive.streamer.marks import WORDS
 from ptylive.streamer.protocols.merlin.pixels import PixelLayout
@@ -192,7 +192,7 @@ def parameters_of(layout: PixelLayout, offset: int) -> IndexArray | None:
     return np.array([*sizes, rows, layout.nbytes // rows, line, treatment, 0, 0], dtype=np.int64)
 
 
-class RunBatch(HandedOn):
+class RunBatch(DecodableBatch):
     """Frames of a run (n, bytes) uint8 as received, each with prefix and header."""
 
     def __init__(

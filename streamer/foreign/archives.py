@@ -23,7 +23,7 @@ from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames, unmapped
-from ptylive.streamer.foreign.nion import described_by
+from ptylive.streamer.foreign.nion import read_metadata
 from ptylive.streamer.storage.scan_file import ScanFile, StoredFrames
 
 MOST_MEMBERS = 1000
@@ -72,7 +72,7 @@ def open_npz(path: Path) -> Iterator[ScanFile]:
     (scan,) = found
     check_frames(path, scan.shape)
     sidecar = path.with_suffix(".json")
-    metadata, notes = described_by(sidecar, scan.shape) if sidecar.is_file() else ({}, ())
+    metadata, notes = read_metadata(sidecar, scan.shape) if sidecar.is_file() else ({}, ())
     yield ScanFile(array_of(path, scan), metadata, notes=(f"the array is {scan.name}", *notes))
 
 

@@ -47,11 +47,11 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
     check_is_file(path)
     if array.is_file():
         frames = stored_frames(array)
-        metadata, notes = described_by(path, frames.shape)
+        metadata, notes = read_metadata(path, frames.shape)
         yield ScanFile(frames, metadata, notes=notes)
     elif hdf5.is_file():
         with open_native(hdf5) as stored:
-            metadata, notes = described_by(path, stored.frames.shape)
+            metadata, notes = read_metadata(path, stored.frames.shape)
             yield ScanFile(stored.frames, {**metadata, **stored.metadata}, stored.arrays, stored.received, notes=notes)
     else:
         raise InputFileError(
@@ -59,13 +59,15 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
         )
 
 
-def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def read_metadata(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return metadata of frames of ``shape`` from a Nion ``.json``, and notes. Raises InputFileError."""
-    return told_by(_read(path), shape, path.name)
+    return nion_metadata(_read(path), shape, path.name)
 
 
-def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Like :func:`described_by`, for properties already read from the file of that name. Raises InputFileError."""
+def nion_metadata(
+    described: Mapping[str, Any], shape: tuple[int, ...], name: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Like :func:`read_metadata`, for properties already read from the file of that name. Raises InputFileError."""
     metadata: dict[str, Any] = {}
     doubtful: tuple[str, ...] = ()
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ptylive.streamer.foreign.arrays import stored_frames
-from ptylive.streamer.foreign.nion import described_by
+from ptylive.streamer.foreign.nion import read_metadata
 from ptylive.streamer.storage.scan_file import ScanFile
 
 
@@ -16,5 +16,5 @@ def open_npy(path: Path) -> Iterator[ScanFile]:
     """Open an array file, which is never read whole. Raises InputFileError."""
     frames = stored_frames(path)
     sidecar = path.with_suffix(".json")
-    metadata, notes = described_by(sidecar, frames.shape) if sidecar.is_file() else ({}, ())
+    metadata, notes = read_metadata(sidecar, frames.shape) if sidecar.is_file() else ({}, ())
     yield ScanFile(frames, metadata, notes=notes)

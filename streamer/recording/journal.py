@@ -155,13 +155,13 @@ class Journal:
                 self._flush()
 
     def mark_safe(self, received: BoolArray) -> None:
-        """Mark frames as safe that earlier runs of the program have already put on the disk."""
+        """Mark frames as safe that earlier runs have already put on the disk: ``received`` (frames,)."""
         with self._changed:
             self._safe[...] |= received
 
     @property
     def safe(self) -> BoolArray:
-        """Which frames of the scan are on the disk, synced (a view that keeps changing)."""
+        """Which frames (frames,) of the scan are on the disk, synced (a view that keeps changing)."""
         return self._safe
 
     @property

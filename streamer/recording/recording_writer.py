@@ -37,7 +37,7 @@ from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import SENT
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
-from ptylive.streamer.vetting.vouched import is_vouched
+from ptylive.streamer.vetting.known_files import can_be_opened
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, events_of, runs_of
 
 _READ_BACK_FRAMES = 64
@@ -288,7 +288,7 @@ def _merge_earlier(writer: ScanWriter, target: Path, uids: Collection[str]) -> N
     """Copy what an earlier recording of the same scan, one of ``uids``, has and the journal lacks."""
     if not target.exists():
         return
-    if not is_vouched(target):
+    if not can_be_opened(target):
         raise InputFileError(f"{target}, the earlier part of the scan, cannot be read", "move it away")
     with h5py.File(target, "r") as file:
         writer.note_senders(_count(file.attrs.get(SENDERS, 1)))
@@ -311,14 +311,7 @@ def _count(value: Any) -> int:
 
 def _compare(path: Path, writer: ScanWriter) -> None:
     """Read everything back. Raises InputFileError at the first pattern that differs from what was written."""
-    direct = np.flatnonzero(writer.received & writer.direct)
-    if len(direct):
-        with h5py.File(path) as file:
-            chunks = file["data"].id
-            for number in direct.tolist():
-                chunk = chunks.read_direct_chunk((*writer.stored.at(number), 0, 0))[1]
-                if crc32(chunk) != writer.checksums[number]:
-                    raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+    _compare_chunks(path, writer)
     if writer.events is not None:
         _compare_events(path, writer)
     with open_recording(path) as source:
@@ -330,6 +323,19 @@ def _compare(path: Path, writer: ScanWriter) -> None:
             for number, frame in zip(index.tolist(), source.frames(index), strict=True):
                 if _checksum(frame, writer.layout) != writer.checksums[number]:
                     raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
+
+
+def _compare_chunks(path: Path, writer: ScanWriter) -> None:
+    """Compare the patterns that were written as they arrived, without decoding them. Raises InputFileError."""
+    direct = np.flatnonzero(writer.received & writer.direct)
+    if not len(direct):
+        return
+    with h5py.File(path) as file:
+        chunks = file["data"].id
+        for number in direct.tolist():
+            chunk = chunks.read_direct_chunk((*writer.stored.at(number), 0, 0))[1]
+            if crc32(chunk) != writer.checksums[number]:
+                raise InputFileError(f"{path}: frame {number} reads back differently", "check the disk")
 
 
 def _compare_events(path: Path, writer: ScanWriter) -> None:

@@ -31,7 +31,7 @@ from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.journal_file import SUFFIX, new_journal
 from ptylive.streamer.recording.recovery import Leftover, stored_batches
 from ptylive.streamer.recording.scan_record import ScanRecord
-from ptylive.streamer.vetting.vouched import vouch
+from ptylive.streamer.vetting.known_files import note_written
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 
 READ_PATIENCE_S = 15.0
@@ -331,7 +331,7 @@ class Recordings:
     def _converted(self, event: RecordingEvent) -> None:
         """Process the result of a conversion (called in the converter's thread)."""
         if event.state == "complete":
-            vouch(Path(event.path))
+            note_written(Path(event.path))
         scan, partly = self._scans.get(event.uid), self._cut_short.get(event.uid)
         if partly is not None and event.state == "complete":
             partly.recording_state, partly.recording_error = event.state, ""

@@ -175,6 +175,21 @@ def _recorded_frames(header: ScanHeader, recorded: tuple[ScanHeader, BoolArray] 
     return recorded[1] if recorded is not None and same else np.zeros(header.frames, dtype=bool)
 
 
+@dataclass
+class _HeldJournal:
+    """A journal of another process. Times in s, of the monotonic clock; None as long as it has not happened."""
+
+    leftover: Leftover
+    released_s: float | None = None
+    """When it was found that no process works on the journal any more."""
+    gone_s: float | None = None
+    """When it was found that the journal is not there any more: it has become a recording."""
+    returned: bool = False
+    """:meth:`HeldJournals.abandoned` has returned it."""
+    settled: bool = False
+    """This process has taken it over, or cannot read it."""
+
+
 class HeldJournals:
     """Journals of other processes: a recorder may outlive a killed server, and finish its work.
 
@@ -182,65 +197,67 @@ class HeldJournals:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, Leftover] = {}
-        self._released: dict[str, float] = {}
-        self._gone: dict[str, float] = {}
-        self._returned: set[str] = set()
-        self._settled: set[str] = set()
+        self._held: dict[str, _HeldJournal] = {}
+        """By uid of the scan."""
 
     def add(self, leftover: Leftover) -> None:
         """Note a journal that another process holds."""
-        uid = leftover.header.uid
-        self._held[uid] = leftover
-        for known in (self._returned, self._settled):
-            known.discard(uid)
-        for times in (self._released, self._gone):
-            times.pop(uid, None)
+        self._held[leftover.header.uid] = _HeldJournal(leftover)
 
     @property
     def any(self) -> bool:
         """Whether there are journals to examine."""
-        return len(self._gone) < len(self._held)
+        return any(journal.gone_s is None for journal in self._journals())
 
     def look(self) -> bool:
         """Find out which journals nobody works on any more; return whether there is one more. May wait for the disk."""
-        before = len(self._released)
-        for uid, leftover in list(self._held.items()):
-            if uid not in self._released and not _is_locked(leftover.path):
-                self._released[uid] = time.monotonic()
-        return len(self._released) > before
+        found = [item for item in self._journals() if item.released_s is None and not _is_locked(item.leftover.path)]
+        for journal in found:
+            journal.released_s = time.monotonic()
+        return bool(found)
 
     def abandoned(self) -> list[Leftover]:
         """Journals that nobody has worked on for a while, and that are still there: the process that was to convert
         them has ended, too. Each is returned once.
         """
         found = []
-        for uid in self._released.keys() - self._gone.keys():
-            if not self._held[uid].path.exists():
-                self._gone[uid] = time.monotonic()
-            elif uid not in self._returned and time.monotonic() - self._released[uid] > ABANDONED_S:
-                self._returned.add(uid)
-                found.append(self._held[uid])
+        for journal in self._journals():
+            if journal.released_s is None or journal.gone_s is not None:
+                continue
+            if not journal.leftover.path.exists():
+                journal.gone_s = time.monotonic()
+            elif not journal.returned and time.monotonic() - journal.released_s > ABANDONED_S:
+                journal.returned = True
+                found.append(journal.leftover)
         return found
 
     def settle(self, path: Path) -> None:
-        """Note that this process has taken over a journal, or cannot read it: others make nothing of it any more."""
-        self._settled |= {uid for uid, leftover in list(self._held.items()) if leftover.path == path}
+        """Note that this process has taken over a journal, or cannot read it: no other process will convert it."""
+        for journal in self._journals():
+            journal.settled |= journal.leftover.path == path
 
     def is_due(self, uid: str) -> bool:
         """Whether the recording of a scan is still to be made from a journal of another process, by that process or,
         once that has ended, by this one.
         """
-        return uid in self._held and uid not in self._gone and uid not in self._settled
+        journal = self._held.get(uid)
+        return journal is not None and journal.gone_s is None and not journal.settled
 
     def is_held(self, uid: str) -> bool:
         """Whether another process still works on the journal of a scan."""
-        return uid in self._held and uid not in self._released
+        journal = self._held.get(uid)
+        return journal is not None and journal.released_s is None
 
     def find(self, uid: str) -> Leftover | None:
         """Contents of a scan's journal when it was found; None once its recording should be in the catalogue."""
-        gone = self._gone.get(uid)
-        return None if gone is not None and time.monotonic() - gone > REMEMBERED_S else self._held.get(uid)
+        journal = self._held.get(uid)
+        if journal is None or (journal.gone_s is not None and time.monotonic() - journal.gone_s > REMEMBERED_S):
+            return None
+        return journal.leftover
+
+    def _journals(self) -> list[_HeldJournal]:
+        """Return the journals as they are now: another thread may add to them."""
+        return list(self._held.values())
 
 
 def _is_locked(path: Path) -> bool:

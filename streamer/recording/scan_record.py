@@ -41,7 +41,7 @@ class ScanRecord:
 
     @classmethod
     def stored(cls, header: ScanHeader, received: BoolArray, target: Path) -> ScanRecord:
-        """Make a closed scan of which ``received`` is on the disk."""
+        """Make a closed scan of which the frames ``received`` (frames,) are on the disk."""
         progress = ScanProgress(header, resumed=True)
         progress.restore(received)
         safe = np.array(received, dtype=bool)
@@ -50,7 +50,7 @@ class ScanRecord:
         return scan
 
     def restore(self, received: BoolArray) -> None:
-        """Add frames that an earlier run has put on the disk to a closed scan."""
+        """Add frames to a closed scan that an earlier run has put on the disk: ``received`` (frames,)."""
         self.progress.restore(received)
         self.safe, self.reason = self.progress.received.copy(), self.progress.outcome
 

@@ -17,14 +17,14 @@ COUNTS = np.dtype("<u2")
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedEvents:
     """Flat pixels (n,) uint32 of detected events, and numbers of their frames (n,), -1 for events outside frames."""
 
     pixels: Array
     frames: IndexArray
 
     @classmethod
-    def of(cls, hits: Hits, sensor: Sensor, clock: ScanClock, cluster: float) -> Found:
+    def of(cls, hits: Hits, sensor: Sensor, clock: ScanClock, cluster: float) -> DetectedEvents:
         """Find every hit, or every electron where ``cluster`` ticks (see :func:`.clusters.electrons`) are above 0."""
         pixels = sensor.pixels(hits.address)
         if not cluster or not len(pixels):
@@ -33,10 +33,10 @@ class Found:
         row, column, times = electrons(row, column, hits.times, hits.over_threshold, cluster)
         return cls((row * sensor.shape[1] + column).astype(np.uint32), clock.frame_of(times))
 
-    def sorted(self) -> Found:
+    def sorted(self) -> DetectedEvents:
         """Sort by frame; events outside frames come first."""
         order = np.argsort(self.frames, kind="stable")
-        return Found(self.pixels[order], self.frames[order])
+        return DetectedEvents(self.pixels[order], self.frames[order])
 
 
 def counted(pixels: Array, frames: IndexArray, count: int, shape: tuple[int, int]) -> EventFrames:

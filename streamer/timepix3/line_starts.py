@@ -23,7 +23,7 @@ _MOST_MISSING = 9
 
 
 @dataclass(frozen=True)
-class Mended:
+class LineStarts:
     """``starts`` (lines,), rising; the number of missing edges inserted, and of surplus edges left out. ``waits``: the
     last line cannot be determined yet.
     """
@@ -49,7 +49,7 @@ def line_starts(
     most: int | None = None,
     until: int | None = None,
     is_off: Callable[[int, int], bool] | None = None,
-) -> Mended:
+) -> LineStarts:
     """Find the starts of lines from edges (n,), rising ticks. ``fixed`` (m,): starts of lines that do not change;
     ``most``: lines of the scan; further ones may follow, about which nothing is reported; ``until``: ticks up to
     which all edges have arrived; None: there are no others; ``is_off``: whether the beam was off between two times,
@@ -61,7 +61,7 @@ def line_starts(
     rest = edges[edges > before[-1]] if len(before) else edges
     period = _period(edges)
     if period is None:
-        return Mended(np.concatenate([before, rest]))
+        return LineStarts(np.concatenate([before, rest]))
     single = _single(rest, period, int(before[-1]) if len(before) else None)
     starts = np.concatenate([before[-1:], single])
     steps = np.diff(starts)
@@ -87,7 +87,7 @@ def line_starts(
     put_in = int(np.count_nonzero(~np.isin(reported, edges)))
     all_told = len(reported) == len(every) and not waits
     of_these = len(edges) if all_told else int(np.searchsorted(edges, reported[-1], side="right"))
-    return Mended(every, put_in, of_these - len(reported) + put_in, waits)
+    return LineStarts(every, put_in, of_these - len(reported) + put_in, waits)
 
 
 def _step_before_last(steps: IndexArray, turns: IndexArray, period: float, before: int, most: int | None) -> int | None:
@@ -110,15 +110,15 @@ def _followed(starts: IndexArray, start: int, period: float) -> bool:
     return bool((np.abs(starts - (start + period)) <= _NEAR * period).any())
 
 
-def point_starts(edges: IndexArray, rows: int, columns: int) -> Mended:
+def point_starts(edges: IndexArray, rows: int, columns: int) -> LineStarts:
     """Like :func:`line_starts`, for edges that begin points. Missing points are inserted if lines, identified by their
     length, then make up the whole scan: otherwise the scan may have been ended.
     """
     period = _period(edges)
     if period is None:
-        return Mended(edges)
+        return LineStarts(edges)
     times = _single(edges, period, None)
-    single = Mended(times, 0, len(edges) - len(times))
+    single = LineStarts(times, 0, len(edges) - len(times))
     if len(times) >= rows * columns:
         return single
     grid = _grid(times, period, rows, columns, None)
@@ -126,7 +126,7 @@ def point_starts(edges: IndexArray, rows: int, columns: int) -> Mended:
         grid = _grid(times, period, rows, columns, float(np.median(np.diff(grid[:, 0]))) if rows > 1 else None)
     if grid is None:
         return single
-    return Mended(grid.ravel(), rows * columns - len(times), single.left_out)
+    return LineStarts(grid.ravel(), rows * columns - len(times), single.left_out)
 
 
 def _grid(edges: IndexArray, period: float, rows: int, columns: int, between: float | None) -> IndexArray | None:

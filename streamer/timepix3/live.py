@@ -1,4 +1,4 @@
-"""Frames while the packets arrive: each line of the scan is handed on once it is over and late hits have arrived.
+"""LineFrames while the packets arrive: each line of the scan is handed on once it is over and late hits have arrived.
 
 Lines (or points) begin at edges of a trigger input; a scan begins at the first of them, at the first after all lines of
 the previous scan, or after a long pause. Without edges, points follow one another by the dwell time from the first hit
@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.schema import EventFrames, Scan
 from ptylive.schema.model import IndexArray
-from ptylive.streamer.timepix3.frames import Found, counted
+from ptylive.streamer.timepix3.frames import DetectedEvents, counted
 from ptylive.streamer.timepix3.open_scan import OpenScan
 from ptylive.streamer.timepix3.packets import TICK_NS, Edges, Hits, Packets
 from ptylive.streamer.timepix3.scan_clock import (
@@ -46,7 +46,7 @@ ALONE = round(60e9 / TICK_NS)
 
 
 @dataclass(frozen=True)
-class Begun:
+class ScanBegan:
     """A scan has begun; what follows belongs to it. ``dwell_us``: time at each point, None where not known yet;
     ``doubt``: what does not fit.
     """
@@ -57,15 +57,15 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Frames of the scan from number ``first`` on."""
+class LineFrames:
+    """LineFrames of the scan from number ``first`` on."""
 
     first: int
     frames: EventFrames
 
 
 @dataclass(frozen=True)
-class Ended:
+class ScanEnded:
     """The scan is over. ``whole``: all its lines have begun; ``late``: hits that arrived after their line was handed
     on; ``dropped``: hits that were too many to wait; ``elsewhere``: hits of chips not seen when it began; ``notes``:
     repairs.
@@ -117,7 +117,7 @@ class LivePackets:
         self._rows, self._columns = scan.require_shape()[0], scan.frames_per_row
         self._dwell = None if scan.dwell_time_us is None else scan.dwell_time_us * TICKS_PER_US
 
-    def take(self, packets: Packets) -> Iterator[Begun | Frames | Ended]:
+    def take(self, packets: Packets) -> Iterator[ScanBegan | LineFrames | ScanEnded]:
         """Process packets and yield what they complete."""
         latest = _latest(np.concatenate([packets.hits.times, packets.edges.times]))
         if self._now is not None and latest is not None and latest < self._now - BACK:
@@ -137,7 +137,7 @@ class LivePackets:
             self._now = latest if self._now is None else max(self._now, latest)
         yield from self._advanced()
 
-    def wait(self, seconds: float) -> Iterator[Begun | Frames | Ended]:
+    def wait(self, seconds: float) -> Iterator[ScanBegan | LineFrames | ScanEnded]:
         """Note that nothing has arrived for this long, in addition to earlier waiting."""
         if self._now is not None:
             self._waited += round(seconds * 1e9 / TICK_NS)
@@ -151,7 +151,7 @@ class LivePackets:
         past = now - LATE + self._waited
         return past if self._waited >= STALLED else min(past, now)
 
-    def end(self) -> Iterator[Begun | Frames | Ended]:
+    def end(self) -> Iterator[ScanBegan | LineFrames | ScanEnded]:
         """Finish: no more packets with these times, as the connection ended or the detector's clock was reset."""
         self._over = True
         yield from self.wait(_ENOUGH_S)
@@ -160,7 +160,7 @@ class LivePackets:
         self._clear()
         self._over, self._lacking = False, 0
 
-    def _advanced(self) -> Iterator[Begun | Frames | Ended]:
+    def _advanced(self) -> Iterator[ScanBegan | LineFrames | ScanEnded]:
         while True:
             if self._open is None:
                 self._open = self._new_scan()
@@ -170,7 +170,7 @@ class LivePackets:
                 self._open.begin_lines(self._edges, self._complete_until(), self._parts)
                 clock = self._open.clock()
                 dwell_us = None if clock is None else clock.dwell_us
-                yield Begun(self._open.sensor, dwell_us, self._open.doubt())
+                yield ScanBegan(self._open.sensor, dwell_us, self._open.doubt())
             scan = self._open
             scan.begin_lines(self._edges, self._complete_until(), self._parts)
             yield from self._ended_lines(scan)
@@ -234,7 +234,7 @@ class LivePackets:
         else:
             self._last_hit = max(self._last_hit, int(times[-1]))
 
-    def _ended_lines(self, scan: OpenScan) -> Iterator[Frames]:
+    def _ended_lines(self, scan: OpenScan) -> Iterator[LineFrames]:
         """Yield the frames of lines that are over and of which nothing more will arrive."""
         clock = scan.clock()
         if clock is None:
@@ -247,15 +247,15 @@ class LivePackets:
         arrived = Hits.together([part.kept(part.times < until) for part in self._parts])
         hits = scan.of_its_chips(arrived)
         self._drop_before(until)
-        found = Found.of(hits, scan.sensor, clock, self._cluster)
+        found = DetectedEvents.of(hits, scan.sensor, clock, self._cluster)
         first = scan.done * clock.columns
         self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
         count = ended * clock.columns - first
         wanted = found.frames >= first
         scan.hand_on(ended, clock.dwell, arrived.times, until)
-        yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, scan.sensor.shape))
+        yield LineFrames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, scan.sensor.shape))
 
-    def _end_event(self, *, whole: bool) -> Ended:
+    def _end_event(self, *, whole: bool) -> ScanEnded:
         scan, self._open = self._open, None
         late, dropped, self._late, self._dropped = self._late, self._dropped, 0, 0
         if scan is not None and len(scan.starts):
@@ -263,7 +263,7 @@ class LivePackets:
             self._drop_before(scan.end)
             self._first_hit, self._last_hit = None, scan.end
             self._find_first_hit(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
-        return Ended(whole, late, dropped, *((scan.elsewhere, scan.notes) if scan is not None else ()))
+        return ScanEnded(whole, late, dropped, *((scan.elsewhere, scan.notes) if scan is not None else ()))
 
     def _drop_before(self, begins: int) -> None:
         """Drop earlier hits."""

@@ -29,7 +29,7 @@ TICKS = 16
 """Ticks per 25 ns."""
 _FAR = 2**12
 """In units of 0.4 ms, 1.7 s: packets are never that late."""
-_HIT, _COUNTS, _EDGE, _GLOBAL, _SHUTTER = 0xB, 0xA, 0x6, 0x44, 0x5
+_HIT, _COUNTS, _EDGE, _GLOBAL = 0xB, 0xA, 0x6, 0x44
 _OPENED, _BEAT, _CLOSED = 0x5F, 0x5C, 0x5A
 EDGES = {0xF: "1 rise", 0xA: "1 fall", 0xE: "2 rise", 0xB: "2 fall"}
 """Code of an edge -> trigger input and direction."""

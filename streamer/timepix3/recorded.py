@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.schema import EventFrames, InputFileError, Scan
 from ptylive.schema.model import Array, BoolArray, IndexArray
-from ptylive.streamer.timepix3.frames import COUNTS, Found, counted
+from ptylive.streamer.timepix3.frames import COUNTS, DetectedEvents, counted
 from ptylive.streamer.timepix3.packets import (
     MOST_CHIPS_READ,
     TICK_NS,
@@ -149,7 +149,7 @@ class TimedFrames:
     sensor: Sensor
     cluster: float
     """Ticks between hits of one electron; 0: every hit counts."""
-    _kept: OrderedDict[int, Found] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, DetectedEvents] = field(default_factory=OrderedDict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -194,19 +194,21 @@ class TimedFrames:
             if block.span is not None and block.span[1] >= begins and block.span[0] <= ends:
                 yield number
 
-    def _in_selection(self, number: int, low: int, at: IndexArray) -> Found:
+    def _in_selection(self, number: int, low: int, at: IndexArray) -> DetectedEvents:
         """Events of a block in frames from ``low`` on, with their positions in the selection ``at`` (-1: not in it)."""
         found = self._found_in(number)
         inside = slice(*np.searchsorted(found.frames, [low, low + len(at)]).tolist())
         place = at[found.frames[inside] - low]
-        return Found(found.pixels[inside][place >= 0], place[place >= 0])
+        return DetectedEvents(found.pixels[inside][place >= 0], place[place >= 0])
 
-    def _found_in(self, number: int) -> Found:
+    def _found_in(self, number: int) -> DetectedEvents:
         """Return all events in a block, by frame. Raises OSError where the file has been shortened."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        found = Found.of(_hits(self.file, self.contents, number), self.sensor, self.clock, self.cluster).sorted()
+        found = DetectedEvents.of(
+            _hits(self.file, self.contents, number), self.sensor, self.clock, self.cluster
+        ).sorted()
         self._kept[number] = found
         if len(self._kept) > _KEPT_BLOCKS:
             self._kept.popitem(last=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError, Scan
 from ptylive.schema.model import IndexArray
-from ptylive.streamer.timepix3.line_starts import Mended, line_starts, point_starts
+from ptylive.streamer.timepix3.line_starts import LineStarts, line_starts, point_starts
 from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges
 
 TICKS_PER_US = 1e3 / TICK_NS
@@ -67,14 +67,14 @@ class ScanClock:
 
 
 @dataclass(frozen=True)
-class Understood:
+class ScanInterpretation:
     """The interpretation of a scan. ``notes``: what a user should know about it."""
 
     clock: ScanClock
     notes: tuple[str, ...]
 
 
-def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
+def understand(name: str, edges: Edges, begins: int, scan: Scan) -> ScanInterpretation:
     """Return the clock of a recorded scan. ``begins``: ticks at which the shutter was opened, or of the first hit.
 
     ``scan``: the user's settings (shape, dwell_time_us, flyback_frames). Raises InputFileError, which starts with
@@ -118,7 +118,7 @@ def _kind_of_lines(by_kind: Mapping[int, IndexArray], rows: int | None) -> int:
 
 def _points(
     by_kind: Mapping[int, IndexArray], kind: int, shape: tuple[int, int] | None, dwell: float | None
-) -> Understood:
+) -> ScanInterpretation:
     starts = by_kind[kind]
     notes = [f"points begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
     period = float(np.median(np.diff(starts)))
@@ -131,10 +131,10 @@ def _points(
     elif len(starts) < wanted:
         notes.append(f"the last {wanted - len(starts)} points are assumed to be those without an edge: check it")
     dwell = period if dwell is None else dwell
-    return Understood(ScanClock(starts[:wanted], 1, dwell, shape or (len(starts),)), tuple(notes))
+    return ScanInterpretation(ScanClock(starts[:wanted], 1, dwell, shape or (len(starts),)), tuple(notes))
 
 
-def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) -> Understood:
+def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) -> ScanInterpretation:
     starts = np.sort(edges.times[edges.kinds == kind])
     notes = [f"lines begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
     period = float(np.median(np.diff(starts)))
@@ -161,15 +161,15 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
         notes.append(f"the first {rows} of them are used")
     elif len(starts) < rows:
         notes.append(f"the scan ended after {len(starts)} of its {rows} lines: check it")
-    return Understood(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
+    return ScanInterpretation(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
 
 
-def _repaired(edges: IndexArray, rows: int | None) -> Mended:
+def _repaired(edges: IndexArray, rows: int | None) -> LineStarts:
     """Repair line starts: as many edges as lines are complete, and a gap longer than the missing edges is a pause."""
     found = line_starts(edges, None, rows)
     as_many = len(edges) == rows and not found.left_out
     too_many = rows is not None and len(edges) < rows < len(found.starts)
-    return Mended(edges) if as_many or too_many else found
+    return LineStarts(edges) if as_many or too_many else found
 
 
 def too_long(columns: int, dwell: float, period: float) -> str | None:
@@ -203,7 +203,7 @@ def active_ticks(edges: Edges, kind: int, period: float) -> float | None:
     return length if _ACTIVE * period <= length < period else None
 
 
-def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Understood:
+def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> ScanInterpretation:
     """Clock without a trigger: points follow one another from the beginning on, flyback included."""
     if dwell is None or scan.shape is None:
         raise InputFileError(
@@ -213,7 +213,7 @@ def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Un
     rows, columns = scan.shape[0], scan.frames_per_row
     starts = begins + np.rint(np.arange(rows) * (columns * dwell)).astype(np.int64)
     note = "no two edges arrived at a trigger input: points of dwell_time_us are assumed to follow in sequence"
-    return Understood(ScanClock(starts, columns, dwell, (rows, columns)), (note,))
+    return ScanInterpretation(ScanClock(starts, columns, dwell, (rows, columns)), (note,))
 
 
 def beginning(edges: Edges, scan: Scan, past: int | None = None) -> tuple[int, bool] | None:

@@ -57,7 +57,7 @@ class Arrival:
 
     @property
     def good(self) -> BoolArray:
-        """Which frames decode."""
+        """Which of the frames decode, (count,)."""
         return self._decoded[1]
 
     @property
@@ -66,7 +66,7 @@ class Arrival:
         return self._decoded[2] if "_decoded" in self.__dict__ else []
 
     def batch(self, fresh: BoolArray) -> FrameBatch:
-        """Return the batch of new frames."""
+        """Return the batch of the frames that are new: ``fresh`` (count,)."""
         uid, index = self._scan.uid, np.arange(self.message.first, self.message.first + self.message.count)
         found = self._decoded[0]
         if isinstance(found, EventFrames):
@@ -74,7 +74,7 @@ class Arrival:
         return FrameBatch(uid, index, found) if fresh.all() else FrameBatch(uid, index[fresh], found[fresh])
 
     def repeated(self, present: BoolArray) -> BoolArray:
-        """Return which of the frames already present have arrived again unchanged. Raises OtherDataError."""
+        """Return which of the frames ``present`` (count,) have arrived again unchanged. Raises OtherDataError."""
         if not present.any():
             return present
         stored = self._scan.progress.marks[self.message.first : self.message.first + self.message.count]

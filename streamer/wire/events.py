@@ -49,7 +49,7 @@ def check_event_sizes(parts: Sequence[Buffer], count: int, frame_bytes: int, ite
 def event_frames(
     parts: Sequence[Buffer], shape: tuple[int, int], dtype: np.dtype[Any]
 ) -> tuple[EventFrames, BoolArray, list[WireError]]:
-    """Return patterns from parts of checked sizes, which of them are good, and what is wrong with the others.
+    """Return patterns from parts of checked sizes, which (count,) of them are good, and what is wrong with others.
 
     A pattern that is not good is left without events.
     """

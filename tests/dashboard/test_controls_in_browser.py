@@ -263,6 +263,7 @@ def test_the_library_opens_a_scan_and_shows_names_as_text(
     for _ in range(3):
         page.keyboard.press("v")
     expect(page.locator(".card b")).to_have_text(evil)
+    expect(page.locator(".card b > span")).to_have_text([evil[:-16], evil[-16:]])  # of a long name, both ends stay
     expect(page.locator(".card")).to_contain_text("defocus 150 Å underfocus")
     expect(page.locator(".card em")).to_have_text("3 lost")
     assert page.locator(".card img").evaluate("image => image.naturalWidth") == 8

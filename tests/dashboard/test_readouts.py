@@ -178,6 +178,10 @@ def test_what_a_scan_lacks_is_said() -> None:
     both = readouts.sentence(FeedView(state=state(**lacking, message="no step")), "")
     assert both.endswith("did not arrive\nno step")
     assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
+    stopped = readouts.sentence(FeedView(state=state(**lacking | {"state": "aborted"})), "")
+    assert stopped == "this scan was aborted: 96 of 4\u2009096 frames did not arrive", "nothing was said"
+    whole = readouts.sentence(FeedView(state=state(state="aborted", expected=4, frames=4)), "")
+    assert whole == "this scan was aborted"
 
 
 def test_a_refinement_of_another_scan_is_named_and_one_that_failed_says_so() -> None:
@@ -234,6 +238,10 @@ def test_refinement_in_words() -> None:
     assert texts["refine_epoch"] == "3 of 20"
     assert texts["refine_phase"] == "L-BFGS"
     assert texts["refine_loss"] == "1256.0"
+    begun = RefinementState(state="running", phase="sweep", epoch=0, epochs=20, seconds=0.4, seconds_left=0.0)
+    assert refinement_texts(RefinementSummary(state="running"), begun)["refine_left"] == "–", "it said 0:00"
+    later = begun.model_copy(update={"epoch": 2, "seconds_left": 62.0})
+    assert refinement_texts(RefinementSummary(state="running"), later)["refine_left"] == "1:02"
     assert refinement_texts(RefinementSummary(), None)["refine_state"] == "not started"
     elsewhere = refinement_texts(RefinementSummary(state="running"), RefinementState(uid="a", state="running"), "b")
     assert elsewhere["refine_state"] == "running on another scan"
@@ -260,6 +268,13 @@ def test_dose_in_electrons_where_a_count_is_known() -> None:
     full = readouts.stream_texts(state(dose={"per_A2": 0.0123, "saturated_frames": 3}))["dose"]
     assert full == "0.0123 counts/Å², 3 frames saturated"
     assert readouts.stream_texts(state())["dose"] == "–"
+
+
+def test_a_drift_within_rounding_has_no_digits() -> None:
+    """Regression: it was 6.22e−9 Å for a repeated scan."""
+    still = {"A": 6.2e-9, "bound_A": 1.0, "since": "0141"}
+    assert readouts.stream_texts(state(drift=still))["drift"] == "< 0.01 Å since 0141"
+    assert readouts.stream_texts(state(drift=still | {"A": 2.5}))["drift"] == "2.50 Å since 0141 (> 1 Å)"
 
 
 def test_a_beam_of_which_nothing_is_known_is_not_told() -> None:

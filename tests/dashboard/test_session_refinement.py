@@ -229,3 +229,16 @@ def test_stopping_is_said_until_the_refinement_has_stopped(session: Session, fee
     session.orders.say("copied")
     session.orders.outdated("refine_stop")
     assert content(session)["texts"]["sentence"] == "copied"
+
+
+def test_a_refusal_ends_with_the_scan_that_it_was_for(session: Session, feed: Feed, sender: CommandSender) -> None:
+    """Regression: that the previous scan lacked its energy was said of the next one, which had it."""
+    present = feed.view().state
+    feed._view = FeedView(connected=True, state=present.model_copy(update={"uid": "first"}))
+    session.tick()
+    session.refine.press("refine")
+    sender.future.set_exception(CommandError("the refinement needs energy_eV, not 1e+09", "give energy_eV"))
+    refused = content(session)["texts"]["sentence"]
+    assert refused == session.orders.sentence == "the refinement needs energy, not 1e9: give energy"
+    feed._view = FeedView(connected=True, state=present.model_copy(update={"uid": "second"}))
+    assert content(session)["texts"]["sentence"] == ""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from browser_tools import Watched, answers, eventually, pixels
 from playwright.sync_api import Page, expect
-from running import last_json, ptylive
+from running import PATIENCE_S, last_json, ptylive
 from running import server as real_server
 from scipy import ndimage
 
@@ -74,13 +74,14 @@ def refined_columns(results: Path) -> np.ndarray:
 
 def type_into(page: Page, label: str, value: str) -> None:
     # not of the first map: that is the dark field, which needs nothing, once multiple scattering is seen
-    page.locator(".needs").get_by_role("button", name=label, exact=True).first.click()
+    page.locator(".needs").get_by_role("button", name=label, exact=True).first.click(timeout=1e3 * PATIENCE_S)
     field = page.locator(".calibration input.field")
     field.fill(value)
     field.press("Enter")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # trials and 20 epochs, on a machine that may do ten other things
 def test_one_click_shows_every_column_of_a_thick_crystal(tmp_path: Path, watched: Watched) -> None:
     """(c): three values typed, then one click; thickness and slices are shown before the first epoch."""
     simulated = mystery(tmp_path)
@@ -101,7 +102,7 @@ def test_one_click_shows_every_column_of_a_thick_crystal(tmp_path: Path, watched
 
         press.click()
         said = page.locator(".findings [data-text=depth_found]")
-        expect(said).to_contain_text(" Å: ", timeout=240_000)
+        expect(said).to_contain_text(" Å: ", timeout=1e3 * PATIENCE_S)
         told = one.status()["refinement"]
         ends = said.inner_text().split("thickness ")[1].split("\N{NO-BREAK SPACE}Å:")[0]
         thinnest, thickest = (float(end) for end in ends.split(" to "))

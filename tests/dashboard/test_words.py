@@ -46,10 +46,51 @@ def test_counts_durations_and_percentages() -> None:
         (-4000.0, 100.0, "400 ± 10 nm underfocus"),
         (-132000.0, None, "13.2 µm underfocus"),
         (0.0, None, "in focus"),
+        (-123.46, 0.12, "123.5 ± 0.12 Å underfocus"),
     ],
 )
 def test_defocus_in_words(c10: float, doubt: float | None, text: str) -> None:
     assert words.defocus(c10, doubt) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "doubt", "digits", "decimals", "text"),
+    [
+        (0.07177, 7.2e-4, 4, None, "0.07177 ± 0.00072"),
+        (-15.2, 0.4, 4, 1, "−15.2 ± 0.40"),
+        (20.004, 0.0099, 4, 1, "20.00 ± 0.0099"),
+        (1.07, 0.02, 3, None, "1.07 ± 0.020"),
+        (1e9, 3.0, 3, None, "1.00e9 ± 3.0"),
+        (0.0, 2.0, 3, None, "0 ± 2.0"),
+        (2e-9, 1e-10, 3, None, "2.00e−9 ± 1.0e−10"),
+        (12.0, float("nan"), 3, None, "12.0 ± –"),
+    ],
+)
+def test_a_value_has_the_digits_that_its_deviation_says(
+    value: float, doubt: float, digits: int, decimals: int | None, text: str
+) -> None:
+    """Regressions: 20.0 ± 0.01°, and 0.07177 ± 7.2e−4 1/Å."""
+    assert words.with_doubt(value, doubt, digits, decimals) == text
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            "defocus_A 69.09 ± 5.1 by held-out loss, 59.51 before",
+            "defocus 69.09 ± 5.1 Å by held-out loss, 59.51 Å before",
+        ),
+        (
+            "rotation_deg -3.1 ± 0.2 by held-out loss, 1 before: unchanged",
+            "scan rotation −3.1 ± 0.2° by held-out loss, 1° before: unchanged",
+        ),
+        ("impossible: from 1e-04 Å to 1e+08 Å, -2.5e-12", "impossible: from 1e−4 Å to 1e8 Å, −2.5e−12"),
+        ("--set C10=1e-3, a-1e-3.h5, x1e-3", "--set C10=1e-3, a-1e-3.h5, x1e-3"),
+        ("num_slices 3 ± 1 by held-out loss, 2 before", "num_slices 3 ± 1 by held-out loss, 2 before"),
+    ],
+)
+def test_sentences_of_the_server_are_typeset(told: str, said: str) -> None:
+    assert words.typeset(told) == said
 
 
 def test_states_have_words_and_strangers_are_shown_as_they_came() -> None:

@@ -93,7 +93,7 @@ def test_the_resolution_is_where_signal_meets_noise():
     assert rings.half_bit[0] > 0.5 > rings.half_bit[-1] > 0.2071 / 1.2071
 
 
-def test_shells():
+def test_shells_correlate_for_the_same_object_only():
     stack = noise((4, 32, 32), 5)
     same = shell_correlation(stack, stack, PIXEL_A, 5.0)
     np.testing.assert_allclose(same.correlation, 1, atol=1e-9)
@@ -211,7 +211,7 @@ def test_aberrations_are_read_from_a_probe():
     assert values["C10"].rim_rad == pytest.approx(np.pi / wavelength * values["C10"].value_A * 0.025**2, rel=1e-6)
 
 
-def test_transfer_functions():
+def test_transfer_functions_have_their_known_values():
     q = np.linspace(0, 2.2, 45)
     ideal = double_overlap_transfer(q, 1.0)
     assert ideal[0] == 0
@@ -223,7 +223,7 @@ def test_transfer_functions():
     )
 
 
-def test_depth_sections():
+def test_a_section_follows_its_line_through_the_slices():
     stack = np.arange(3, dtype=np.float32)[:, None, None] + np.linspace(0, 1, 21, dtype=np.float32)[None, None, :]
     stack = np.broadcast_to(stack, (3, 15, 21))
     section = depth_section(stack, PIXEL_A, 10.0, ((1.0, 0.0), (1.0, 4.0)))

@@ -11,7 +11,7 @@ from ptylive.engine.descan import (
     beyond_detector,
     descan_of,
     given_descan,
-    lying_still,
+    header_at_rest,
     moved,
     moved_back,
     moved_by_whole_pixels,
@@ -77,8 +77,8 @@ def test_bad_pixels_are_filled_before_they_are_moved():
     scan = replace(scan, arrays={"bad_pixel_mask": mask})
     still = moved_back(scan, Descan.of([2.0, 0.0, 0.0, 0.0]), np.array([60]), frames)
     assert np.abs(still[0, :6] - 3.0).max() < 1e-5  # transforms in single precision
-    assert "bad_pixel_mask" not in lying_still(scan, Descan.of([1, 0, 0, 0])).arrays
-    assert lying_still(scan, None) is scan
+    assert "bad_pixel_mask" not in header_at_rest(scan, Descan.of([1, 0, 0, 0])).arrays
+    assert header_at_rest(scan, None) is scan
 
 
 def test_what_counts_as_a_descan():

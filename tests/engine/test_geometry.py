@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from ptylive.engine.bases import BinnedPixels
-from ptylive.engine.geometry import DetectorGrid, scan_frequencies
+from ptylive.engine.geometry import DetectorGrid, parabola_vertex, scan_frequencies
 from ptylive.schema.detector import undo_transform, undo_transform_of_center
 
 WORDS = ["none", "transpose", "flip_rows", "flip_cols"]
+
+
+def test_the_vertex_of_a_sampled_parabola_is_found():
+    before, peak, after = (3.0 - (step - 0.3) ** 2 for step in (-1, 0, 1))
+    assert parabola_vertex(before, peak, after) == pytest.approx(0.3)
+    assert parabola_vertex(1.0, 0.0, 2.0) == 0.0, "a minimum"
 
 
 @pytest.mark.parametrize("words", ["+".join(p) for p in itertools.product(WORDS, WORDS[1:], repeat=1)])

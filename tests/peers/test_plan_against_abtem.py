@@ -43,7 +43,7 @@ def plan():
     return ptylive.plan(energy_eV=80e3, convergence_semiangle_mrad=21.4, defocus_A=150.0)
 
 
-def test_wavelength(told, plan):
+def test_the_wavelength_is_that_of_abtem(told, plan):
     assert plan["wavelength_A"].value == pytest.approx(told["wavelength"], rel=1e-7)  # digits of the constants
 
 

@@ -102,7 +102,7 @@ def test_the_ranges_of_a_plan_are_those_of_its_documentation() -> None:
         ("energy_eV", np.array([80e3]), 80e3),
     ],
 )
-def test_units(name, text, value) -> None:
+def test_values_with_units_are_understood(name, text, value) -> None:
     assert understood(name, text) == pytest.approx(value, rel=1e-12)
 
 

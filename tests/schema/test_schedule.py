@@ -25,7 +25,7 @@ from ptylive.schema.schedule import Schedule
         ("epoch // 5 ** 2 + True", (1, 1, 1)),
     ],
 )
-def test_values(text, values):
+def test_schedules_have_their_values_at_each_epoch(text, values):
     schedule = Schedule.parse(text)
     assert [schedule.at(epoch) for epoch in (0, 1, 12)] == pytest.approx(values)
     assert Schedule.parse(schedule.text) == schedule
@@ -70,6 +70,6 @@ def test_no_value_is_said_with_the_epoch(text):
         Schedule.parse(text).at(0)
 
 
-def test_constant():
+def test_a_schedule_without_its_variable_is_constant():
     assert Schedule.parse("2 * 3").constant
     assert not Schedule.parse("lambda t: 0 * t").constant

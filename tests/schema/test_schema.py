@@ -5,7 +5,7 @@ import pytest
 
 from ptylive.schema import Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.metadata import build, fill_in, locate, outvoted, overlay, to_attributes
-from ptylive.schema.units import invA_to_mrad, mrad_to_invA, wavelength_A
+from ptylive.schema.units import interaction_rad_per_VA, invA_to_mrad, mrad_to_invA, wavelength_A
 
 
 def header(**sections) -> ScanHeader:
@@ -13,9 +13,15 @@ def header(**sections) -> ScanHeader:
     return ScanHeader("uid", "series", 20, **parts)
 
 
-def test_wavelength():
+def test_the_wavelength_is_the_tabulated_one():
     assert wavelength_A(80e3) == pytest.approx(0.0417572, rel=1e-5)
     assert wavelength_A(300e3) == pytest.approx(0.0196875, rel=1e-5)
+
+
+def test_the_interaction_constant_is_that_of_textbooks():
+    """Kirkland, Advanced Computing in Electron Microscopy, table 5.1: rad/kV/Å, four digits."""
+    for energy, sigma in ((100e3, 0.9244e-3), (200e3, 0.7288e-3), (300e3, 0.6526e-3)):
+        assert interaction_rad_per_VA(energy) == pytest.approx(sigma, abs=1e-7)
 
 
 def test_an_angle_is_the_wavelength_times_its_frequency():
@@ -23,7 +29,7 @@ def test_an_angle_is_the_wavelength_times_its_frequency():
     assert mrad_to_invA(20.0, 0.04) == pytest.approx(0.5)
 
 
-def test_aberration_aliases():
+def test_familiar_names_of_aberrations_become_krivanek_coefficients():
     optics = Optics.model_validate({"defocus_A": 150.0, "astigmatism_A": 10.0, "astigmatism_deg": 45.0, "Cs_A": 1e4})
     assert optics.aberrations["C10"] == -150.0
     assert optics.aberrations["C12a"] == pytest.approx(0.0, abs=1e-12)
@@ -35,7 +41,7 @@ def test_cartesian_names_win_over_aliases():
     assert Optics.model_validate({"defocus_A": 150.0, "C10": -20.0}).aberrations == {"C10": -20.0}
 
 
-def test_scan_order():
+def test_frames_of_a_snake_scan_with_flyback_find_their_points():
     scan = Scan(shape=(3, 4), pattern="snake", flyback_frames=2, skip_first=1)
     assert scan.frames == 1 + 3 * 6
     points = scan.point_of(np.arange(scan.frames))

@@ -62,7 +62,7 @@ def test_a_word_that_no_setting_knows_names_its_epoch():
         preset.at(3)
 
 
-def test_pypty_lambdas():
+def test_lambdas_of_pypty_become_schedules():
     settings = import_preset(
         {
             "phase_only_obj": "lambda x: x > 3",

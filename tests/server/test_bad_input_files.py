@@ -23,7 +23,7 @@ from typer.main import get_command
 
 from ptylive.server.cli import main as cli
 from ptylive.streamer.foreign import rosetta
-from ptylive.streamer.vetting import door
+from ptylive.streamer.vetting import whole_file
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 BUILD = cli.build
@@ -273,7 +273,7 @@ def worker() -> Iterator[FileWorker]:
 def started_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use one command line, and one process that reads files, for all rows."""
     monkeypatch.setattr(cli, "build", assembled)
-    monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
+    monkeypatch.setattr(whole_file._READER, "worker", lambda: contextlib.nullcontext(worker))
 
 
 @functools.cache

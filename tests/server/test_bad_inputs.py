@@ -28,7 +28,7 @@ from ptylive.server.cli.values import parse_value
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.process.config_file import load_config
 from ptylive.streamer.source import open_source
-from ptylive.streamer.vetting import door
+from ptylive.streamer.vetting import whole_file
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 BUILD = cli.build
@@ -284,7 +284,7 @@ def worker() -> Iterator[FileWorker]:
 def assembled_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use one command line, and one process that reads files, for all rows."""
     monkeypatch.setattr(cli, "build", assembled)
-    monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
+    monkeypatch.setattr(whole_file._READER, "worker", lambda: contextlib.nullcontext(worker))
 
 
 @functools.cache

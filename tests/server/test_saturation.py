@@ -40,7 +40,7 @@ def test_patterns_of_a_refinement(scan: Path, monkeypatch: pytest.MonkeyPatch, s
     np.testing.assert_array_equal(patterns, LIMITED)
 
 
-def test_virtual_detectors(scan: Path) -> None:
+def test_virtual_detectors_count_saturated_pixels_at_their_limit(scan: Path) -> None:
     with open_source(scan, {}) as source:
         bank = DetectorBank(source.header)
         bank.use([VirtualDetector(name="all", center_px=(8, 8), outer_px=30)])
@@ -49,7 +49,7 @@ def test_virtual_detectors(scan: Path) -> None:
     np.testing.assert_allclose(np.asarray(shown.data).ravel(), LIMITED.reshape(12, -1).sum(1))
 
 
-def test_coefficients() -> None:
+def test_coefficients_count_saturated_pixels_at_their_limit() -> None:
     masks = MaskBasis("binning", np.ones((1, 16, 16), np.float32), 1)
     field = DetectorField((7.5, 7.5), 20.0, np.ones((16, 16), bool))
     vectors = Compressor(masks, field, readout=Readout(LIMIT)).vectors(COUNTS.reshape(12, 16, 16))

@@ -131,7 +131,7 @@ def soak(folder: Path, times: int, scans: int | None, seconds: float) -> tuple[S
 
 
 @pytest.mark.slow
-def test_short_soak(tmp_path: Path) -> None:
+def test_a_short_soak_loses_no_frame(tmp_path: Path) -> None:
     watched, _ = soak(tmp_path, times=1, scans=2, seconds=0)
     assert watched.verified == 4
 

@@ -42,7 +42,7 @@ def test_a_file_that_is_read_for_ever_by_the_other_commands(command, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_odd_things(command, tmp_path):
+def test_files_that_are_nothing_of_the_kind_are_named_in_one_line(command, tmp_path):
     for name in fill_with_odd_things(tmp_path):
         (line,) = refused(command, tmp_path / name, tmp_path / "out.h5")
         assert name in line

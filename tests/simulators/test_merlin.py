@@ -59,7 +59,7 @@ def arrived(run: Running, frames: Array) -> bool:
 
 @pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4"])
 @pytest.mark.parametrize("shape", [(16, 12), pytest.param((514, 514), marks=pytest.mark.slow)])
-def test_processed_frames(tmp_path: Path, dtype: str, shape: tuple[int, int]) -> None:
+def test_processed_frames_arrive_as_recorded(tmp_path: Path, dtype: str, shape: tuple[int, int]) -> None:
     path, frames = native(tmp_path / "scan.h5", counts(shape, dtype, 64), saturation_value=63.0, dwell_time_us=250.0)
     with running(data=address(), protocol=SETTINGS) as run:
         report = sent(run, path)
@@ -75,7 +75,7 @@ def test_processed_frames(tmp_path: Path, dtype: str, shape: tuple[int, int]) ->
 
 @pytest.mark.parametrize(("mode", "most", "dtype"), MODES)
 @pytest.mark.parametrize("shape", [(256, 256), pytest.param((512, 512), marks=pytest.mark.slow)])
-def test_raw_frames(tmp_path: Path, mode: MerlinMode, most: int, dtype: str, shape: tuple[int, int]) -> None:
+def test_raw_frames_arrive(tmp_path: Path, mode: MerlinMode, most: int, dtype: str, shape: tuple[int, int]) -> None:
     path, frames = native(tmp_path / "scan.h5", counts(shape, dtype, most))
     with running(data=address(), protocol=SETTINGS) as run:
         sent(run, path, mode=mode)
@@ -92,7 +92,7 @@ def test_three_scans_over_one_connection(tmp_path: Path) -> None:
         assert list(run.frames.values()) == [wanted] * 3
 
 
-def test_faults(tmp_path: Path) -> None:
+def test_faults_of_a_merlin_are_counted(tmp_path: Path) -> None:
     path, frames = native(tmp_path / "scan.h5", counts((16, 12)))
     faults = Faults(seed=3, shuffle=3, duplicate=0.3, loss=0.2, corrupt=0.2, wrong_shape=0.2)
     with running(data=address(), protocol=SETTINGS, idle_timeout_s=1.0) as run:

@@ -10,7 +10,7 @@ import pytest
 from ptylive.schema import Detector, InputFileError, Scan, ScanHeader
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.timepix3 import RawTimepix3
-from ptylive.streamer.timepix3.live import Frames, LivePackets
+from ptylive.streamer.timepix3.live import LineFrames, LivePackets
 from ptylive.streamer.timepix3.packets import Place, decode
 from ptylive.streamer.wire import EndMessage, FramesMessage
 
@@ -40,7 +40,7 @@ def test_frames_arrive_where_they_belong():
     found = np.zeros((6, 256, 256), dtype="<u2")
     live = LivePackets(HEADER.scan)
     for one in [*live.take(packets), *live.end()]:
-        if isinstance(one, Frames):
+        if isinstance(one, LineFrames):
             found[one.first : one.first + len(one.frames.ends)] = one.frames.dense()
     patterns[4] = 0
     np.testing.assert_array_equal(found[:, 118:138, 113:143], patterns)

@@ -69,7 +69,7 @@ def test_what_survives_is_told_and_what_is_noticed_names_its_test(tree):
 
 
 @pytest.mark.slow  # as is what the tool is for: make check-all plants the bugs
-def test_all_noticed(tree):
+def test_status_is_0_if_every_mutant_is_noticed(tree):
     assert tree(NOTICED)[0] == 0
     assert tree(NOTICED, SURVIVES, options=["--only", "smaller"])[0] == 0
 

@@ -19,7 +19,7 @@ def descan_of_file(path: Path) -> list[float]:
     from ptylive.engine.live.reading import found_descan
     from ptylive.schema.detector import Descan
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     vet(path)
     with open_source(path) as source:

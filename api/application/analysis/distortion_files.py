@@ -21,7 +21,7 @@ def distortion_of_text(text: str) -> list[float]:
     """
     from ptylive.engine.calibrate.distortion.reference import REFERENCES
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     first, _, path_text = text.partition(":")
     reference: Reference = next((word for word in REFERENCES if path_text and word == first), "any")

@@ -31,13 +31,13 @@ class DoseStep:
 
 
 def holds_mean(path: Path) -> bool:
-    """Whether a results file holds mean maps of :func:`added_up` and nothing else. Raises InputFileError for others."""
+    """Whether a results file holds only mean maps of :func:`add_recordings`. Raises InputFileError for other files."""
     if look(path).runs:
         return False
     return all("scans" in live_map.settings for live_map in StoredMaps.read(path).maps.values())
 
 
-def added_up(
+def add_recordings(
     paths: Sequence[Path],
     values: Mapping[str, Any],
     backend: str = "auto",

@@ -38,7 +38,7 @@ RINGS_TO, MOST_UPSAMPLE = 1.5, 4
 
 
 @dataclass(frozen=True, eq=False)
-class Aligned:
+class AlignedImages:
     """Shifts of images with the optics that explain them, and the calibration used for the maps."""
 
     shifts: ImageShifts
@@ -145,7 +145,7 @@ def align_source(
     values: Mapping[str, Any],
     alignment: Alignment,
     on_progress: Callable[[int, int, str], None] | None = None,
-) -> Aligned:
+) -> AlignedImages:
     """Align the images of an open scan of frames; a given ``rotation_deg`` is forced. Raises MetadataError."""
     reconstruction = reconstruct_source(source, values, ["bf"], on_progress=on_progress)
     if reconstruction.engine.store is None:
@@ -153,7 +153,7 @@ def align_source(
     return align_store(reconstruction.engine.store, reconstruction.calibration, alignment)
 
 
-def align_store(store: Store, calibration: Calibration, alignment: Alignment) -> Aligned:
+def align_store(store: Store, calibration: Calibration, alignment: Alignment) -> AlignedImages:
     """Align the images of a scan whose frames are already reduced. Raises MetadataError."""
     header = store.header
     step = calibration.require("scan_step_A", "the alignment of images")
@@ -161,7 +161,7 @@ def align_store(store: Store, calibration: Calibration, alignment: Alignment) ->
     basis = store.reduction.basis
     conditions = ImagingConditions.of(calibration, basis, *shapes, (float(step[0]), float(step[1])))
     forced = header.scan.rotation_deg
-    return Aligned(measure_shifts(store, conditions, alignment, forced), calibration, conditions)
+    return AlignedImages(measure_shifts(store, conditions, alignment, forced), calibration, conditions)
 
 
 def _centred(field: DoubleArray) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptylive.application.comparison import Shown, compare
+from ptylive.application.comparison import ComparedPicture, compare
 from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.pictures.sheet import Cell, drawn
 from ptylive.pictures.snapshot import png
@@ -45,7 +45,7 @@ def thumbnail(folder: Path, name: str, kind: str) -> Path:
     return folder / FOLDER / f"{name}-{kind}.png"
 
 
-def _small(shown: Shown) -> bytes:
+def _small(shown: ComparedPicture) -> bytes:
     return png(drawn(Cell(shown.data, shown.label, (), shown.colour_map, shown.visited, shown.pixel_A), SIDE_PX))
 
 

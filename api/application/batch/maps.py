@@ -11,14 +11,14 @@ from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.preset.start import StartSettings
 
 
-def of_the_start(preset: Mapping[str, Any], settings: Mapping[str, float]) -> dict[str, float]:
+def start_map_settings(preset: Mapping[str, Any], settings: Mapping[str, float]) -> dict[str, float]:
     """Settings (METHOD.NAME) of the map from which the refinement of a preset starts."""
     start_map = preset.get("start_map", StartSettings().start_map)
     method = method_of(str(start_map))
     return {name: value for name, value in settings.items() if name.partition(".")[0] == method}
 
 
-def from_anywhere(detectors: Mapping[str, object]) -> dict[str, str]:
+def with_absolute_masks(detectors: Mapping[str, object]) -> dict[str, str]:
     """Virtual detectors with mask paths that are valid from any folder, because jobs run elsewhere.
 
     Raises MetadataError for one that is not text.

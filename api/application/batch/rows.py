@@ -73,7 +73,7 @@ class Row(StrictModel):
         not_finite = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
         return self.model_copy(update={**values, **dict.fromkeys(not_finite)})
 
-    def looked_at(self, settings: str) -> Row:
+    def refreshed(self, settings: str) -> Row:
         """Return the row, or a fresh row if file or settings have changed since."""
         size, modified = _stamp(Path(self.scan))
         if (size, modified, settings) == (self.file_bytes, self.modified_ns, self.settings):
@@ -126,7 +126,7 @@ def rows_of(scans: Sequence[Path], earlier: Sequence[Row], settings: str, *, ret
         scan = str(path.absolute())
         row = stored.get(scan) or Row(scan=scan, name=_free_name(path, names_in_use))
         names_in_use.add(row.name)
-        row = row.looked_at(settings)
+        row = row.refreshed(settings)
         if row.state in (State.RUNNING, State.STOPPED) or (retry and row.state is State.FAILED):
             row = row.having(state=State.WAITING, doing="", reason="")
         rows.append(row)

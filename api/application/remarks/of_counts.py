@@ -44,7 +44,10 @@ def scaled_remarks(frames: Array, bad: BoolArray | None, counts_per_electron: fl
     total = float(counts.sum(dtype=np.float64)) / max(1, len(frames))
     if not 0 < most <= LARGEST_SCALED or total < LEAST_ELECTRONS or bool((counts == np.rint(counts)).all()):
         return []
-    return [f"no number in the patterns exceeds {most:.3g}, and they are fractions: scaled? {_REMEDY}"]
+    return [
+        f"no number in the patterns exceeds {most:.3g}, and they are fractions: scaled? {_REMEDY}; for a "
+        "detector that counts electrons, it is the smallest number above 0 in the patterns"
+    ]
 
 
 def negative_remarks(frames: Array, bad: BoolArray | None) -> list[str]:

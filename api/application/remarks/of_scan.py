@@ -63,11 +63,11 @@ def remarks(
     """Remarks, one sentence each. ``given``: as stated by sender or file; ``header``: with a user's values, which are
     intended; ``mean_pattern``: as recorded, if it is known.
     """
-    out = asked_about(given, header)
+    out = implausible_values(given, header)
     masked = calibration.get("masked_counts")
     if masked:
-        verb = "count is not a number" if masked == 1 else "counts are not numbers"
-        out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
+        counts = "1 count is" if masked == 1 else f"{int(masked)} counts are"
+        out.append(f"{counts} NaN, infinite or above {MOST_COUNTS:.0e}".replace("e+", "e") + ": used as 0")
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
         return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
     out += normalised_remarks(header, calibration) + _pixel_remarks(header) + _apart_remarks(calibration)
@@ -83,7 +83,7 @@ def remarks(
     return out
 
 
-def asked_about(given: ScanHeader, header: ScanHeader) -> list[str]:
+def implausible_values(given: ScanHeader, header: ScanHeader) -> list[str]:
     """Values that are implausible and were not given by a user, one sentence each."""
     open_questions = set(questions(header))
     return [f"is this right? {text}" for text in questions(given) if text in open_questions]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.application.comparison import Shown, compare, shown_map
+from ptylive.application.comparison import ComparedPicture, compare, shown_map
 from ptylive.application.export import chosen_maps
 from ptylive.application.report.elements import Detail, Picture
 from ptylive.application.report.refined import RunSection
@@ -101,7 +101,9 @@ def _details(stored: StoredMaps, maps: Sequence[LiveMap]) -> tuple[Detail, ...]:
     return tuple(details)
 
 
-def _shown(results: Path, stored: StoredMaps, maps: Sequence[LiveMap], refined: Sequence[StoredRun]) -> list[Shown]:
+def _shown(
+    results: Path, stored: StoredMaps, maps: Sequence[LiveMap], refined: Sequence[StoredRun]
+) -> list[ComparedPicture]:
     """Refined phases on the field of the maps, if that is known, then the maps with their agreement."""
     if refined and any(live_map.sampling_A is not None for live_map in maps):
         shown = compare(results, [live_map.name for live_map in maps], [run.name for run in refined]).shown
@@ -109,7 +111,7 @@ def _shown(results: Path, stored: StoredMaps, maps: Sequence[LiveMap], refined: 
     return [shown_map(live_map, stored.visited(live_map)) for live_map in maps]
 
 
-def _picture(shown: Shown, refined: Sequence[StoredRun]) -> Picture:
+def _picture(shown: ComparedPicture, refined: Sequence[StoredRun]) -> Picture:
     lines = shown.lines(refined[0].name if refined else None)
     return Picture.of(Cell(shown.data, shown.label, lines, shown.colour_map, shown.visited, shown.pixel_A))
 

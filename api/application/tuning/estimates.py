@@ -18,7 +18,7 @@ import numpy as np
 
 from ptylive.application.tuning.landscape import Landscape
 from ptylive.application.tuning.ranges import Range
-from ptylive.application.tuning.trials import Tried, filled, losses
+from ptylive.application.tuning.trials import FinishedTrial, filled, losses
 from ptylive.application.tuning.tunables import Kind
 from ptylive.schema.model import BoolArray, DoubleArray
 
@@ -120,12 +120,12 @@ def digits_of(deviation: float) -> int:
     )
 
 
-def enough(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> bool:
+def enough(over: Sequence[Range], tried: Sequence[FinishedTrial], sweeps: int) -> bool:
     """Whether there are enough trials for findings."""
     return len(losses(tried, sweeps)[0]) >= LEAST_TRIALS * len(over) + 3
 
 
-def findings(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> Findings:
+def findings(over: Sequence[Range], tried: Sequence[FinishedTrial], sweeps: int) -> Findings:
     """Findings from trials that ran to the end, or at least half of it. Raises ValueError for too few."""
     trials, groups = filled(tried, sweeps)
     landscape = Landscape.of(over, [trial.values for trial in trials], groups)
@@ -220,7 +220,7 @@ def _proposed(estimate: Estimate) -> Any:
     return round(float(estimate.best), digits_of(estimate.deviation) + 1)
 
 
-def _agreement(trials: Sequence[Tried], sweeps: int) -> float | None:
+def _agreement(trials: Sequence[FinishedTrial], sweeps: int) -> float | None:
     """Rank correlation of half the sweeps and all of them; None for too few trials, or one sweep."""
     from scipy.stats import spearmanr
 

@@ -15,7 +15,7 @@ from ptylive.application.extensions import Preset
 from ptylive.application.presets import PresetFile
 from ptylive.application.tuning.estimates import Findings, enough, findings
 from ptylive.application.tuning.ranges import Range
-from ptylive.application.tuning.trials import Tried
+from ptylive.application.tuning.trials import FinishedTrial
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.schema.errors import printable
 from ptylive.schema.files.atomic import replacing
@@ -30,14 +30,14 @@ class Outcome:
     """Outcome of all trials so far. ``findings``: None for too few of them; ``gain``: None without a comparison."""
 
     over: tuple[Range, ...]
-    tried: tuple[Tried, ...]
+    tried: tuple[FinishedTrial, ...]
     sweeps: int
     findings: Findings | None
     gain: Gain | None
     notes: tuple[str, ...]
 
     @property
-    def best(self) -> Tried | None:
+    def best(self) -> FinishedTrial | None:
         """The completed trial with the lowest loss."""
         finished = [trial for trial in self.tried if trial.state == "done" and trial.last is not None]
         return min(finished, key=lambda trial: trial.last or 0.0, default=None)
@@ -69,7 +69,7 @@ class Outcome:
 
 def outcome(
     over: Sequence[Range],
-    tried: Sequence[Tried],
+    tried: Sequence[FinishedTrial],
     sweeps: int,
     confirmed: Mapping[str, Any],
     notes: Sequence[str] = (),
@@ -90,7 +90,7 @@ def best_preset(settings: Mapping[str, Any], corrections: Mapping[str, Any], com
     return "".join(f"# {printable(' '.join(line.split()))}\n" for line in comments) + "\n" + text
 
 
-def write_csv(path: Path, over: Sequence[Range], tried: Sequence[Tried]) -> None:
+def write_csv(path: Path, over: Sequence[Range], tried: Sequence[FinishedTrial]) -> None:
     """Write one line per trial. Raises OSError."""
     with (
         replacing(path) as temporary,

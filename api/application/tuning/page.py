@@ -14,7 +14,7 @@ import numpy as np
 from ptylive.application.tuning.estimates import Estimate, Findings
 from ptylive.application.tuning.outcome import Outcome
 from ptylive.application.tuning.ranges import Range
-from ptylive.application.tuning.trials import Tried
+from ptylive.application.tuning.trials import FinishedTrial
 from ptylive.application.tuning.tunables import Kind
 from ptylive.pictures.chart import Axis, Curve, Points, curve, nice_ticks, surface
 from ptylive.pictures.snapshot import Rgb, png
@@ -119,7 +119,9 @@ def _of_pair(found: Outcome, findings: Findings, first: int, second: int) -> Pic
     )
 
 
-def _measured(found: Outcome) -> tuple[tuple[list[Tried], DoubleArray], tuple[list[Tried], DoubleArray]]:
+def _measured(
+    found: Outcome,
+) -> tuple[tuple[list[FinishedTrial], DoubleArray], tuple[list[FinishedTrial], DoubleArray]]:
     """Completed trials, then pruned ones, each with the excess of their loss over the lowest at the same sweep."""
     measured = []
     for state in ("done", "pruned"):
@@ -133,7 +135,7 @@ def _measured(found: Outcome) -> tuple[tuple[list[Tried], DoubleArray], tuple[li
     return measured[0], measured[1]
 
 
-def _places(value_range: Range, tried: Sequence[Tried]) -> DoubleArray:
+def _places(value_range: Range, tried: Sequence[FinishedTrial]) -> DoubleArray:
     return np.array([value_range.place(trial.values[value_range.name]) for trial in tried])
 
 
@@ -166,7 +168,7 @@ def _picture(name: str, title: str, picture: Rgb) -> Picture:
     return Picture(name, title, png(picture))
 
 
-def _cell(value_range: Range, tried: Tried) -> str:
+def _cell(value_range: Range, tried: FinishedTrial) -> str:
     return value_range.spoken(tried.values[value_range.name]) if value_range.name in tried.values else ""
 
 

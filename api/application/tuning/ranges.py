@@ -50,7 +50,7 @@ EXAMPLE = "write NAME, NAME=LOW:HIGH or NAME=ONE|OTHER, with commas between them
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedRange:
     """A value as typed by the user. ``low``, ``high``: in its unit, None if left open."""
 
     tunable: Tunable
@@ -110,7 +110,7 @@ class Range:
         return f"{text} {self.unit}".strip()
 
 
-def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Asked, ...]:
+def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[RequestedRange, ...]:
     """Parse ``--over``, given several times or with commas. Raises MetadataError naming the problem and the remedy."""
     asked = [
         entry for text in texts for part in text.split(",") if part.strip() for entry in _parsed(part.strip(), judge)
@@ -124,13 +124,15 @@ def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Ask
     return tuple(asked)
 
 
-def _parsed(text: str, judge: Judge) -> list[Asked]:
+def _parsed(text: str, judge: Judge) -> list[RequestedRange]:
     name, equals, bounds = text.partition("=")
     tunables_found = tunables(name.strip(), judge)
-    return [_with_bounds(tunable, bounds.strip(), text) if equals else Asked(tunable) for tunable in tunables_found]
+    return [
+        _with_bounds(tunable, bounds.strip(), text) if equals else RequestedRange(tunable) for tunable in tunables_found
+    ]
 
 
-def _with_bounds(tunable: Tunable, bounds: str, text: str) -> Asked:
+def _with_bounds(tunable: Tunable, bounds: str, text: str) -> RequestedRange:
     if tunable.kind is Kind.CHOICE:
         choices_by_word = {str(choice).lower(): choice for choice in tunable.choices}
         chosen = tuple(choices_by_word.get(word.strip().lower()) for word in bounds.split("|"))
@@ -138,7 +140,7 @@ def _with_bounds(tunable: Tunable, bounds: str, text: str) -> Asked:
             raise MetadataError(
                 f"--over {text}: give two or more of {', '.join(choices_by_word)}", f"write {tunable.name}=ONE|OTHER"
             )
-        return Asked(tunable, choices=chosen)
+        return RequestedRange(tunable, choices=chosen)
     low, colon, high = bounds.partition(":")
     if not colon:
         raise MetadataError(f"--over {brief(text)} has no range", EXAMPLE)
@@ -148,7 +150,7 @@ def _with_bounds(tunable: Tunable, bounds: str, text: str) -> Asked:
     ends = (_number(tunable, low.strip(), text), _number(tunable, high.strip(), text))
     if not ends[0] < ends[1]:
         raise MetadataError(f"--over {text}: {ends[0]:g} is not below {ends[1]:g}", "write NAME=LOW:HIGH")
-    return Asked(tunable, *ends)
+    return RequestedRange(tunable, *ends)
 
 
 def _is_bare(text: str) -> bool:
@@ -170,12 +172,12 @@ def _number(tunable: Tunable, typed: str, text: str) -> float:
     return number
 
 
-def ranges(asked: Sequence[Asked], dataset: Dataset, preset: Preset) -> tuple[Range, ...]:
+def ranges(asked: Sequence[RequestedRange], dataset: Dataset, preset: Preset) -> tuple[Range, ...]:
     """Every range, with open ones around the present value. Raises MetadataError for a value without one."""
     return tuple(_range(entry, dataset, preset) for entry in asked)
 
 
-def _range(asked: Asked, dataset: Dataset, preset: Preset) -> Range:
+def _range(asked: RequestedRange, dataset: Dataset, preset: Preset) -> Range:
     tunable = asked.tunable
     start = present(tunable.name, dataset, preset)
     common: dict[str, Any] = {"name": tunable.name, "title": tunable.title, "unit": tunable.unit, "kind": tunable.kind}

@@ -38,7 +38,7 @@ REMEDY = "pip install 'ptylive[tune]'"
 
 
 @dataclass(frozen=True)
-class Tried:
+class FinishedTrial:
     """A trial that has ended. ``state``: done, pruned or failed."""
 
     number: int
@@ -60,7 +60,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Ask:
+class TrialRequest:
     """A trial to be carried out."""
 
     number: int
@@ -123,7 +123,7 @@ class Trials:
                 self._study.enqueue_trial(stored_trial.params)
                 self._study.tell(stored_trial.number, state=optuna.trial.TrialState.FAIL)
 
-    def ask(self, values: Mapping[str, Any] | None = None) -> Ask:
+    def ask(self, values: Mapping[str, Any] | None = None) -> TrialRequest:
         """Begin the next trial: with ``values``, or as the sampler suggests."""
         with _quiet():
             if values is not None:
@@ -131,7 +131,7 @@ class Trials:
             trial = self._study.ask()
             chosen = {name: self._suggested(trial, value_range) for name, value_range in self._over.items()}
             self._open[trial.number] = trial
-            return Ask(trial.number, chosen)
+            return TrialRequest(trial.number, chosen)
 
     @staticmethod
     def _suggested(trial: Any, value_range: Range) -> Any:
@@ -150,7 +150,7 @@ class Trials:
             trial.report(float(np.mean(groups)), sweep)
             return bool(sweep < self._sweeps and trial.should_prune())
 
-    def end(self, tried: Tried) -> None:
+    def end(self, tried: FinishedTrial) -> None:
         """Store the result of a trial. Raises OSError if the journal cannot be written."""
         trial = self._open.pop(tried.number)
         trial.set_user_attr(GROUPS, {str(sweep): list(groups) for sweep, groups in tried.groups.items()})
@@ -159,7 +159,7 @@ class Trials:
         trial.set_user_attr(STATE, tried.state)
         self._report_end(trial, tried)
 
-    def _report_end(self, trial: Any, tried: Tried) -> None:
+    def _report_end(self, trial: Any, tried: FinishedTrial) -> None:
         import optuna
 
         states = optuna.trial.TrialState
@@ -174,7 +174,7 @@ class Trials:
         self._study.enqueue_trial(trial.params)
         self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
-    def ended(self) -> list[Tried]:
+    def ended(self) -> list[FinishedTrial]:
         """All trials that have ended, in the order they began, without interrupted ones."""
         return [_tried(trial) for trial in self._study.get_trials(deepcopy=False) if STATE in trial.user_attrs]
 
@@ -198,10 +198,10 @@ class _NoLock:
         return None
 
 
-def _tried(trial: Any) -> Tried:
+def _tried(trial: Any) -> FinishedTrial:
     attributes = trial.user_attrs
     groups = {int(sweep): tuple(float(loss) for loss in groups) for sweep, groups in attributes[GROUPS].items()}
-    return Tried(
+    return FinishedTrial(
         trial.number, dict(trial.params), attributes[STATE], groups, float(attributes[SECONDS]), str(attributes[REASON])
     )
 
@@ -258,13 +258,13 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def losses(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray]:
+def losses(tried: Sequence[FinishedTrial], sweep: int) -> tuple[list[FinishedTrial], DoubleArray]:
     """Trials that reached a sweep, and the losses of their groups (trials, groups)."""
     reached = [trial for trial in tried if sweep in trial.groups]
     return reached, np.array([trial.groups[sweep] for trial in reached], dtype=float)
 
 
-def filled(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray]:
+def filled(tried: Sequence[FinishedTrial], sweep: int) -> tuple[list[FinishedTrial], DoubleArray]:
     """As :func:`losses`, including trials pruned in the second half, with their losses extrapolated.
 
     They were pruned because they were bad, and a fit without them would look for the best among them. The gain of

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ptylive.dashboard.client.map_kinds import MapKind
+from ptylive.dashboard.client.map_kinds import METHODS_NEED, MapKind
 from ptylive.dashboard.client.state import FINAL_STATES, ServerState
 from ptylive.dashboard.panels.maps import MapPanel
+from ptylive.dashboard.words import typeset
 
 FIELDS = (
     ("energy_eV", "energy"),
@@ -16,7 +16,18 @@ FIELDS = (
     ("scan_step_A", "scan step"),
 )
 """Metadata that a person knows and maps require, in the order in which they are requested."""
-_CLAUSE = re.compile(r"(?:^|; )([\w, ]+): needs ([^;]*)")
+
+
+def _clauses(state: ServerState) -> list[tuple[str, str]]:
+    """What the server says which methods need, as (methods, need)."""
+    found = (METHODS_NEED.fullmatch(remark) for remark in (state.message or "").split("; "))
+    return [(clause[1], clause[2]) for clause in found if clause]
+
+
+def _need(state: ServerState, kind: MapKind) -> str | None:
+    """What the server says that a map needs; None if it says nothing of this map."""
+    every = ((methods.split(","), need) for methods, need in _clauses(state))
+    return next((need for methods, need in every if kind.method in map(str.strip, methods)), None)
 
 
 def lacking(state: ServerState, kind: MapKind) -> list[tuple[str, str]]:
@@ -27,16 +38,22 @@ def lacking(state: ServerState, kind: MapKind) -> list[tuple[str, str]]:
     whose maps are all there if they could be made. Before any pattern of a scan has been examined, what it reports
     is why the maps are on their way: a short scan is complete before the code of its maps is compiled.
     """
-    clauses = _CLAUSE.findall(state.message or "")
     under_way = bool(state.message) and not state.of_patterns
-    stored = state.state in FINAL_STATES and not clauses and not under_way and bool(kind.method) and not kind.afterwards
-    if not stored and not any(kind.method in map(str.strip, methods.split(",")) for methods, _ in clauses):
+    told = under_way or bool(_clauses(state))
+    stored = state.state in FINAL_STATES and not told and bool(kind.method) and not kind.afterwards
+    if not stored and _need(state, kind) is None:
         return []
     return [(name, label) for name, label in FIELDS if state.calibrated(name) is None]
 
 
 def explained(state: ServerState, panels: Iterable[MapPanel]) -> tuple[dict[str, str], Mapping[str, Any]]:
-    """For panels that are empty only for lack of metadata: their notes, and the values to be given in each."""
-    lacks = [[] if panel.view.showing else lacking(state, panel.kind) for panel in panels]
-    notes = {f"map_{index}_note": "" for index, names in enumerate(lacks) if names}
+    """For panels that are empty because their maps lack something: what it is, or values to be given in each."""
+    lacks: list[list[tuple[str, str]]] = []
+    notes = {}
+    for index, panel in enumerate(panels):
+        empty = not panel.view.showing
+        lacks.append(lacking(state, panel.kind) if empty else [])
+        need = _need(state, panel.kind) if empty else None
+        if lacks[-1] or need:
+            notes[f"map_{index}_note"] = "" if lacks[-1] else typeset(f"this map needs {need}")
     return notes, {"needs": [[{"name": name, "label": label} for name, label in missing] for missing in lacks]}

@@ -9,7 +9,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.description import CompressedPatterns, ForwardModel, PointSpread
 from ptylive.engine.backend.multislice.fast_sizes import is_fast
-from ptylive.engine.backend.multislice.kernel_parts.ways import Way
+from ptylive.engine.backend.multislice.kernel_parts.kernel_paths import KernelPath
 from ptylive.engine.backend.multislice.problem import (
     CoefficientTermKind,
     DataTerm,
@@ -20,7 +20,9 @@ from ptylive.engine.backend.multislice.problem import (
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice
 
 
-def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way), precision: Precision = Precision.SINGLE) -> None:
+def warm_up(
+    window: int, ways: tuple[KernelPath, ...] = tuple(KernelPath), precision: Precision = Precision.SINGLE
+) -> None:
     """Compile these ways of the compiled kernel, for every recorded type; do nothing unless the window size is fast.
 
     The first time on a machine this takes some thirty seconds for all ways, half of that for one, and three for every
@@ -43,18 +45,18 @@ def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way), precision: Precisio
         _compile(way, problem)
 
 
-def _compile(way: Way, problem: MultisliceProblem) -> None:
+def _compile(way: KernelPath, problem: MultisliceProblem) -> None:
     """Run one empty pattern along a way."""
     planes, real = (2, 1, problem.window, problem.window), problem.precision.real
     ones, probe = np.ones(planes, real), np.zeros(planes, real)
-    if way is Way.FRAMES:
+    if way is KernelPath.FRAMES:
         backend = CompiledMultislice(problem)
         backend.illumination(probe)
         backend.loss_and_gradient(ones, probe)
         backend.intensities(ones, probe)
         return
     model = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=())
-    if way is Way.OUTSIDE:
+    if way is KernelPath.OUTSIDE:
         variant = replace(problem, model=replace(model, spread=PointSpread(variance_px2=1.0)))
     else:
         masks = CompressedPatterns(np.zeros((1, 1), np.float32), np.ones((1, problem.window**2), np.float32))

@@ -12,7 +12,7 @@ from ptylive.engine.calibrate.criteria import Criteria, lead
 
 
 @dataclass(frozen=True)
-class AmongAliases:
+class AliasFit:
     """A fit that explains more by aliases of finer structure, and its criteria."""
 
     fit: AberrationFit
@@ -23,12 +23,12 @@ class AmongAliases:
     """Whether it explains more than any fit of the other handedness; None: not examined."""
 
 
-def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *, mirrored: bool) -> AmongAliases | None:
+def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *, mirrored: bool) -> AliasFit | None:
     """Return the best fit by criteria with aliases, if by these it explains significantly more than ``fit`` does.
 
     ``mirrored``: the detector's axes may be swapped.
     """
-    present, least = criteria.left(fit.low), criteria.evenly_explained(fit.low)
+    present, least = criteria.unexplained(fit.low), criteria.evenly_explained(fit.low)
     handed = [criteria, criteria.transposed()] if mirrored else [criteria]
     fits = [
         (*fitted, candidate) for candidate in handed if (fitted := fit_aliased(candidate, search, least)) is not None
@@ -36,14 +36,14 @@ def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *,
     if not fits:
         return None
     found, height, chosen = max(fits, key=lambda candidate: candidate[1])
-    residual = chosen.left(found.low)
+    residual = chosen.unexplained(found.low)
     if height < (1 + least_gain(criteria)) * least or lead(residual, present) < BEYOND_DOUBT:
         return None
     if not mirrored:
-        return AmongAliases(found, chosen, mirrored=False, sure_of_hand=None)
+        return AliasFit(found, chosen, mirrored=False, sure_of_hand=None)
     other = handed[0] if chosen is handed[1] else handed[1]
     rivals = [candidate[0] for candidate in fits if candidate[2] is other]
     if not rivals and (rival := fit_aliased(other, search, 0.0)) is not None:
         rivals = [rival[0]]
-    sure = all(lead(residual, other.left(candidate.low)) > CERTAIN for candidate in rivals)
-    return AmongAliases(found, chosen, mirrored=chosen is handed[1], sure_of_hand=sure)
+    sure = all(lead(residual, other.unexplained(candidate.low)) > CERTAIN for candidate in rivals)
+    return AliasFit(found, chosen, mirrored=chosen is handed[1], sure_of_hand=sure)

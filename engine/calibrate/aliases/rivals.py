@@ -25,7 +25,7 @@ from ptylive.engine.calibrate.aberrations import (
     climb,
     trial_values,
 )
-from ptylive.engine.calibrate.aliases.together import Question, summits
+from ptylive.engine.calibrate.aliases.all_aliases import UndersampledScan, summits
 from ptylive.engine.calibrate.criteria import Criteria, lead
 from ptylive.engine.calibrate.rotation import apart_deg
 from ptylive.schema import Origin, Quantity
@@ -41,44 +41,44 @@ Right ones have 0.06 (thick crystals) to 1.7, five wrong ones had 0.05 to 0.34.
 """
 
 
-def note_rivals(entries: dict[str, Quantity], question: Question, fit: AberrationFit) -> None:
+def note_rivals(entries: dict[str, Quantity], problem: UndersampledScan, fit: AberrationFit) -> None:
     """Add the rivals of a fit to the lattice of a scan to the calibration entries: three numbers each."""
     transform = entries["detector_transform"] if "detector_transform" in entries else Quantity("none", Origin.DEFAULT)
-    mirrored = transform.value != question.transform
+    mirrored = transform.value != problem.transform
     hands = (mirrored,) if transform.origin is Origin.GIVEN else (False, True)
-    if entries["rotation_deg"].origin is Origin.GIVEN or not question.criteria.modulation.peaked:
+    if entries["rotation_deg"].origin is Origin.GIVEN or not problem.criteria.modulation.peaked:
         return
     found = [
         (float(rival.mirrored), rival.rotation_deg, rival.c10_A)
-        for rival in islice(_rivals(question, fit, mirrored, hands), MOST)
+        for rival in islice(_rivals(problem, fit, mirrored, hands), MOST)
     ]
     if found:
         entries[RIVALS] = Quantity(tuple(value for rival in found for value in rival), Origin.ESTIMATED)
 
 
 def _rivals(
-    question: Question, fit: AberrationFit, mirrored: bool, hands: tuple[bool, ...]
+    problem: UndersampledScan, fit: AberrationFit, mirrored: bool, hands: tuple[bool, ...]
 ) -> Iterator[RivalOrientation]:
     """Yield orientations that a fit does not lead beyond doubt, the likeliest first.
 
     Where the centre of mass shows the same orientation as the fit, a rival has to lead instead.
     """
-    plain = question.criteria
+    plain = problem.criteria
     criteria = plain.with_aliases() or plain
     handed = {False: criteria, True: criteria.transposed()}
-    height, residual = handed[mirrored].evenly_explained(fit.low), handed[mirrored].left(fit.low)
+    height, residual = handed[mirrored].evenly_explained(fit.low), handed[mirrored].unexplained(fit.low)
     if height > CLEAR * len(residual):
         return
-    by_curl = question.curl is not None and question.curl.confirms(fit.rotation_deg) and not mirrored
+    by_curl = problem.curl is not None and problem.curl.confirms(fit.rotation_deg) and not mirrored
     limit = -CERTAIN if by_curl else BEYOND_DOUBT
-    found = [(hand, top) for hand in hands for top in _tops(handed[hand], question.search)]
+    found = [(hand, top) for hand in hands for top in _tops(handed[hand], problem.search)]
     found.sort(key=lambda candidate: -handed[candidate[0]].evenly_explained(candidate[1]))
     seen = [(mirrored, fit.rotation_deg)]
     for hand, top in found:
         trial, angle_deg = handed[hand], math.degrees(top[3])
-        if trial.evenly_explained(top) < IN_REACH * height or lead(residual, trial.left(top)) > limit:
+        if trial.evenly_explained(top) < IN_REACH * height or lead(residual, trial.unexplained(top)) > limit:
             continue
-        if any(hand == other and _same(angle_deg, other_deg, question.search) for other, other_deg in seen):
+        if any(hand == other and _same(angle_deg, other_deg, problem.search) for other, other_deg in seen):
             continue
         seen.append((hand, angle_deg))
         yield RivalOrientation(hand != mirrored, 180.0 - (180.0 - angle_deg) % 360.0, float(top[0]))

@@ -26,6 +26,7 @@ from ptylive.engine.calibrate.alignment.parallax import (
     images_of_bins,
     peak_of,
 )
+from ptylive.engine.geometry import parabola_vertex
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
@@ -396,5 +397,4 @@ def _vertex(line: DoubleArray, i: int) -> float:
     """Return the offset in points of the vertex of the parabola through a maximum and its neighbours."""
     if not 0 < i < len(line) - 1:
         return 0.0
-    curvature = line[i - 1] - 2 * line[i] + line[i + 1]
-    return float(0.5 * (line[i - 1] - line[i + 1]) / curvature) if curvature < 0 else 0.0
+    return parabola_vertex(*line[i - 1 : i + 2])

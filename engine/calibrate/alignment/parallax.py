@@ -16,6 +16,7 @@ from scipy import fft
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.calibrate.modulation import edge_taper
+from ptylive.engine.geometry import parabola_vertex
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
@@ -112,14 +113,12 @@ def _round(
 
 
 def peak_of(field: DoubleArray) -> tuple[DoubleArray, float]:
-    """Return the place in points of a periodic field's maximum, interpolated by parabolas, and its height."""
+    """Return the place (2,), in points, of a periodic field's maximum, interpolated by parabolas, and its height."""
     top = np.unravel_index(int(np.argmax(field)), field.shape)
     place = []
     for axis, n in enumerate(field.shape):
         values = [field[tuple((top[a] + (d if a == axis else 0)) % field.shape[a] for a in (0, 1))] for d in (-1, 0, 1)]
-        curvature = values[0] - 2 * values[1] + values[2]
-        offset = 0.5 * (values[0] - values[2]) / curvature if curvature < 0 else 0.0
-        place.append((top[axis] + offset + n / 2) % n - n / 2)
+        place.append((top[axis] + parabola_vertex(*values) + n / 2) % n - n / 2)
     return np.array(place), float(field[top])
 
 

@@ -62,7 +62,7 @@ def find_distortion(mean: DoubleArray, bad: BoolArray, on: Reference = "any") ->
 
 
 def on_rings(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
-    """Measure the distortion on rings. Raises MetadataError if none are seen."""
+    """Measure the distortion on the rings of a mean pattern (Qy, Qx). Raises MetadataError if none are seen."""
     found = of_rings(mean, bad)
     if found is None:
         raise MetadataError("no rings are visible", "use a scan of fine grains or of an amorphous film")
@@ -202,7 +202,10 @@ def _indexed(places: DoubleArray) -> tuple[DoubleArray, IndexArray] | None:
 
 
 def of_disc(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
-    """Return the distortion from the ellipse of the disc's edge. Raises MetadataError if no disc is seen."""
+    """Return the distortion from the ellipse of the disc's edge in a mean pattern (Qy, Qx).
+
+    Raises MetadataError if no disc is seen.
+    """
     disc = find_disc(mean, bad)
     if disc is None:
         raise MetadataError(

@@ -60,7 +60,10 @@ class PixelReduction:
 
     @classmethod
     def of(cls, grid_px: DetectorGrid, disc_radius_px: float, bad: BoolArray, max_bins: int) -> PixelReduction:
-        """Make the reduction for a detector whose disc is known in pixels; ``grid_px`` has pixels as its unit."""
+        """Make the reduction for a detector whose disc is known in pixels.
+
+        ``grid_px`` has pixels as its unit; ``bad`` (Qy, Qx).
+        """
         region = regions(grid_px, disc_radius_px)
         region[bad] = -1
         return cls(

@@ -301,7 +301,7 @@ class Store:
             raise MetadataError(f"{needed_for} needs counts in the bright field", "check the detector")
 
     def per_frame(self, sums: Array) -> Array:
-        """Return sums over the frames of each point, divided by their number."""
+        """Return sums (points, n) over the frames of each point, divided by their number."""
         if self.header.scan.repeats == 1:
             return sums
         return np.asarray(sums / np.maximum(self.frames, 1)[:, None].astype(sums.dtype))

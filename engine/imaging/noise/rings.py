@@ -72,22 +72,25 @@ def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
 
 
 def power_of(spectrum: ComplexArray) -> DoubleArray:
-    """Return the squared modulus of every value, avoiding the square roots of ``abs``."""
+    """Return the squared modulus of every value, of the same shape, without the square roots of ``abs``."""
     return np.asarray(spectrum.real**2 + spectrum.imag**2, dtype=np.float64)
 
 
 def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None) -> DoubleArray:
-    """Return the sum of ``values`` over each ring, restricted to frequencies where ``use`` is true."""
+    """Return the sum (rings,) of ``values`` (nq,) over each ring, restricted to frequencies where ``use`` is true.
+
+    ``ring`` (nq,): number of each frequency's ring, here and below.
+    """
     return np.asarray(np.bincount(ring, values if use is None else np.where(use, values, 0.0)), dtype=float)
 
 
 def ring_mean(ring: IndexArray, values: DoubleArray) -> DoubleArray:
-    """Return the mean of ``values`` over each ring; 0 on empty ones."""
+    """Return the mean (rings,) of ``values`` (nq,) over each ring; 0 on empty ones."""
     return ring_sum(ring, values) / np.maximum(np.bincount(ring), 1)
 
 
 def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleArray:
-    """Return the noise power of each ring, summed over the frequencies where ``use`` is true.
+    """Return the noise power (rings,) of each ring, summed over the frequencies where ``use`` is true.
 
     Noise power is exponentially distributed, with mean = median / ln 2. Bright lattice beams that reach the shifted
     map are not noise; they change the mean by up to 19 times but hardly the median.
@@ -96,12 +99,12 @@ def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleAr
 
 
 def ring_count(ring: IndexArray, use: BoolArray) -> IndexArray:
-    """Return the number of usable frequencies of each ring."""
+    """Return the number (rings,) of usable frequencies of each ring."""
     return np.asarray(np.bincount(ring[use], minlength=int(ring.max()) + 1))
 
 
 def by_ring(ring: IndexArray, use: BoolArray) -> IndexArray:
-    """Return the indices of the usable frequencies, ring by ring."""
+    """Return the indices (n,) of the usable frequencies, ring by ring."""
     members = np.flatnonzero(use)
     order = np.argsort(ring[members].astype(np.uint16), kind="stable")  # counting sort: linear time
     return np.asarray(members[order], dtype=np.int64)

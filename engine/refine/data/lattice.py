@@ -42,11 +42,11 @@ class Lattice:
 
     @property
     def axes(self) -> DoubleArray:
-        """Columns: unit vectors of the slow and the fast axis in the detector frame."""
+        """Columns (2, 2): unit vectors of the slow and the fast axis in the detector frame."""
         return np.column_stack([self.slow / np.hypot(*self.slow), self.fast / np.hypot(*self.fast)])
 
     def strained(self, slow_A: DoubleArray, fast_A: DoubleArray) -> Lattice:
-        """The lattice with its ends displaced by vectors given along its own axes."""
+        """The lattice with the ends of its axes displaced by vectors (2,), Å, each along (slow, fast) axis."""
         slow = self.slow + self.axes @ slow_A / self.shape[0]
         return Lattice(self.shape, slow, self.fast + self.axes @ fast_A / self.shape[1])
 

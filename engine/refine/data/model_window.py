@@ -34,7 +34,7 @@ class ModelWindow:
 
     @property
     def k_radius(self) -> DoubleArray:
-        """|k|, 1/Å."""
+        """|k| (P, P), 1/Å."""
         return np.hypot(self.k_row, self.k_col)
 
     @classmethod

@@ -20,7 +20,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceProblem
 from ptylive.engine.refine.engines.real_space import to_fourier_space, to_real_space
-from ptylive.engine.refine.engines.rule import Batch, Given, Published, Step
+from ptylive.engine.refine.engines.rule import Batch, PublishedSettings, RuleInput, Step
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout
 from ptylive.engine.refine.parameters.probe_model import ProbeForm
 
@@ -46,10 +46,10 @@ class Adam:
     rooted: bool
     """Whether the loss compares amplitudes."""
 
-    published = Published(epochs=200, batch_size=32)
+    published = PublishedSettings(epochs=200, batch_size=32)
 
     @classmethod
-    def of(cls, inputs: Given) -> Adam:
+    def of(cls, inputs: RuleInput) -> Adam:
         """Create from the settings."""
         problem, settings = inputs.problem, inputs.settings
         amplitude, largest = _units(problem)

@@ -21,7 +21,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.engines.real_space import object_power, summed_windows
-from ptylive.engine.refine.engines.rule import Batch, Given, Published, Step
+from ptylive.engine.refine.engines.rule import Batch, PublishedSettings, RuleInput, Step
 from ptylive.schema.model import IndexArray
 
 
@@ -36,10 +36,10 @@ class Epie:
     model: GeneralMultislice | None = None
     """Model that computes the waves between slices; None for one slice."""
 
-    published = Published(epochs=50, batch_size=1)
+    published = PublishedSettings(epochs=50, batch_size=1)
 
     @classmethod
-    def of(cls, inputs: Given, xp: Any = np) -> Epie:
+    def of(cls, inputs: RuleInput, xp: Any = np) -> Epie:
         """Create from the settings, for arrays of the module ``xp``."""
         multislice = inputs.problem.object_shape[0] > 1
         model = GeneralMultislice(inputs.problem, xp, "complex64", "waves") if multislice else None

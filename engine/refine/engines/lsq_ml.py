@@ -22,7 +22,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.engines.real_space import object_power, summed_windows, to_fourier_space, to_real_space
-from ptylive.engine.refine.engines.rule import Batch, Given, Published, Step
+from ptylive.engine.refine.engines.rule import Batch, PublishedSettings, RuleInput, Step
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.schema.model import IndexArray
 
@@ -47,10 +47,10 @@ class LsqMl:
     object_step: float
     probe_step: float
 
-    published = Published(epochs=50, batch_size=64)
+    published = PublishedSettings(epochs=50, batch_size=64)
 
     @classmethod
-    def of(cls, inputs: Given, xp: Any = np, dtype: str = "complex64") -> LsqMl:
+    def of(cls, inputs: RuleInput, xp: Any = np, dtype: str = "complex64") -> LsqMl:
         """Create from the settings, for arrays of the module ``xp``."""
         model = GeneralMultislice(inputs.problem, xp, dtype, "waves")
         return cls(model, inputs.problem.corners, inputs.settings.lsq_damping, inputs.object_step, inputs.probe_step)

@@ -9,15 +9,15 @@ from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.engines.adam import Adam
 from ptylive.engine.refine.engines.epie import Epie
 from ptylive.engine.refine.engines.lsq_ml import LsqMl
-from ptylive.engine.refine.engines.rule import EngineRule, Given, Published
+from ptylive.engine.refine.engines.rule import EngineRule, PublishedSettings, RuleInput
 
-PUBLISHED: Mapping[str, Published] = MappingProxyType(
+PUBLISHED: Mapping[str, PublishedSettings] = MappingProxyType(
     {"epie": Epie.published, "lsq_ml": LsqMl.published, "adam": Adam.published}
 )
 """The values of ``auto`` for each engine."""
 
 
-def rule_of(inputs: Given, backend: MultisliceBackend) -> EngineRule:
+def rule_of(inputs: RuleInput, backend: MultisliceBackend) -> EngineRule:
     """The rule that the settings name. KeyError for an unknown name."""
     name = inputs.settings.optimizer
     if name == "epie":

@@ -13,7 +13,7 @@ from ptylive.schema.preset.solver import SolverSettings
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedSettings:
     """The values of ``auto`` for an engine."""
 
     epochs: int
@@ -22,7 +22,7 @@ class Published:
     probe_step: float = 1.0
 
 
-class Given(NamedTuple):
+class RuleInput(NamedTuple):
     """Input from which a rule is created."""
 
     problem: MultisliceProblem

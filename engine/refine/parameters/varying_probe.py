@@ -24,7 +24,7 @@ EXPECTED = 0.3
 """Expected size of a coefficient, which scales the steps of components: larger than usual, so that steps are short."""
 
 
-class Varied(NamedTuple):
+class VaryingProbe(NamedTuple):
     """Mean, components and coefficients of a varying probe."""
 
     mean: ComplexPlane
@@ -49,8 +49,11 @@ def start_components(wave: ComplexPlane, chi_per_A: DoubleArray) -> ComplexPlane
     return np.asarray(np.asarray(components[1:]) * np.sqrt((np.abs(wave) ** 2).sum()))
 
 
-def orthogonal(wave: ComplexPlane, components: ComplexPlane, coefficients: Array) -> Varied:
-    """Express the same probes by orthogonal components, strongest first, with their mean in the first mode."""
+def orthogonal(wave: ComplexPlane, components: ComplexPlane, coefficients: Array) -> VaryingProbe:
+    """Express the same probes by orthogonal components, strongest first, with their mean in the first mode.
+
+    ``wave`` (P, P), ``components`` (n, P, P), ``coefficients`` (patterns, n).
+    """
     mean_coefficients = coefficients.mean(axis=0, dtype=np.float64)
     mean = wave + np.tensordot(mean_coefficients, components, 1)
     deviations = coefficients - mean_coefficients
@@ -62,7 +65,9 @@ def orthogonal(wave: ComplexPlane, components: ComplexPlane, coefficients: Array
     size = np.sqrt((np.abs(mean) ** 2).sum())
     rotated = (component_qr[0] @ directions[: len(sizes)].T).T.reshape(len(sizes), 2, -1)
     orthogonal_components = (rotated[:, 0] + 1j * rotated[:, 1]).reshape(-1, *wave.shape)
-    return Varied(mean, orthogonal_components * size, (coefficient_qr[0] @ turned[:, : len(sizes)]) * (sizes / size))
+    return VaryingProbe(
+        mean, orthogonal_components * size, (coefficient_qr[0] @ turned[:, : len(sizes)]) * (sizes / size)
+    )
 
 
 def _projection(unit: ComplexPlane, direction: ComplexPlane) -> float:

@@ -19,7 +19,7 @@ from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.start_probe import Coherence
 from ptylive.engine.refine.data_terms.registry import python_term
 from ptylive.engine.refine.engines.named import PUBLISHED
-from ptylive.engine.refine.engines.rule import Published
+from ptylive.engine.refine.engines.rule import PublishedSettings
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.few_electrons import COUNTING, FEW_ANCHOR, NOISE_SPREAD, are_few
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
@@ -210,7 +210,7 @@ def _as_published(regime: Strategy, name: str) -> Strategy:
     )
 
 
-def _with_steps_of(regime: Strategy, engine: Published) -> Strategy:
+def _with_steps_of(regime: Strategy, engine: PublishedSettings) -> Strategy:
     """Regime with the epochs, batches and steps of a named engine."""
     return replace(
         regime,

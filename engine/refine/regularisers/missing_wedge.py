@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import FloatArray
 
@@ -48,16 +48,16 @@ class MissingWedge:
     """(slices, Y, X)."""
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> MissingWedge | None:
+    def of_preset(cls, context: RegulariserContext) -> MissingWedge | None:
         """The penalty for one epoch; None if its weight is 0, or for a single slice.
 
         Raises MetadataError if slices are unevenly spaced.
         """
-        weight = asked.weight("missing_wedge_weight")
-        if weight <= 0 or not asked.spacings_A:
+        weight = context.weight("missing_wedge_weight")
+        if weight <= 0 or not context.spacings_A:
             return None
-        shape, beta = asked.layout.object_shape, asked.settings.missing_wedge_beta
-        return cls(weight, wedge_between(asked.spacings_A, shape, asked.grid.pixel_A, beta))
+        shape, beta = context.layout.object_shape, context.settings.missing_wedge_beta
+        return cls(weight, wedge_between(context.spacings_A, shape, context.grid.pixel_A, beta))
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

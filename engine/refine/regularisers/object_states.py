@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 
 
 @regulariser("mixed_variance", acts_on="object", switches=("mixed_variance_weight",), order=50)
@@ -21,11 +21,13 @@ class MixedVariance:
     sigma: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> MixedVariance | None:
+    def of_preset(cls, context: RegulariserContext) -> MixedVariance | None:
         """The penalty for one epoch; None if its weight is 0, or there is only one state."""
-        weight = asked.weight("mixed_variance_weight")
+        weight = context.weight("mixed_variance_weight")
         return (
-            cls(weight, asked.settings.mixed_variance_sigma) if weight > 0 and asked.layout.object_modes > 1 else None
+            cls(weight, context.settings.mixed_variance_sigma)
+            if weight > 0 and context.layout.object_modes > 1
+            else None
         )
 
     def of(self, wave: Any, xp: Any) -> Penalised:

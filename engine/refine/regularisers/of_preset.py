@@ -11,7 +11,7 @@ from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_between
 from ptylive.engine.refine.regularisers.penalty import Penalties
-from ptylive.engine.refine.regularisers.registration import Asked, Kind, Registration
+from ptylive.engine.refine.regularisers.registration import Kind, Registration, RegulariserContext
 from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.schema.errors import RefinementError
@@ -50,7 +50,7 @@ class Regularisation:
         self, settings: RegulariserSettings, layout: ParameterLayout, kind: Kind
     ) -> list[tuple[Registration, Any]]:
         """Regularisers of one kind that the settings of an epoch switch on, in order."""
-        context = Asked(settings, layout, **vars(self))
+        context = RegulariserContext(settings, layout, **vars(self))
         instances: list[tuple[Registration, Any]] = []
         for registration in registered():
             if registration.kind == kind and registration.on(settings):
@@ -74,7 +74,7 @@ class Regularisation:
         return wedge_between(self.spacings_A, shape, self.grid.pixel_A, beta)
 
 
-def _instances(registration: Registration, context: Asked) -> tuple[Any, ...]:
+def _instances(registration: Registration, context: RegulariserContext) -> tuple[Any, ...]:
     """The instances that a regulariser creates for an epoch's settings."""
     with registration.at_work():
         created = registration.made_by.of_preset(context)

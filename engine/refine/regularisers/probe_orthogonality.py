@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.preset.added import Setting
 
 SMALLEST = 1e-30
@@ -37,9 +37,9 @@ class ProbeOrthogonality:
     probes: int = 1
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> ProbeOrthogonality | None:
+    def of_preset(cls, context: RegulariserContext) -> ProbeOrthogonality | None:
         """The penalty for one epoch; None if its weight is 0, or probes have one mode."""
-        weight, layout = asked.weight("probe_orthogonality_weight"), asked.layout
+        weight, layout = context.weight("probe_orthogonality_weight"), context.layout
         return cls(weight, layout.probe.probes) if weight > 0 and layout.modes > 1 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import DoubleArray, FloatArray
@@ -24,14 +24,14 @@ class OutsideAperture:
     """(P, P), zero frequency at [0, 0]: 1 outside the aperture, 0 inside."""
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> OutsideAperture | None:
+    def of_preset(cls, context: RegulariserContext) -> OutsideAperture | None:
         """The penalty for one epoch; None if its weight is 0. Raises MetadataError for an unusable mask."""
-        weight, settings = asked.weight("probe_reg_constraint_weight"), asked.settings
+        weight, settings = context.weight("probe_reg_constraint_weight"), context.settings
         if weight <= 0:
             return None
         if settings.probe_constraint_mask is not None:
-            return cls(weight, outside_mask(settings.probe_constraint_mask, asked.layout.window))
-        return cls(weight, outside_circle(asked.k_radius, settings.probe_constraint_radius * asked.semiangle_invA))
+            return cls(weight, outside_mask(settings.probe_constraint_mask, context.layout.window))
+        return cls(weight, outside_circle(context.k_radius, settings.probe_constraint_radius * context.semiangle_invA))
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
@@ -49,9 +49,9 @@ class OutsideWindow:
     """W (P, P), centred on pixel P // 2: 0 where the probe is free, up to 1 outside."""
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> OutsideWindow | None:
+    def of_preset(cls, context: RegulariserContext) -> OutsideWindow | None:
         """The penalty for one epoch; None if its weight is 0. Raises MetadataError for an unusable file."""
-        weight, window, size = asked.weight("window_weight"), asked.settings.window, asked.layout.window
+        weight, window, size = context.weight("window_weight"), context.settings.window, context.layout.window
         if weight <= 0:
             return None
         return cls(weight, window_weights(window, size) if isinstance(window, str) else outside_radii(size, *window))

@@ -6,8 +6,8 @@
         weight: float
 
         @classmethod
-        def of_preset(cls, asked):
-            weight = asked.weight("smoothness_weight")
+        def of_preset(cls, context):
+            weight = context.weight("smoothness_weight")
             return cls(weight) if weight > 0 else None
 
         def of(self, wave, xp):
@@ -58,7 +58,7 @@ _Class = TypeVar("_Class", bound=type[Any])
 
 
 @dataclass(frozen=True)
-class Asked:
+class RegulariserContext:
     """The settings of an epoch, and the other data that regularisers need."""
 
     settings: RegulariserSettings
@@ -87,6 +87,10 @@ class Asked:
     def preset(self) -> RegulariserSettings:
         """The settings, under their former name, which plug-ins may use."""
         return self.settings
+
+
+Asked = RegulariserContext
+"""The former name, which plug-ins may import."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.schema.model import FloatArray
 from ptylive.schema.preset.regularisers import RegulariserSettings
@@ -41,18 +41,18 @@ class SmoothGrid:
     deformation: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> tuple[SmoothGrid, ...]:
+    def of_preset(cls, context: RegulariserContext) -> tuple[SmoothGrid, ...]:
         """Penalties on positions (weights per Å^2, refined in pixels) and tilts (in mrad), if these are refined."""
-        settings, share = asked.settings, 1 / asked.settings.loss_weight
+        settings, share = context.settings, 1 / context.settings.loss_weight
         weights = {
-            "shifts_px": np.array([getattr(settings, name) for name in OF_POSITIONS]) * asked.grid.pixel_A**2,
+            "shifts_px": np.array([getattr(settings, name) for name in OF_POSITIONS]) * context.grid.pixel_A**2,
             "tilts_mrad": np.array([getattr(settings, name) for name in OF_TILTS]),
         }
         penalties: list[SmoothGrid] = []
-        for block in asked.layout.blocks:
+        for block in context.layout.blocks:
             strengths = share * weights.get(block.name, np.zeros(3))
-            if strengths.any() and len(block.start) == len(asked.scan.row):
-                penalties.append(cls(BlockName(block.name), block.start, asked.scan, *(float(w) for w in strengths)))
+            if strengths.any() and len(block.start) == len(context.scan.row):
+                penalties.append(cls(BlockName(block.name), block.start, context.scan, *(float(w) for w in strengths)))
         return tuple(penalties)
 
     @staticmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 
 FAINTEST = 1e-12
 """|O|^2 below which the phase of a pixel is not meaningful."""
@@ -20,9 +20,9 @@ class PhaseNorm:
     weight: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> PhaseNorm | None:
+    def of_preset(cls, context: RegulariserContext) -> PhaseNorm | None:
         """The penalty for one epoch; None if its weight is 0."""
-        weight = asked.weight("phase_norm_weight")
+        weight = context.weight("phase_norm_weight")
         return cls(weight) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
@@ -40,9 +40,9 @@ class AbsorptionNorm:
     weight: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> AbsorptionNorm | None:
+    def of_preset(cls, context: RegulariserContext) -> AbsorptionNorm | None:
         """The penalty for one epoch; None if its weight is 0."""
-        weight = asked.weight("abs_norm_weight")
+        weight = context.weight("abs_norm_weight")
         return cls(weight) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 
 SMALLEST = 1e-20
 """Added to the length of a difference, so that the gradient of a flat object is defined."""
@@ -25,10 +25,10 @@ class TotalVariation:
     q: float = 1.0
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> TotalVariation | None:
+    def of_preset(cls, context: RegulariserContext) -> TotalVariation | None:
         """The penalty for one epoch; None if its weight is 0."""
-        weight = asked.weight("atv_weight")
-        return cls(weight, asked.settings.atv_p, asked.settings.atv_q) if weight > 0 else None
+        weight = context.weight("atv_weight")
+        return cls(weight, context.settings.atv_p, context.settings.atv_q) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

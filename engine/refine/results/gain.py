@@ -23,7 +23,7 @@ class Gain:
 
     @classmethod
     def of(cls, falls: DoubleArray, loss: float) -> Gain:
-        """Compute the gain from the fall in each group and the loss that falls."""
+        """Compute the gain from the fall in each group (n,) and the loss that falls."""
         scatter = float(np.std(falls, ddof=1)) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
         scale = max(abs(loss), 1e-30)
         return cls(float(np.mean(falls)) / scale, scatter / scale)

@@ -30,7 +30,7 @@ class Validation:
 
     @property
     def trusted(self) -> BoolArray:
-        """Rings that agree by more than shuffled patterns do, before the first fall below 0.143."""
+        """Which rings (n,) agree by more than shuffled patterns do, before the first fall below 0.143."""
         fallen = np.cumsum((self.halves < LEVELS[1]) & ~self.at_harmonic) > 0
         return np.asarray(~fallen & ~self.at_harmonic & (self.halves > self.null))
 
@@ -52,7 +52,7 @@ def tapered(picture: Array) -> DoubleArray:
 
 
 def faded(picture: Array) -> DoubleArray:
-    """Return an image without its ramp, with the outer quarter along each border faded out.
+    """Return an image (Y, X) without its ramp, with the outer quarter along each border faded out.
 
     A Hann window would blur the spectrum over more of it, so that a ring would hold fewer independent values: rings of
     images that have nothing in common would scatter more widely around 0.

@@ -8,7 +8,7 @@ from ptylive.engine.backend.multislice.problem import CoefficientTermKind
 from ptylive.engine.refine.engines.batches import Batches
 from ptylive.engine.refine.engines.epochs import BatchEngine
 from ptylive.engine.refine.engines.named import rule_of
-from ptylive.engine.refine.engines.rule import Given
+from ptylive.engine.refine.engines.rule import RuleInput
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.schema.errors import RefinementError
@@ -22,7 +22,7 @@ def engine_of(problem: Problem, settings: SolverSettings, objective: Objective) 
         raise RefinementError(
             "optimizer=lsq_ml needs patterns, and the recording holds coefficients", "use optimizer=epie or adam"
         )
-    given = Given(multislice, settings, strategy.sweep_step, strategy.probe_step)
+    given = RuleInput(multislice, settings, strategy.sweep_step, strategy.probe_step)
     positions_px = np.asarray(multislice.corners, dtype=np.float64) + multislice.shifts_px
     return BatchEngine(
         objective,

@@ -230,7 +230,7 @@ def remove(path: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Saved:
+class Checkpoint:
     """Contents of a checkpoint."""
 
     state: SolverState
@@ -239,7 +239,7 @@ class Saved:
     """What was wrong with the newest checkpoint; empty if nothing was."""
 
 
-def load(path: Path, identity: Identity) -> Saved | None:
+def load(path: Path, identity: Identity) -> Checkpoint | None:
     """Load the newest intact checkpoint at ``path``; None if there is none, or if it follows another stage.
 
     Raises RefinementError if checkpoints exist but none is intact, or if they belong to another refinement.
@@ -265,7 +265,7 @@ def load(path: Path, identity: Identity) -> Saved | None:
             if candidate == path
             else f"the last checkpoint {path.name} is missing or damaged: continued from the previous one"
         )
-        return Saved(decoded(arrays, header["state"]), log, note)
+        return Checkpoint(decoded(arrays, header["state"]), log, note)
     if candidates:
         raise RefinementError(f"checkpoint {path} is damaged", "remove it and start without --resume")
     return None

@@ -53,7 +53,7 @@ def refined_with_prior(
     backend: MultisliceBackend,
     observers: Observers,
     context: TrialContext,
-    saved: checkpoints.Saved | None,
+    saved: checkpoints.Checkpoint | None,
 ) -> RefineResult:
     """Refine pixels, then train networks. Raises MetadataError if the networks do not fit into memory."""
     run = _PriorRun(problem, preset, backend, observers, context)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm
 from ptylive.engine.refine.parameters.refined import Refined
-from ptylive.engine.refine.parameters.varying_probe import Varied, orthogonal
+from ptylive.engine.refine.parameters.varying_probe import VaryingProbe, orthogonal
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult, State
 from ptylive.engine.refine.run.log import Log
@@ -107,7 +107,7 @@ class Outcome:
         """Refined parameters of joined scans, (scans, 5)."""
         return problem.layout.other_blocks(self.vector).get(BlockName.SCANS)
 
-    def _varied(self, problem: Problem, modes: Array) -> tuple[Array, Varied | None]:
+    def _varied(self, problem: Problem, modes: Array) -> tuple[Array, VaryingProbe | None]:
         """Modes with the mean of all patterns' probes as the first, and the variation of these probes."""
         components = problem.layout.components(self.vector)
         if components is None:

@@ -65,6 +65,10 @@ class Observers:
         """Number of epochs in the preceding stages."""
         return sum(len(log.losses) for log in self.earlier or ())
 
+    def silent(self) -> Observers:
+        """Return observers that can stop a run as these do, but get no reports and write no files."""
+        return replace(self, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
+
 
 class Refinement:
     """One run: the solvers in turn, and the bookkeeping of progress and time."""
@@ -125,7 +129,7 @@ class Refinement:
         """Log of the epochs completed so far."""
         return self._log
 
-    def run(self, saved: checkpoints.Saved | None) -> RefineResult:
+    def run(self, saved: checkpoints.Checkpoint | None) -> RefineResult:
         """Run to the end, from a saved state if one is given; may be called once."""
         xp = self._backend.xp
         state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))

@@ -37,7 +37,13 @@ from ptylive.engine.refine.run.again.second_run import Runs, Way
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
-from ptylive.engine.refine.run.stages import Ended, Staged, dataset_after, refine_stages, with_given_counts
+from ptylive.engine.refine.run.stages import (
+    Ended,
+    Staged,
+    dataset_after,
+    refine_stages,
+    with_given_counts,
+)
 from ptylive.engine.refine.tuning.depth.absorption import with_absorption
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
@@ -68,7 +74,7 @@ from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.engine.refine.validation.held_out_quality import held_out_quality
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans
-from ptylive.engine.refine.validation.unused_settings import Known, unused_settings
+from ptylive.engine.refine.validation.unused_settings import KnownProblem, unused_settings
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset
 
@@ -188,7 +194,6 @@ def _refined(
     warm: WarmStart | None,
 ) -> Ended:
     """One refinement, from data set to result, and another in another way if it leaves far more than noise."""
-    quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
     alone = options.sharing is None
 
     def of_scan(way: Way, watched: Observers) -> Ended:
@@ -198,7 +203,7 @@ def _refined(
 
     def of_middle(way: Way) -> RefineResult:
         options = _Options(resume=False, sharing=None)
-        return _run_once(replace(context, start=None), options, None, way, quiet, None).result
+        return _run_once(replace(context, start=None), options, None, way, observers.silent(), None).result
 
     telling = replace(context, tell=_trial_reporter(observers.on_progress), start=None)
     ways = ALTERNATIVES if alone and warm is None else ()
@@ -235,7 +240,7 @@ def _run_once(
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
-    known = Known.of(tuned.preset, problem, continues=warm is not None)
+    known = KnownProblem.of(tuned.preset, problem, continues=warm is not None)
     words = (*tuned.words, *negative_words(dataset), *unused_settings(preset, known))
     problem = with_start(
         problem.with_findings(tuned.curves, words, tilt_found=tuned.tilt_found),
@@ -304,8 +309,8 @@ def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers:
         return tuned
     context.tell("the tilt of columns")
     middle = central_part(tuned.dataset, SEARCH_PATTERNS)
-    quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
-    return replace(tuned, preset=find_tilt(preset, partial(_preliminary_run, middle, context, quiet)), tilt_found=True)
+    preliminary = partial(_preliminary_run, middle, context, observers.silent())
+    return replace(tuned, preset=find_tilt(preset, preliminary), tilt_found=True)
 
 
 def _context_of(tuned: Tuned, context: TrialContext) -> TrialContext:

@@ -58,7 +58,7 @@ class LossFunction(Protocol):
         ...
 
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
-        """Return loss and gradient of the patterns ``indices`` (None: all that count)."""
+        """Return loss and gradient of the patterns numbered ``indices`` (n,); None: all that count."""
         ...
 
     def dot(self, a: Any, b: Any) -> Any:
@@ -104,7 +104,7 @@ class PatternLoss(LossFunction, Protocol):
 
     @property
     def chosen(self) -> IndexArray | None:
-        """The patterns that currently count (None: all)."""
+        """Numbers (n,) of the patterns that currently count (None: all)."""
         ...
 
     @property
@@ -127,7 +127,7 @@ class PatternLoss(LossFunction, Protocol):
         ...
 
     def of_patterns(self, chosen: IndexArray) -> PatternLoss:
-        """Return the loss of some of the patterns."""
+        """Return the loss of the patterns numbered ``chosen`` (n,)."""
         ...
 
     def recorder(self, patterns: int) -> Recorder | None:
@@ -139,7 +139,7 @@ class PatternLoss(LossFunction, Protocol):
         ...
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
-        """Largest curvature of the loss of the patterns ``indices`` along an object parameter, a scalar."""
+        """Largest curvature of the loss of the patterns ``indices`` (n,) along an object parameter, a scalar."""
         ...
 
     def probe_curvature(self, patterns: int) -> Any:

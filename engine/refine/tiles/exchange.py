@@ -96,18 +96,18 @@ class Exchange:
         arrived = {
             neighbour: _planes(message, planes, rows[1] - rows[0]) for neighbour, (rows, message) in received.items()
         }
+
+        def contribution(source: int, rows: Rows, number: int) -> Array:
+            """Return one tile's contribution to some rows of the array ``number``."""
+            if source == tile.number:
+                return planes[number][:, tile.local(rows)]
+            first_row = received[source][0][0]
+            return arrived[source][number][:, rows[0] - first_row : rows[1] - first_row]
+
         for segment in tile.segments:
-            local_rows = tile.local(segment.rows)
             for number, each in enumerate(planes):
-                parts = []
-                for source in segment.tiles:
-                    if source == tile.number:
-                        parts.append(each[:, local_rows])
-                    else:
-                        first_row = received[source][0][0]
-                        first, last = segment.rows[0] - first_row, segment.rows[1] - first_row
-                        parts.append(arrived[source][number][:, first:last])
-                each[:, local_rows] = reduce(add, parts)
+                parts = [contribution(source, segment.rows, number) for source in segment.tiles]
+                each[:, tile.local(segment.rows)] = reduce(add, parts)
 
     def total(self, sums: Sequence[float], peaks: Sequence[float] = (), array: Array | None = None) -> Shared:
         """Combine over all tiles: sums, largest values, and the sum of an array."""

@@ -18,7 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.held_out import HeldOutQuality
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
-from ptylive.engine.refine.validation.settings_trial import LEAST_PATTERNS
+from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS
 from ptylive.schema.preset import Preset
 
 PATTERNS, SWEEPS = 512, 8

@@ -21,12 +21,12 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.ring_correlation import faded
 from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS
 from ptylive.engine.refine.validation.validation import scanned_phase
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
-LEAST_PATTERNS = 64
 TILES = 4
 """Number of tiles along each axis of the scan in which halves are compared; their scatter gives the uncertainty."""
 FLAT = 1e-30

@@ -87,7 +87,7 @@ OWN_TERMS = frozenset({*map(str, DataTermKind), *map(str, CoefficientTermKind)})
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownProblem:
     """What is known once the data are measured and every ``auto`` is decided."""
 
     one_slice: bool = False
@@ -105,7 +105,7 @@ class Known:
     data_term: str = ""
 
     @classmethod
-    def of(cls, preset: Preset, problem: Problem, *, continues: bool) -> Known:
+    def of(cls, preset: Preset, problem: Problem, *, continues: bool) -> KnownProblem:
         """Return what a problem tells that was laid out for the decided ``preset``."""
         strategy, dataset = problem.strategy, problem.measured.dataset
         return cls(
@@ -121,7 +121,7 @@ class Known:
         )
 
 
-def unused_settings(preset: Preset, known: Known) -> tuple[str, ...]:
+def unused_settings(preset: Preset, known: KnownProblem) -> tuple[str, ...]:
     """Words on settings that were given and have no effect."""
     given = _Given(preset)
     rules = (*_of_optimizer(preset.solver.optimizer), *_of_needed(given, known), *_of_data(preset, known))
@@ -141,13 +141,13 @@ def _of_optimizer(optimizer: str) -> Iterator[Rule]:
             yield names, f"without optimizer={' or '.join(optimizers)}"
 
 
-def _of_needed(given: _Given, known: Known) -> Iterator[Rule]:
+def _of_needed(given: _Given, known: KnownProblem) -> Iterator[Rule]:
     for needed, names in NEEDED.items():
         if not any(given.on(name) for name in needed) and not (known.continues and "start_object" in needed):
             yield names, f"without {' or '.join(needed)}"
 
 
-def _of_data(preset: Preset, known: Known) -> Iterator[Rule]:
+def _of_data(preset: Preset, known: KnownProblem) -> Iterator[Rule]:
     of_networks = tuple(name for name in PriorSettings.model_fields if name.startswith("dgp_"))
     inside = preset.propagation.tilt_mode == 0
     for unused, names, why in (

@@ -66,7 +66,7 @@ def analyse(
     from ptylive.application.analysis.waves import add_log
     from ptylive.application.outputs import check_output_folder, take_in_waiting
     from ptylive.engine.stored_run import StoredRun
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     line_A = parse_line(line)
     check_output_folder(folder)

@@ -63,7 +63,7 @@ def convert(
     from ptylive.application.conversion import convert_file
     from ptylive.engine.bases.choice import parse_basis
     from ptylive.engine.preparation import Preparation
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     preparation = Preparation(
         transform,

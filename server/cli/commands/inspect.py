@@ -56,11 +56,11 @@ def inspect(
 ) -> None:
     """Show how a file is understood and what is missing."""
     from ptylive.application.offline import without
-    from ptylive.application.planning import questioned
-    from ptylive.application.remarks.of_scan import asked_about, remarks
+    from ptylive.application.planning import concerns
+    from ptylive.application.remarks.of_scan import implausible_values, remarks
     from ptylive.schema.metadata import to_attributes
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     if rings and square:
         raise MetadataError("--square and --rings exclude each other", "give one of them")
@@ -69,7 +69,7 @@ def inspect(
     with open_source(file, values) as source:
         header = source.header
         effective = without(header, values)
-        questions = asked_about(effective, header)
+        questions = implausible_values(effective, header)
         if descan and header.detector.descan_px is not None:
             raise MetadataError(f"{file}: its descan_px is already given, and is used as given", "leave out --descan")
         given = {name: _plain(value) for name, value in to_attributes(header).items()}
@@ -87,7 +87,7 @@ def inspect(
             "notes": [*source.notes, *remarks(effective, header, Calibration())[len(questions) :]],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
             "estimated": _estimated(header, given),
-            "questioned": [*questions, *questioned(header)],
+            "concerns": [*questions, *concerns(header)],
         }
         if descan:
             outcome |= _descan(source, values, quiet=as_json)

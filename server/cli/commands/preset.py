@@ -65,7 +65,7 @@ def preset(
 
 def _pattern_shape(recording: Path) -> tuple[int, int]:
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     vet(recording)
     with open_source(recording, {}) as source:

@@ -55,7 +55,7 @@ def reconstruct(
     from ptylive.engine.results import describe_run, write_maps
     from ptylive.engine.stored_maps import describe_maps
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     checked_backend(backend)
     wanted = METHODS if methods is None else check_methods(names_in(methods))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
-    from ptylive.engine.results import Stored
+    from ptylive.engine.results import StorageLocation
     from ptylive.schema import ScanHeader
     from ptylive.server.refinement.refine_job import RefineJob
 
@@ -104,7 +104,7 @@ def refine(
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     file = files[0]
     chosen, values = split_settings(parse_assignments(settings or ()))
@@ -163,7 +163,7 @@ def refine(
 
 
 def _conclude(
-    file: Path, stored: Stored, result: RefineResult, outcome: dict[str, Any], missing: str, *, as_json: bool
+    file: Path, stored: StorageLocation, result: RefineResult, outcome: dict[str, Any], missing: str, *, as_json: bool
 ) -> None:
     """Report the outcome. Raises Interrupted, PtyliveError if the run did not finish; exits if something is missing."""
     _summarise(result, as_json)
@@ -210,7 +210,7 @@ def _job(file: Path, wanted: Preset, values: Mapping[str, Any]) -> RefineJob:
 def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) -> None:
     """Refine on a worker of a cluster; the results file also gets the map that the refinement started from."""
     from ptylive.application.outputs import reserved_run
-    from ptylive.engine.results import Stored
+    from ptylive.engine.results import StorageLocation
     from ptylive.server.cli.refine_elsewhere import refine_elsewhere
 
     started = time.perf_counter()
@@ -227,7 +227,7 @@ def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) 
     seconds = time.perf_counter() - started
     summary = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
     answer({**summary, **outcome}, as_json=as_json)
-    stored = Stored(Path(ended["results"]), ended["run"], ended["problem"])
+    stored = StorageLocation(Path(ended["results"]), ended["run"], ended["problem"])
     _judge(ended["state"], remote.run.epoch, ended["message"], stored)
 
 
@@ -308,7 +308,7 @@ def _stoppable() -> Iterator[Event]:
             raise Interrupted("the last checkpoint is kept; continue with --resume") from None
 
 
-def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
+def _judge(state: str, epochs: int, message: str, stored: StorageLocation) -> None:
     """Raise Interrupted or PtyliveError if the run did not finish or was not written to its file."""
     written = f"{stored.path} as {stored.run}"
     if stored.problem:
@@ -321,11 +321,11 @@ def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
 
 def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader:
     """Return what is known of the scan. Raises MetadataError if optics are missing."""
-    from ptylive.engine.dataset import check_told
+    from ptylive.engine.dataset import check_metadata
     from ptylive.streamer.source import open_source
 
     with open_source(file, values) as source, about(file):
-        check_told(source.header, far_field=not wanted.propagation.near_field)
+        check_metadata(source.header, far_field=not wanted.propagation.near_field)
         return source.header
 
 
@@ -391,7 +391,7 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
 def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
     """Make the preset from the settings of all sources, and vet the files they name."""
     from ptylive.application.presets import files_of
-    from ptylive.streamer.vetting.door import vet_results
+    from ptylive.streamer.vetting.whole_file import vet_results
 
     preset = Preset.from_mapping({**settings, **({} if epochs is None else {"epoch_max": epochs})})
     vet_results(*files_of(preset))

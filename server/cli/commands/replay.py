@@ -58,7 +58,7 @@ def replay(
     from ptylive.simulators.merlin import parse_mode
     from ptylive.simulators.replay import ReplaySettings
     from ptylive.simulators.replay import replay as send
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     chosen = ReplaySettings(
         to=to,

@@ -26,7 +26,7 @@ from ptylive.streamer.protocols.tpx3.headers import (
     ScanStart,
     parse_header,
 )
-from ptylive.streamer.protocols.tpx3.placing import Placed, Placing
+from ptylive.streamer.protocols.tpx3.numbering import FrameNumbering, PlacedFrames
 from ptylive.streamer.protocols.tpx3.splitter import REPAIRED
 from ptylive.streamer.wire import ArmMessage, EndMessage, FrameLayout, FramesMessage, Message, runs_of
 from ptylive.streamer.wire.arrays import Buffer
@@ -40,7 +40,7 @@ class _Scan:
     """The scan being received."""
 
     def __init__(self, acquisition: AcquisitionStart, start: ScanStart | None, text: bytes = b"") -> None:
-        self.placing = Placing(acquisition.frames, begun=start is not None)
+        self.numbering = FrameNumbering(acquisition.frames, begun=start is not None)
         self.header: ScanHeader | None = None  # known from its first chunk on
         self.name = f"{acquisition.sequence}" + ("" if start is None else f"_{start.sequence}")
         self.user = _metadata(text)
@@ -69,7 +69,7 @@ class Tpx3Inlet:
             text = event(parts)
         except WireError as error:
             if self._scan is not None and error.reason != REPAIRED:
-                self._scan.placing.lose()
+                self._scan.numbering.lose()
             raise
         if text is not None:
             self._note(text)
@@ -118,7 +118,7 @@ class Tpx3Inlet:
             raise WireError("frames whose acquisition start did not arrive", "no_header")
         scan = self._scan = self._scan or _Scan(acquisition, None)
         frames = read_csr(chunk, acquisition, arrays) if len(arrays) else None
-        placed = scan.placing.put(chunk.frames, frames)
+        placed = scan.numbering.put(chunk.frames, frames)
         if frames is None:
             raise WireError(f"chunk of {chunk.frames} frames is damaged", "bad_chunk")
         if scan.header is None:
@@ -147,7 +147,7 @@ class Tpx3Inlet:
         scan, self._scan = self._scan, None
         if scan is None or scan.header is None:
             return
-        held, unplaced = scan.placing.settle(ended=ended)
+        held, unplaced = scan.numbering.settle(ended=ended)
         if unplaced:
             problems.append(WireError(f"{unplaced} frames that arrived after a loss cannot be placed", "unplaced"))
         for placed in held:
@@ -155,12 +155,12 @@ class Tpx3Inlet:
                 yield from self._placed(scan.header, placed)
             except WireError as error:
                 problems.append(error)
-        points, reached = scan.header.point_frames, scan.placing.last + 1
+        points, reached = scan.header.point_frames, scan.numbering.last + 1
         aborted = points - reached > _LOST_TAIL * points
         frames = scan.header.frames if aborted else max(points, reached)
         yield EndMessage(scan.header.uid, frames, "aborted" if aborted else "complete")
 
-    def _placed(self, scan_header: ScanHeader, placed: Placed) -> Iterator[Message]:
+    def _placed(self, scan_header: ScanHeader, placed: PlacedFrames) -> Iterator[Message]:
         """Yield frames as messages. Raises WireError, last, for those that are invalid, or beyond the scan."""
         frames = in_order(placed.frames)
         layout = FrameLayout.of(scan_header)

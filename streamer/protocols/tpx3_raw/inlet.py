@@ -17,7 +17,7 @@ from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.tcp_connection import event, is_gone
 from ptylive.streamer.protocols.tpx3_raw.splitter import SILENCE
 from ptylive.streamer.timepix3.frames import COUNTS
-from ptylive.streamer.timepix3.live import Begun, Ended, Frames, LivePackets
+from ptylive.streamer.timepix3.live import LineFrames, LivePackets, ScanBegan, ScanEnded
 from ptylive.streamer.timepix3.packets import TICK_NS, Place, decode
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 from ptylive.streamer.wire import ArmMessage, EndMessage, FrameLayout, FramesMessage, Message
@@ -117,9 +117,9 @@ class Tpx3RawInlet:
         )
         return arm_message(header, self._settings.prepare, lambda _: None)
 
-    def _as_messages(self, items: Iterator[Begun | Frames | Ended]) -> Iterator[Message]:
+    def _as_messages(self, items: Iterator[ScanBegan | LineFrames | ScanEnded]) -> Iterator[Message]:
         for item in items:
-            if isinstance(item, Begun):
+            if isinstance(item, ScanBegan):
                 self._scans += 1
                 message = self._armed(item.sensor, item.dwell_us)
                 self._scan = message.header
@@ -128,13 +128,13 @@ class Tpx3RawInlet:
                 yield message
             elif self._scan is None:
                 continue
-            elif isinstance(item, Frames):
+            elif isinstance(item, LineFrames):
                 yield from _messages(self._scan, item)
             else:
                 yield self._ended(self._scan, item)
                 self._scan = None
 
-    def _ended(self, scan: ScanHeader, ended: Ended) -> EndMessage:
+    def _ended(self, scan: ScanHeader, ended: ScanEnded) -> EndMessage:
         if ended.late:
             self._note(f"scan {scan.series}: {ended.late} hits arrived after their line had been passed on")
         if ended.dropped:
@@ -153,7 +153,7 @@ def _gap(sensor: Sensor) -> BoolArray | None:
     return sensor.gap if sensor.four else None
 
 
-def _messages(scan: ScanHeader, row: Frames) -> Iterator[FramesMessage]:
+def _messages(scan: ScanHeader, row: LineFrames) -> Iterator[FramesMessage]:
     """Yield frames as messages of events, none larger than a receiver accepts."""
     frames = row.frames
     together = most_together(FrameLayout.of(scan).nbytes)

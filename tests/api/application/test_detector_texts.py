@@ -11,7 +11,7 @@ import pytest
 
 import ptylive
 from ptylive.application.detector_texts import named, read_detectors, text_of
-from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, Placing, VirtualDetector
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, DetectorContext, MaskDetector, VirtualDetector
 from ptylive.schema import (
     Calibration,
     Detector,
@@ -38,7 +38,7 @@ ROWS, COLUMNS = np.indices((16, 16))
 
 def understood(text: str) -> VirtualDetector:
     (one,) = read_detectors({"x": text})
-    return one.placed(Placing(KNOWN, np.ones((16, 16))))  # type: ignore[union-attr,return-value]
+    return one.placed(DetectorContext(KNOWN, np.ones((16, 16))))  # type: ignore[union-attr,return-value]
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_radii_that_cannot_be(text: str) -> None:
 def test_what_the_calibration_lacks_is_named(text: str, lacks: str) -> None:
     (one,) = read_detectors({"x": text})
     with pytest.raises(MetadataError, match=f"detector x needs {lacks}"):
-        one.placed(Placing(Calibration(), np.ones((16, 16))))  # type: ignore[union-attr]
+        one.placed(DetectorContext(Calibration(), np.ones((16, 16))))  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("texts", "says"), [(["disc:3"], "has no name"), (["a=disc:3", "a=disc:4"], "two detectors")])
-def test_names(texts: list[str], says: str) -> None:
+def test_texts_without_a_name_or_with_one_twice_are_refused(texts: list[str], says: str) -> None:
     with pytest.raises(MetadataError, match=says):
         named(texts)
     assert named(["a = disc:3", "b=x=y.npy"]) == {"a": "disc:3", "b": "x=y.npy"}
@@ -174,13 +174,13 @@ def test_pixels_are_chosen_by_what_they_count() -> None:
     bad = np.zeros(mean.shape, bool)
     bad[0, 0] = True
     mean[0, 0] = 1e6  # hot: does not set the scale for the others
-    by = Placing(KNOWN, mean, bad)
+    by = DetectorContext(KNOWN, mean, bad)
     above, below = (read_detectors({"x": text})[0].placed(by) for text in ("above:0.5", "below:0.5"))
     assert isinstance(above, MaskDetector) and isinstance(below, MaskDetector)
     np.testing.assert_array_equal(above.weights > 0, (mean >= 0.5 * mean[~bad].max()) & ~bad)
     np.testing.assert_array_equal((above.weights > 0) ^ (below.weights > 0), ~bad)
     with pytest.raises(MetadataError, match="no pixel is below"):
-        read_detectors({"x": "below:1"})[0].placed(Placing(KNOWN, np.ones((4, 4))))
+        read_detectors({"x": "below:1"})[0].placed(DetectorContext(KNOWN, np.ones((4, 4))))
 
 
 def test_what_left_the_detector_is_what_the_patterns_lack() -> None:
@@ -228,7 +228,7 @@ def test_what_cannot_be_placed_is_tried_again_only_when_more_is_known() -> None:
     bank.use((), written)  # type: ignore[arg-type]
     less = Calibration({"beam_center_px": KNOWN.entries["beam_center_px"]})
     assert bank.may_be_placed(less)
-    assert len(bank.place(Placing(less, mean, None))) == 1
+    assert len(bank.place(DetectorContext(less, mean, None))) == 1
     assert not bank.may_be_placed(less)
     assert bank.may_be_placed(KNOWN)
     bank.use((), written)  # type: ignore[arg-type]

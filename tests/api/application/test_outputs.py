@@ -29,7 +29,7 @@ from ptylive.schema.files.filelock import FileBusyError
 from ptylive.server.cli.main import build, named
 from ptylive.streamer.recording.recording_writer import created_scan
 from ptylive.streamer.source import open_source
-from ptylive.streamer.vetting import door
+from ptylive.streamer.vetting import whole_file
 
 
 def scan_file(path: Path, uid: str) -> Path:
@@ -123,7 +123,7 @@ CASES = [
 
 @pytest.mark.parametrize(("arguments", "target", "words"), CASES)
 def test_refused_before_any_work(folder, monkeypatch, arguments, target, words):
-    monkeypatch.setattr(door, "is_file", lambda path: False)  # starts no process to look through the input
+    monkeypatch.setattr(whole_file, "is_file", lambda path: False)  # starts no process to look through the input
     monkeypatch.chdir(folder)
     monkeypatch.setattr(offline, "reconstruct_file", lambda *_a, **_k: pytest.fail("work was done"))
     before = contents(folder)

@@ -100,7 +100,7 @@ def test_an_impossible_value_of_a_file_can_be_replaced(tmp_path):
         ({"scan_shape": (0, 4)}, "impossible scan shape"),
     ],
 )
-def test_refusals(values, words):
+def test_impossible_values_are_refused_with_their_name(values, words):
     with pytest.raises(MetadataError, match=words):
         ptylive.plan(**values)
 

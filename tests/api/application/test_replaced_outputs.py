@@ -27,7 +27,7 @@ from ptylive.pictures.film import write_film
 from ptylive.pictures.snapshot import png
 from ptylive.schema import Calibration, Detector, InputFileError, LiveMap, PtyliveError, Scan, ScanHeader
 from ptylive.server.cli.main import build, named
-from ptylive.streamer.vetting import door
+from ptylive.streamer.vetting import whole_file
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 NOTES = b"precious notes\n"
@@ -106,7 +106,7 @@ OTHERS = [
 def test_files_of_the_same_kind_that_somebody_else_wrote_stay(
     folder: Path, name: str, text: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "is_file", lambda path: False)  # starts no process to look through the input
+    monkeypatch.setattr(whole_file, "is_file", lambda path: False)  # starts no process to look through the input
     header = ScanHeader("one", "small", 16, Scan(shape=(4, 4), step_A=0.5), detector=Detector(shape=(8, 8)))
     stored_recording(folder, header, np.ones((16, 8, 8), np.uint16)).rename(folder / "scan.h5")
     path = folder / name
@@ -175,7 +175,7 @@ def test_what_a_server_writes_next_to_a_recording_is_not_written_over_other_file
 def test_hdf5_files_are_looked_through_before_they_are_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One flipped bit can keep the HDF5 library busy for ever."""
     seen: list[Path] = []
-    monkeypatch.setattr(door, "vet_results", seen.append)
+    monkeypatch.setattr(whole_file, "vet_results", seen.append)
     with pytest.raises(InputFileError):
         check_own_file(folder / "r.h5", "nxs")
     assert seen == [folder / "r.h5"]

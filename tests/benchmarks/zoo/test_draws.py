@@ -91,7 +91,7 @@ def test_a_draw_survives_json():
     assert Draw(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}) == ALL[0]
 
 
-def test_wavelength():
+def test_the_wavelength_is_the_tabulated_one():
     assert wavelength_A(200e3) == pytest.approx(0.0250793, rel=1e-5)  # tabulated
     assert wavelength_A(30e3) == pytest.approx(0.0697908, rel=1e-4)
 

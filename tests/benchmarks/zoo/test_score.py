@@ -103,7 +103,7 @@ def test_positions_that_are_known_to_be_off_do_not_count(tmp_path):
     assert max(map(abs, score(Truth.read(path), found)["shift_A"])) <= 0.05
 
 
-def test_halves(scene):
+def test_halves_correlate_as_their_noise_allows(scene):
     truth, found = scene
     rng = np.random.default_rng(2)
     noisy = [changed(found, found.phase + found.phase.std() * rng.normal(size=found.phase.shape)) for _ in range(2)]

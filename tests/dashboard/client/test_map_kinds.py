@@ -31,6 +31,24 @@ def test_the_chooser_is_what_it_was():
     ]
 
 
+@pytest.mark.parametrize(
+    ("remark", "said"),
+    [
+        ("obf, tcbf: needs energy_eV", "phase (OBF), tilt-corrected BF: need energy_eV"),
+        ("obf: needs scan_step_A", "phase (OBF): needs scan_step_A"),
+        ("obf, unheard: needs scan_step_A", "obf, unheard: needs scan_step_A"),
+        ("all counts are 0: was the beam blanked?", "all counts are 0: was the beam blanked?"),
+    ],
+)
+def test_what_methods_need_is_told_with_the_labels_of_their_maps(remark: str, said: str):
+    assert MapKinds.from_plain(MAP_KINDS).labelled(remark) == said
+
+
+def test_a_vector_is_named_without_its_component():
+    com = [{"name": f"com_{axis}", "label": f"centre of mass, {axis}s", "method": "com"} for axis in ("row", "col")]
+    assert MapKinds.from_plain(com).labelled("com: needs x") == "centre of mass: needs x"
+
+
 def test_maps_made_afterwards_are_offered_once_they_are_there():
     offered = MapKinds.from_plain(MAP_KINDS).offered({"ssb", "pattern", "vd_ring", "somebody_s"})
     assert offered[-3:] == [("ssb", "SSB phase"), ("somebody_s", "somebody s"), ("vd_ring", "detector ring")]

@@ -91,6 +91,25 @@ def test_the_section_below_a_line_is_asked_once(curves: RunCurves, sender: Comma
     assert "one slice" in curves.texts()["curve_note"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "slices", "there", "note"),
+    [
+        ("depth", 1, True, "one slice has no depth: refine with more slices"),
+        ("depth", 0, False, "no object yet"),
+        ("line", 0, False, "no object yet"),
+        ("depth", 4, True, "click the object at the start of the line"),
+    ],
+)
+def test_no_line_is_asked_for_that_would_show_nothing(
+    curves: RunCurves, kind: str, slices: int, there: bool, note: str
+) -> None:
+    """Regression: after two clicks on an object of one slice the answer was that it has no depth."""
+    raw = RawPicture("object", np.ones((8, 8), np.float32), "rad", sampling_A=(0.5, 0.5))
+    picture = prepare(raw, 1, Surroundings()) if there else None
+    chosen(curves, kind).follow(seen(slices=slices), picture, "")
+    assert curves.texts()["curve_note"] == note
+
+
 def test_two_runs_are_correlated(curves: RunCurves, sender: CommandSender, orders: Orders) -> None:
     chosen(curves, "rings").follow(seen(), None, "")
     assert curves.texts()["curve_note"] == "compare with another run of this scan first"

@@ -79,6 +79,13 @@ def test_a_detector_without_a_place_is_refused(session: Session, sender: Command
     assert all(command != "detectors" for command, _ in sender.sent)
 
 
+def test_the_largest_count_of_a_pattern_is_told(sender: CommandSender) -> None:
+    panel = DiffractionPanel(InlineStyleSheet(), lambda: None, Orders(sender))
+    for counts, high, note in ((7.0, "max 7.0 counts", ""), (0.0, "max 0 counts", "no counts in this pattern")):
+        pattern = prepare(RawPicture("pattern", np.full((4, 4), counts, np.float32)), 1, Surroundings())
+        assert panel.texts("pattern", pattern) == {"pattern_high": high, "pattern_note": note}
+
+
 def test_without_a_bright_field_a_detector_is_placed_in_the_middle_of_the_pattern(sender: CommandSender) -> None:
     panel = DiffractionPanel(InlineStyleSheet(), lambda: None, Orders(sender))
     assert panel.clips() == {"disc": "[]"}, "nothing is known of the detector"

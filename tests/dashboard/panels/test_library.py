@@ -1,15 +1,23 @@
 """The library lists past scans, and files of a folder that may be opened."""
 
+import base64
+import io
 import json
 from concurrent.futures import Future
 from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.requests import Request
+from ptylive.pictures.colours import ColourMap, palette
 from ptylive.schema import CommandError
+from ptylive.server.wire.messages import array_to_plain
 
 
 class Server:
@@ -116,3 +124,23 @@ def test_what_was_deleted_last_is_taken_back() -> None:
     orders.collect()
     assert server.asked[-1] == ("restore", {"recording": "a.h5"})
     assert panel.marks()["restore"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [("a.h5: being read", "being read"), ("/data/a.h5: no HDF5 file", "no HDF5 file"), ("disk gone", "disk gone")],
+)
+def test_a_scan_without_a_card_of_its_own_says_why_below_its_name(problem: str, reason: str) -> None:
+    """Regression: name and reason were the title, whose end is cut off, and it stood below no day."""
+    card = library()[0]._card({"recording": "a.h5", "time": 0.0, "problem": problem})
+    assert (card["title"], card["lines"]) == ("a.h5", [reason])
+    assert card["day"].endswith("1970-01-01")
+
+
+def test_points_that_were_not_scanned_have_their_own_colour_on_a_card() -> None:
+    shades = np.array([[1, 255], [0, 0]], np.uint8)
+    plain = {**array_to_plain(shades), "map": "bf", "sampling_A": None}
+    address = library()[0]._map_thumbnail({"thumbnail": plain})
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB"))
+    assert [tuple(map(int, drawn[row, col])) for row, col in ((0, 0), (0, -1))] == [(0, 0, 0), (255, 255, 255)]
+    assert tuple(drawn[-1, 0]) == tuple(int(palette(ColourMap.GRAY)[0][i : i + 2], 16) for i in (1, 3, 5))

@@ -8,7 +8,7 @@ from page_in_memory import ask
 from ptylive.dashboard.client.feed import raw_picture
 from ptylive.dashboard.client.map_kinds import MapKind, MapKinds
 from ptylive.dashboard.panels import maps
-from ptylive.dashboard.pictures import Picture, Surroundings, prepare
+from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import Session
 
 
@@ -34,6 +34,14 @@ def test_where_it_cannot_be_told_nothing_is() -> None:
     doubtful = picture(deviation=0.0123, information_limits=[[1.0, 1.07, 0.9, False]])
     assert (maps._units(doubtful), maps._limit(doubtful)) == ("rad ± 0.012", "")
     assert maps._units_title(doubtful).startswith("unit; ±: one standard deviation")
+
+
+def test_a_map_of_equal_pixels_says_so_once_the_scan_is_whole() -> None:
+    """Regression: a scan without counts showed flat maps from -0.5 to 0.5 counts without a word."""
+    flat, half = RawPicture("bf", np.zeros((4, 4), np.float32)), np.eye(4, dtype=bool)
+    texts = [maps._note(prepare(flat, 1, Surroundings(coverage, (4, 4)))) for coverage in (half, ~half | half)]
+    assert texts == ["", maps.SAME_EVERYWHERE]
+    assert maps._note(picture()) == ""
 
 
 def lay_out(session: Session, name: str) -> list[int]:

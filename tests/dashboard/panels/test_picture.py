@@ -89,6 +89,8 @@ def test_the_scale_bar_follows_the_zoom() -> None:
     assert figure.scale_bar is not None
     assert not figure.scale_bar.visible
     figure.offer(picture(1))
+    figure.measure()
+    assert figure.scale_bar.bar_length > figure.window.extent.box[2] / 10, "also before a browser has fitted it"
     figure.window.x_range.update(start=0, end=100)
     figure.measure()
     assert figure.scale_bar.label == "2 nm"

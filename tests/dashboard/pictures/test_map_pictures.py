@@ -33,6 +33,20 @@ def test_patterns_start_at_zero_and_keep_detector_pixels() -> None:
     assert linear.limits == pytest.approx((0.0, 9.0), rel=1e-2)
     assert log.limits == pytest.approx((0.0, 1.0), rel=1e-2)
     assert linear.pixel == (1.0, 1.0)
+    assert linear.peak == log.peak == 9.0
+
+
+@pytest.mark.parametrize("wanted", ["pattern", "pattern_log"])
+def test_a_normalised_pattern_is_not_black_and_an_empty_one_has_no_counts(wanted: str) -> None:
+    """Regression: both were said to have 2.2 counts, and a pattern that sums to 1 was black."""
+    pattern = np.array([[0, 1e-8], [1e-10, np.nan]], np.float32)
+    shown = prepare(RawPicture("pattern", pattern), 1, Surroundings(), wanted=wanted)
+    assert shown.peak == pytest.approx(1e-8)
+    assert shown.indexed[0, 1] > 200
+    assert shown.indexed[1, 0] > (20 if wanted == "pattern_log" else 1)
+    empty = prepare(RawPicture("pattern", np.zeros((2, 2), np.float32)), 1, Surroundings(), wanted=wanted)
+    assert empty.peak == 0.0
+    assert (empty.indexed == 1).all()
 
 
 def test_a_fourier_transform_has_its_peaks_and_rings_where_they_belong() -> None:

@@ -46,7 +46,7 @@ def test_blocks_of_nothing_are_zero():
 
 
 @pytest.mark.parametrize("size", [1, 5 * BLOCK + 9])
-def test_products(size):
+def test_products_of_packed_vectors_are_right_to_single_precision(size):
     one, two, plain = packed(drawn(size, 1)), packed(drawn(size, 2)), drawn(size, 3)
     # sums of a block in single precision: at worst one rounding for each of its numbers
     for found, a, b in (

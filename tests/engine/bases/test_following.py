@@ -9,7 +9,7 @@ from quick_first import quick_first
 from ptylive.engine.bases.choice import make_basis, parse_basis
 from ptylive.engine.bases.compressor import EXTRAS, Compressor
 from ptylive.engine.bases.field import DetectorField
-from ptylive.engine.bases.following import FollowingCompressor, HeardWander, KnownWander, at_place, wander_of
+from ptylive.engine.bases.following import FollowingCompressor, GivenWander, TrackedWander, at_place, wander_of
 from ptylive.engine.descan import moved
 from ptylive.schema import Basis, Detector, Optics, Scan, ScanHeader
 from ptylive.schema.basis import MOVED
@@ -37,7 +37,7 @@ def discs(descan: Descan) -> np.ndarray:
 
 def heard(place: np.ndarray) -> np.ndarray:
     """The place predicted for each line, line by line, once that line has been measured."""
-    wander, found = HeardWander(SCAN), []
+    wander, found = TrackedWander(SCAN), []
     wander.refer_to((0.0, 0.0))
     for line in POINTS.reshape(SCAN.shape):
         wander.take(line, np.full(32, 100.0), place[line])
@@ -69,14 +69,14 @@ def test_nothing_is_followed_where_only_atoms_deflect(seed: int) -> None:
 
 
 def test_empty_patterns_and_flyback_say_nothing() -> None:
-    wander = HeardWander(SCAN)
+    wander = TrackedWander(SCAN)
     wander.refer_to((3.0, 3.0))
     wander.take(np.array([0, 1, -1]), np.array([0.0, 0.0, 9.0]), np.full((3, 2), 50.0))
     assert not wander.places(POINTS).any()
 
 
 def test_another_place_to_refer_to_keeps_what_was_heard() -> None:
-    one, other = HeardWander(SCAN), HeardWander(SCAN)
+    one, other = TrackedWander(SCAN), TrackedWander(SCAN)
     one.refer_to((0.0, 0.0))
     other.refer_to((-4.0, 2.0))
     place = np.random.default_rng(1).normal([1.0, -2.0], 0.2, (64, 2))
@@ -91,7 +91,7 @@ def test_another_place_to_refer_to_keeps_what_was_heard() -> None:
 def test_vectors_are_those_of_patterns_moved_back(frames_at_a_time: int) -> None:
     descan = Descan.of([3.3, -1.4, 1.2, 2.1])
     compressor = Compressor(make_basis(parse_basis("zernike:15+1"), FIELD, None), FIELD)
-    made, frames = FollowingCompressor.of(compressor, SCAN, KnownWander(descan, SCAN)), discs(descan)
+    made, frames = FollowingCompressor.of(compressor, SCAN, GivenWander(descan, SCAN)), discs(descan)
     parts = np.array_split(POINTS, len(POINTS) // frames_at_a_time)
     vectors = np.concatenate([made.vectors(part, frames[part]) for part in parts])
     words = made.described(header()).basis
@@ -128,5 +128,5 @@ def test_first_frames_are_moved_to_their_mean() -> None:
 
 def test_without_the_exact_sums_nothing_is_followed() -> None:
     compressor = Compressor(make_basis(parse_basis("zernike:15+1"), FIELD, None), FIELD, extras=("sum",))
-    assert FollowingCompressor.of(compressor, SCAN, HeardWander(SCAN)) is compressor
-    assert FollowingCompressor.of(replace(compressor, extras=EXTRAS), Scan(), HeardWander(Scan())).extras == EXTRAS
+    assert FollowingCompressor.of(compressor, SCAN, TrackedWander(SCAN)) is compressor
+    assert FollowingCompressor.of(replace(compressor, extras=EXTRAS), Scan(), TrackedWander(Scan())).extras == EXTRAS

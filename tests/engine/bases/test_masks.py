@@ -136,7 +136,7 @@ def test_patterns_come_back_as_far_as_the_basis_goes(field):
     np.testing.assert_allclose(basis.pattern(basis.project(patterns)), patterns, rtol=0, atol=error)
 
 
-def test_intact_angles(field, patterns):
+def test_more_masks_leave_smaller_angles_to_the_patterns(field, patterns):
     whole = Compressor(make_basis(BasisChoice("data", 63, 1), field, patterns), field)
     # 63 masks span all 60 patterns; a single-precision cosine leaves the angle open by sqrt(2 eps), 0.03 degrees
     assert whole.intact_angles_deg(patterns)[0] < 0.1

@@ -23,12 +23,12 @@ def seen(*, there, entrance, above):
     """Share of 60 frequencies left unexplained with the focus at the tested plane, at the entrance and above it."""
     planes = {ENTRANCE_A + DEPTH_A: there, ENTRANCE_A: entrance, ENTRANCE_A - DEPTH_A: above}
 
-    def left(low):
+    def unexplained(low):
         assert list(low[1:]) == [1.0, 2.0, 0.5], "astigmatism and rotation stay"
         scatter = np.random.default_rng(int(low[0]) % 7).uniform(0.99, 1.01, FREQUENCIES)
         return np.broadcast_to(planes[float(low[0])], FREQUENCIES) * scatter
 
-    return SimpleNamespace(left=left)
+    return SimpleNamespace(unexplained=unexplained)
 
 
 IN_FOCUS = np.array([ENTRANCE_A + DEPTH_A, 1.0, 2.0, 0.5])
@@ -54,11 +54,11 @@ def test_a_depth_is_what_most_frequencies_prefer_to_the_entrance_and_to_what_is_
 def test_a_defocus_that_most_frequencies_do_not_prefer_to_none_is_none(found, told):
     fit = AberrationFit({"C10": 29.0, "C12a": 2.0, "C12b": -1.0}, 20.0, 0.4, 0.5, 0.02, 0.9)
 
-    def left(low):
+    def unexplained(low):
         assert low[3] == pytest.approx(np.radians(20.0)), "the rotation stays"
         return np.broadcast_to(found if low[0] else 0.89, FREQUENCIES) * np.linspace(0.999, 1.001, FREQUENCIES)
 
-    taken = in_focus_unless_told(SimpleNamespace(left=left), fit)
+    taken = in_focus_unless_told(SimpleNamespace(unexplained=unexplained), fit)
     if told:
         assert taken is fit
     else:
@@ -75,7 +75,7 @@ def astigmatic_criteria(*, seen_in):
     def energy(low):
         return power(low) * (1.0 + 0.2 * math.exp(-(((low[1] - 20) / 9) ** 2) - (low[2] / 9) ** 2))
 
-    def left(low):
+    def unexplained(low):
         lost, without = (1.0 - 0.3 * energy(one) for one in (low, low * np.array([1.0, 0.0, 0.0, 1.0])))
         unseen = np.arange(FREQUENCIES) >= seen_in * FREQUENCIES
         scatter = np.random.default_rng(3).uniform(0.999, 1.001, FREQUENCIES)
@@ -84,7 +84,7 @@ def astigmatic_criteria(*, seen_in):
     return SimpleNamespace(
         aligned_power=power,
         explained_energy=energy,
-        left=left,
+        unexplained=unexplained,
         explained_share=lambda low: 0.5,
         modulation=SimpleNamespace(q_scan=np.zeros((FREQUENCIES, 2))),
     )

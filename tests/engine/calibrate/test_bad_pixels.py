@@ -13,7 +13,7 @@ from ptylive.engine.calibrate import bad_pixels as module
 from ptylive.engine.calibrate.bad_pixels import MOST_SHARE, BadPixels, find_bad_pixels
 from ptylive.engine.compression import SavedBasis, compressor_for
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.reading import looked_over
+from ptylive.engine.live.reading import with_bad_pixels
 from ptylive.schema import Basis, Calibration, Origin
 
 FRAMES = 500
@@ -180,7 +180,7 @@ def test_a_given_descan_hides_none_and_a_scan_made_again_keeps_them():
     live.header = live.store.header = told  # as given by a user who knows only what was sent
     again = live.finish(lambda: batches(frames))
     assert places(live.bad_pixels.found) == where
-    unread = looked_over(told, live.store, None, live.bad_pixels)
+    unread = with_bad_pixels(told, live.store, None, live.bad_pixels)
     assert places(unread.arrays["bad_pixel_mask"]) == where, "of moved patterns nobody can read what was found is kept"
     for ours, theirs in zip(again.maps, first.maps, strict=True):
         np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-4, atol=1e-4 * np.abs(theirs.data).max())

@@ -75,7 +75,7 @@ SETS = ["mos2_edge_80kV_defocus", "au_ac_300kV_parallax", "ws2_messy_60kV_lowdos
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) for name in SETS if name != QUICK] + [QUICK]
 )
-def test_thin_sets(name):
+def test_thin_specimens_are_calibrated_from_all_rows_and_from_few(name):
     scan = BlindScan(name)
     for share, part, offset in ((1.0, 0.10, 10.0), (0.15, 0.15, 20.0)):
         found = scan.calibrate(share)

@@ -15,13 +15,13 @@ from quick_first import quick_first
 from ptylive.engine.calibrate import block_fits
 from ptylive.engine.calibrate.block_fits import (
     MODELS,
+    better_measurement,
     blocks_of,
     changes_slowly,
     fitted,
     hides_wander,
     placed,
     slopes,
-    told_by_specimen,
 )
 from ptylive.schema.detector import Descan, scan_places
 
@@ -69,7 +69,7 @@ def test_the_centre_of_mass_is_taken_where_the_dark_field_explains_it(seed):
     edge = measured(0.5, seed + 100).plain
     edge = replace(edge, place=edge.place + 0.04 * np.sin(7 * edge.u + 5 * edge.v)[:, None])  # left unexplained
     mass = measured(1.0, seed)
-    assert told_by_specimen(edge, mass) is mass
+    assert better_measurement(edge, mass) is mass
 
 
 @pytest.mark.parametrize("seed", quick_first(range(5), 2))
@@ -77,19 +77,19 @@ def test_the_edge_is_taken_where_the_dark_field_explains_little(seed):
     """As for a thick crystal: the patterns vary from place to place in a way that the dark field does not."""
     edge, mass = measured(0.0, seed + 100).plain, measured(1.0, seed)
     mass = replace(mass, place=mass.place + 0.2 * np.sin(7 * mass.u + 5 * mass.v)[:, None])
-    assert told_by_specimen(edge, mass) is edge
+    assert better_measurement(edge, mass) is edge
 
 
 def test_the_edge_is_taken_of_a_specimen_that_deflects_nothing():
     """A gradient that explains nothing is noise, and is not fitted."""
     edge, mass = measured(0.0, 1).plain, measured(0.0, 2)
-    assert told_by_specimen(edge, mass) is edge
+    assert better_measurement(edge, mass) is edge
 
 
 def test_the_dark_field_is_fitted_beside_the_edge_where_that_foretells_more():
     edge, mass = measured(1.0, 1).plain, measured(1.0, 2)
     mass = replace(mass, place=mass.place + 0.2 * np.sin(7 * mass.u + 5 * mass.v)[:, None])
-    taken = told_by_specimen(edge, mass)
+    taken = better_measurement(edge, mass)
     assert taken.place is edge.place
     assert taken.gradient is mass.gradient
 
@@ -104,8 +104,8 @@ def test_counting_noise_of_the_centre_of_mass_is_no_error_of_it(seed):
     mass = replace(mass, place=mass.place + rng.normal(0.0, 2 * NOISE_PX, mass.place.shape))
     edge = measured(1.0, seed + 100).plain
     edge = replace(edge, place=edge.place + 0.016 * np.sin(7 * edge.u + 5 * edge.v)[:, None])
-    assert told_by_specimen(edge, replace(mass, noise_px2=0.0)).place is edge.place
-    assert told_by_specimen(edge, replace(mass, noise_px2=2 * 5 * NOISE_PX**2)).place is mass.place
+    assert better_measurement(edge, replace(mass, noise_px2=0.0)).place is edge.place
+    assert better_measurement(edge, replace(mass, noise_px2=2 * 5 * NOISE_PX**2)).place is mass.place
 
 
 def test_a_gradient_ends_where_points_were_not_visited():
@@ -135,7 +135,7 @@ def test_a_fit_with_the_gradient_is_judged_on_the_tiles_of_the_fit_without(rows)
     edge, mass = (placed(value, seen, shape) for value in values)
     if edge is not None:
         mass = replace(mass, gradient=rng.normal(size=mass.place.shape))
-        assert told_by_specimen(edge, mass) is edge
+        assert better_measurement(edge, mass) is edge
 
 
 def scattered(sd_px, seed):

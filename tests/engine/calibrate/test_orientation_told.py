@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from ptylive.engine.calibrate import scan
 from ptylive.engine.calibrate.aberrations import AberrationFit
-from ptylive.engine.calibrate.aliases.together import Present, Question, Verdict
+from ptylive.engine.calibrate.aliases.all_aliases import CurrentFit, UndersampledScan, Verdict
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, spread_deg
 from ptylive.engine.calibrate.scan import _Work
 from ptylive.engine.calibrate.sign import Agreement
@@ -92,18 +92,18 @@ def test_the_angle_of_the_curl_of_the_same_handedness_is_asked(monkeypatch: pyte
 
     assert adopted(monkeypatch, 0.6, DOUBTFUL, confirmed).rotation_deg == -128.0
     asked: Any = SimpleNamespace()
-    question = Question(asked, asked, DOUBTFUL.angles_deg, "transpose", DOUBTFUL)
-    assert (question.angle_deg("transpose"), question.angle_deg("none")) == (-128.0, -93.0)
+    problem = UndersampledScan(asked, asked, DOUBTFUL.angles_deg, "transpose", DOUBTFUL)
+    assert (problem.angle_deg("transpose"), problem.angle_deg("none")) == (-128.0, -93.0)
 
 
 def test_the_handedness_of_a_trusted_centre_of_mass_is_not_asked_again() -> None:
     criteria: Any = Optics()
     search = scan.Search(100.0, 10.0, None)
-    assert work()._question(criteria, search, TRUSTED).angles_deg == {False: 102.0}
-    assert work()._question(criteria, search, DOUBTFUL).angles_deg == {False: -128.0, True: -93.0}
+    assert work()._search_problem(criteria, search, TRUSTED).angles_deg == {False: 102.0}
+    assert work()._search_problem(criteria, search, DOUBTFUL).angles_deg == {False: -128.0, True: -93.0}
     given = work(origin=Origin.GIVEN)
-    assert given._question(criteria, search, DOUBTFUL).angles_deg == {False: -128.0}
-    assert given._question(criteria, search, None).angles_deg == {False: None}
+    assert given._search_problem(criteria, search, DOUBTFUL).angles_deg == {False: -128.0}
+    assert given._search_problem(criteria, search, None).angles_deg == {False: None}
 
 
 def told(
@@ -116,19 +116,19 @@ def told(
     hand_told: bool | None,
     curl: RotationFit | None = None,
     explained: float = 0.8,
-) -> tuple[AberrationFit, str, Origin, Present | None]:
+) -> tuple[AberrationFit, str, Origin, CurrentFit | None]:
     """State after a verdict: fit, handedness and its origin, and the present fit that was passed to the verdict."""
-    asked: list[Present] = []
+    asked: list[CurrentFit] = []
 
-    def verdict(_question: Any, present: Present) -> Verdict:
+    def verdict(_search_problem: Any, present: CurrentFit) -> Verdict:
         asked.append(present)
         best: Any = SimpleNamespace(fit=fit_of(10.0), criteria=Optics(), mirrored=mirrored)
         return Verdict(best, better, hand_told)
 
     monkeypatch.setattr(scan, "verdict_on", verdict)
     optics: Any = Optics()
-    question = Question(optics, scan.Search(100.0, 10.0, None), {False: None, True: None}, base, curl)
-    _, fit = one._together(question, (optics, fit_of(99.0, explained)))
+    problem = UndersampledScan(optics, scan.Search(100.0, 10.0, None), {False: None, True: None}, base, curl)
+    _, fit = one._by_all_aliases(problem, (optics, fit_of(99.0, explained)))
     transform = one.entries["detector_transform"]
     return fit, str(transform.value), transform.origin, asked[0] if asked else None
 

@@ -67,7 +67,7 @@ def test_one_scan_from_nothing(case):
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0][:4]}{case[2]:+d}A{case[3]:+d}deg")
-def test_full_scans(case):
+def test_full_scans_are_calibrated_within_a_tenth(case):
     scan = simulated(case)
     found = scan.calibrate()
     assert all(right(found, scan.microscope, 0.10, 10.0).values()), found

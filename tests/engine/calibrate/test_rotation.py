@@ -10,7 +10,7 @@ from ptylive.engine.calibrate import rotation
 from ptylive.engine.calibrate.aberrations import AberrationFit, Search
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.rotation import RotationFit, confirmed_by_curl, with_denser_positive
-from ptylive.engine.calibrate.sign import LIKELIER, SKEWED, Agreement, Contrast
+from ptylive.engine.calibrate.sign import LEAST_SKEWNESS, SKEWED, Agreement, Contrast
 from ptylive.schema import Origin
 
 FREQUENCIES = 24
@@ -30,7 +30,7 @@ class Crystal(Criteria):
         aside = (math.degrees(low[3]) - rotation_deg + 90) % 180 - 90
         return math.exp(-(((low[0] - c10_A) / 60) ** 2) - (aside / 8) ** 2 - (math.hypot(low[1], low[2]) / 30) ** 2)
 
-    def left(self, low, frequencies=FREQUENCIES):
+    def unexplained(self, low, frequencies=FREQUENCIES):
         scatter = np.random.default_rng(2).uniform(0.999, 1.001, FREQUENCIES)
         few = np.arange(FREQUENCIES) < 4
         by_few, by_most = self._near(low, -200.0, BY_FEW_DEG), self._near(low, 250.0, BY_MOST_DEG)
@@ -38,7 +38,7 @@ class Crystal(Criteria):
 
     def explained_energy(self, low, frequencies=FREQUENCIES):
         weights = np.where(np.arange(FREQUENCIES) < 4, 10.0, 1.0)
-        return float(weights @ (1 - self.left(low)))
+        return float(weights @ (1 - self.unexplained(low)))
 
     def explained_share(self, low):
         return self.explained_energy(low) / 60
@@ -99,15 +99,15 @@ LATTICE = 0.6
         (Agreement(-0.5, LATTICE), 0.0, (10.0, 0.0), False, Origin.ESTIMATED),  # as the centre of mass
         (Agreement(-0.5, LATTICE), 0.0, (10.0, LATTICE), True, Origin.UNDECIDED),  # that of a lattice, too
         (Agreement(0.5, LATTICE), 0.0, None, False, Origin.UNDECIDED),
-        (Agreement(0.5, LATTICE), -1.01 * LIKELIER, None, True, Origin.UNDECIDED),  # holes in place of atoms
+        (Agreement(0.5, LATTICE), -1.01 * LEAST_SKEWNESS, None, True, Origin.UNDECIDED),  # holes in place of atoms
         (Agreement(0.5, LATTICE), 1.01 * SKEWED, None, False, Origin.ESTIMATED),  # both agree
         (Agreement(-0.5, LATTICE), -1.01 * SKEWED, None, True, Origin.ESTIMATED),
         (Agreement(0.5, LATTICE), 0.99 * SKEWED, None, False, Origin.UNDECIDED),
         (Agreement(0.09, LATTICE, 400), 1.01 * SKEWED, None, False, Origin.UNDECIDED),  # chance
-        (Agreement(-0.09, points=400), 0.99 * LIKELIER, None, True, Origin.UNDECIDED),  # the likelier one
+        (Agreement(-0.09, points=400), 0.99 * LEAST_SKEWNESS, None, True, Origin.UNDECIDED),  # the likelier one
         (Agreement(-0.04, points=400), 0.0, None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
-        (Agreement(0.0), -1.01 * LIKELIER, None, True, Origin.UNDECIDED),
-        (Agreement(0.0), -0.99 * LIKELIER, None, False, Origin.UNDECIDED),
+        (Agreement(0.0), -1.01 * LEAST_SKEWNESS, None, True, Origin.UNDECIDED),
+        (Agreement(0.0), -0.99 * LEAST_SKEWNESS, None, False, Origin.UNDECIDED),
         (Agreement(0.5), -1.01 * SKEWED, None, False, Origin.UNDECIDED),  # dark field and phase contradict each other
         (Agreement(-0.5), 1.01 * SKEWED, None, True, Origin.UNDECIDED),
         (Agreement(0.0), -1.01 * SKEWED, (10.0, 0.0), False, Origin.UNDECIDED),
@@ -132,7 +132,7 @@ def test_gaps_of_a_lattice_that_is_not_resolved_contradict_nothing():
 def test_the_deconvolved_phase_of_a_strong_specimen_chooses_the_likelier_half_turn(deconvolved, turned):
     """Regression: the weak phase of SrTiO3 and gold, and its skewness, chose the wrong one more often than not."""
     phase = Agreement(deconvolved, points=400)
-    contrast = Contrast(Agreement(0.5, opposite=0.5), 2 * LIKELIER, resolved=True, deconvolved=phase)
+    contrast = Contrast(Agreement(0.5, opposite=0.5), 2 * LEAST_SKEWNESS, resolved=True, deconvolved=phase)
     fit = fit_of(BY_FEW_DEG)
     assert with_denser_positive(fit, contrast, None) == (fit.turned() if turned else fit, Origin.UNDECIDED)
     curl = RotationFit(BY_FEW_DEG, transposed=False, curl=0.05, curl_other=0.4, sign=Agreement(0.5))

@@ -40,7 +40,7 @@ def test_a_loss_that_is_not_finite_is_no_gain(odd):
     assert state.lowest == np.array([1.0])
 
 
-def test_it_ends():
+def test_a_loss_that_stays_ends_the_training():
     state, epochs = Plateau(), 0
     while not state.finished:
         state, epochs = state.after(1.0), epochs + 1

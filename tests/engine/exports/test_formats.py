@@ -69,7 +69,7 @@ def test_unknown_formats_are_refused(run, tmp_path):
         export(run, "mrc", tmp_path)
 
 
-def test_pypty_arrays(run, tmp_path):
+def test_pypty_arrays_have_its_axes_and_normalisation(run, tmp_path):
     export(run, "pypty", tmp_path)
     arrays = {name: np.load(tmp_path / f"{name}.npy") for name in ("co", "cp", "cg", "cb", "cs", "ct")}
     np.testing.assert_array_equal(arrays["co"][3, 4, 2, 1], run.object[1, 2, 3, 4])
@@ -86,7 +86,7 @@ def test_pypty_arrays(run, tmp_path):
     assert parameters["PLRotation_deg"] == -run.calibration.rotation_deg == -5.0
 
 
-def test_nexus(run, tmp_path):
+def test_the_nexus_object_has_its_axes_and_orientation(run, tmp_path):
     (path,) = export(run, "nxs", tmp_path)
     with h5py.File(path) as file:
         picture = file["entry/object"]
@@ -109,7 +109,7 @@ def names_in(file):
     return [path.rsplit("/", 1)[-1] for path in found]
 
 
-def test_ptyrad(run, tmp_path):
+def test_the_ptyrad_file_holds_the_same_object_probe_and_positions(run, tmp_path):
     (path,) = export(run, "ptyrad", tmp_path)
     with h5py.File(path) as file:
         tensors, model = file["optimizable_tensors"], file["model_attributes"]
@@ -123,7 +123,7 @@ def test_ptyrad(run, tmp_path):
         assert np.abs(tensors["probe_pos_shifts"]).max() <= 0.5
 
 
-def test_py4dstem(run, tmp_path):
+def test_the_py4dstem_file_holds_the_mean_over_modes_with_calibrated_axes(run, tmp_path):
     (path,) = export(run, "py4dstem", tmp_path)
     with h5py.File(path) as file:
         group = file["ptylive/object"]
@@ -133,7 +133,7 @@ def test_py4dstem(run, tmp_path):
         assert group["dim2"].attrs["units"] == "A"
 
 
-def test_ptychodus(run, tmp_path):
+def test_the_ptychodus_product_has_its_positions_and_pixels(run, tmp_path):
     (path,) = export(run, "ptychodus", tmp_path)
     with h5py.File(path) as file:
         picture = file["object"]
@@ -146,7 +146,7 @@ def test_ptychodus(run, tmp_path):
         assert file["probe"].shape == (1, 2, WINDOW, WINDOW)
 
 
-def test_hyperspy(run, tmp_path):
+def test_the_hyperspy_file_holds_a_signal_for_each_picture(run, tmp_path):
     (path,) = export(run, "hspy", tmp_path)
     with h5py.File(path) as file:
         assert file.attrs["file_format_version"] == FORMAT_VERSION

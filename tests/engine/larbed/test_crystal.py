@@ -9,7 +9,7 @@ from tests.larbed_crystals import CELL_A, ELECTRONS, ENERGY_EV, GRID, crystal, s
 SQUARE = CrystalGrid(np.diag([4.0, 5.0]), 8)
 
 
-def test_reciprocal_vectors():
+def test_reciprocal_vectors_belong_to_the_cell():
     assert GRID.reciprocal_invA @ CELL_A.T == pytest.approx(np.eye(2))
     assert GRID.area_A2 == pytest.approx(14.4)
     assert SQUARE.q_squared()[1, 2] == pytest.approx((1 / 4) ** 2 + (2 / 5) ** 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.larbed.inversion import (
-    Inverted,
+    InversionResult,
     LarbedSettings,
     Start,
     grid_of,
@@ -74,10 +74,10 @@ def outcome(**changes):
     series = series_of(crystal(), tilts=5)
     starts = tuple(Start(n, 90.0, 96.0, 1.0, alike) for n, alike in enumerate((0.99, 0.95, 0.2)))
     told = {"model": series.counts, "loss": 0.3, "explained": 0.99, "starts": starts, "curve": np.zeros((1, 2))}
-    return Inverted(crystal(), GRID, series, **{**told, **changes})
+    return InversionResult(crystal(), GRID, series, **{**told, **changes})
 
 
-def test_warnings():
+def test_doubtful_inversions_are_warned_of():
     assert outcome().warning() == ""
     assert outcome().agreeing == 2
     assert outcome().residual.max() == 0

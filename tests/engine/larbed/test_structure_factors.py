@@ -3,7 +3,6 @@ import pytest
 
 from ptylive.engine.larbed.structure_factors import (
     coefficients,
-    interaction_rad_per_VA,
     on_highest_column,
     potential_map,
     structure_factors,
@@ -15,12 +14,6 @@ def test_coefficients_are_those_of_the_potential():
     found = coefficients(crystal(), ENERGY_EV)
     assert np.fft.ifft2(found).real * 64 == pytest.approx(potential_V(), abs=1e-9)
     assert coefficients(crystal(80.0, 11), ENERGY_EV) == pytest.approx(found)  # whatever the slicing
-
-
-def test_interaction_constant():
-    """Kirkland, Advanced Computing in Electron Microscopy, table 5.1: 0.924 rad/(kV Å) at 100 kV, 0.729 at 200 kV."""
-    assert interaction_rad_per_VA(100e3) == pytest.approx(0.924e-3, rel=1e-3)
-    assert interaction_rad_per_VA(200e3) == pytest.approx(0.729e-3, rel=1e-3)
 
 
 def test_the_origin_lies_on_the_highest_column():

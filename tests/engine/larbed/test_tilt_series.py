@@ -5,7 +5,7 @@ from ptylive.engine.larbed.tilt_series import raster_tilts
 from tests.larbed_crystals import crystal, series_of
 
 
-def test_rasters():
+def test_a_raster_of_tilts_is_centred_and_turned():
     tilts = raster_tilts((3, 5), 2.0, (1.0, -1.0))
     assert tilts.shape == (15, 2)
     assert tilts[0] == pytest.approx([-1.0, -5.0])

@@ -45,7 +45,7 @@ def test_a_scan_that_is_whole_is_fitted_when_nobody_says_that_it_has_ended():
     assert times.due(1.0)
 
 
-def test_fits_rest():
+def test_after_a_fit_the_next_one_waits():
     clock, times = begun()
     clock.now += SOON_S
     assert times.due(0.01)

@@ -23,7 +23,7 @@ def made():
     return scan, frames, *reconstruct(scan.header(), lambda: batches(frames), methods=["obf", "tcbf"])
 
 
-def test_dose(made):
+def test_the_dose_is_that_of_the_simulated_electrons(made):
     scan, frames, engine, _ = made
     found, noise = engine.calibration, 5 / np.sqrt(ELECTRONS * len(frames))
     assert found.get("electrons_per_pattern") == pytest.approx(ELECTRONS, rel=noise)

@@ -13,7 +13,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 from ptylive.engine.backend.imaging.wandering_mean import counting_noise_px2
 from ptylive.engine.calibrate.descan import find_descan, first_look, may_be_hidden, sharpened
 from ptylive.engine.calibrate.disc import Disc, edge_of
-from ptylive.engine.descan import lying_still, moved, nearly_moved_back, seen_everywhere
+from ptylive.engine.descan import header_at_rest, moved, nearly_moved_back, seen_everywhere
 from ptylive.engine.live import reading
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.plan import Plan
@@ -277,7 +277,7 @@ def test_offline_the_disc_of_patterns_at_rest_decides_the_bins_as_it_does_live(s
         reading, "brought_to_rest", lambda *given: reading.reduced_again(to_rest(*given), wrong, given[1])
     )
     store = reconstruct(header, lambda: batches(wandering), ("com",))[0].store
-    right = Plan.of_pattern(lying_still(header, store.descan), store.mean_pattern).reduction
+    right = Plan.of_pattern(header_at_rest(header, store.descan), store.mean_pattern).reduction
     assert not right.same_as(wrong)
     assert right.same_as(store.reduction)
 
@@ -359,7 +359,7 @@ def test_what_only_the_centre_of_mass_shows_is_left_to_the_specimen(scan, wander
     assert brought_to_rest(store, lambda: batches(wandering)) is store
     assert not store.descan.moves
     assert find_descan(store, 7.2).value == (0.0,) * 10
-    assert "bad_pixel_mask" in lying_still(header, store.descan).arrays
+    assert "bad_pixel_mask" in header_at_rest(header, store.descan).arrays
     assert np.array_equal(store.moments_without(store.descan), store.moments)
 
 

@@ -29,25 +29,25 @@ def test_a_remedy_goes_with_a_verdict():
         assert row.of(experiment()).remedy == remedy
 
 
-def test_grades():
+def test_a_value_is_good_bad_or_questioned():
     assert graded(good=True, bad=True) is Verdict.GOOD
     assert graded(good=False, bad=True) is Verdict.BAD
     assert graded(good=False) is Verdict.QUESTIONED
 
 
-def test_lists():
+def test_names_are_listed_with_commas_and_and():
     assert [listed(names) for names in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == ["", "a", "a and b", "a, b and c"]
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(6241.5, "6240"), (0.01234, "0.0123"), (99.96, "100"), (2.5e9, "2.5e+09")]
 )
-def test_three_digits(number, text):
+def test_numbers_have_three_digits(number, text):
     assert number_text(number) == text
 
 
 @pytest.mark.parametrize(("size", "text"), [(12, "12 B"), (8.59e9, "8.59 GB"), (1e15, "1e+03 TB"), (1500, "1.5 kB")])
-def test_sizes(size, text):
+def test_bytes_are_written_in_the_unit_that_fits(size, text):
     assert size_text(size) == text
 
 
@@ -63,9 +63,9 @@ def test_sizes(size, text):
         (0, "0 µs"),
     ],
 )
-def test_times(seconds, text):
+def test_seconds_are_written_in_the_unit_that_fits(seconds, text):
     assert time_text(seconds) == text
 
 
-def test_shares():
+def test_shares_are_percent_and_large_ones_factors():
     assert [percent(share) for share in (0.0, 0.716, 1.2, 25.04)] == ["0 %", "72 %", "120 %", "25 times"]

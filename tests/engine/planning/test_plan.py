@@ -51,7 +51,7 @@ def test_plain_values_are_json():
     assert plain["figures"]["most_defocus_A"]["value"] is None
 
 
-def test_the_table():
+def test_a_plan_prints_a_line_for_every_figure():
     made = Plan.of(experiment())
     lines = repr(made).splitlines()
     assert len(lines) == len(ROWS)

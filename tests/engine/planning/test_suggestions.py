@@ -35,7 +35,7 @@ def test_overlap_field_and_dose_are_those_that_were_promised():
         assert 0 <= figures["field_of_view_A"].value - 256 * 2.5 < after.longer_step_A * 1.001
 
 
-def test_the_words():
+def test_suggestions_state_step_or_defocus_at_the_same_dose():
     first, *_, last = suggestions(experiment(scan_step_A=2.5))
     assert first.words == "80 % overlap: step 1.76 Å, 364 x 364 points, 49.6 µs per pattern at the same dose"
     assert last.words == "70 % overlap: defocus 13.9 nm"

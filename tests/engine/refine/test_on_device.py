@@ -164,7 +164,7 @@ def test_the_plain_model(small, both, values):
     ],
     ids=" ".join,
 )
-def test_general_models(small, both, values):
+def test_general_models_take_the_same_course_on_a_device(small, both, values):
     same_course(both(lambda: run(small.dataset, **values)))
 
 
@@ -176,7 +176,7 @@ def test_general_models(small, both, values):
         ("zernike:45+1:sqrt", {"perpendicular_weight": 1e-4, "edge_weight": 1e-3}),
     ],
 )
-def test_coefficients(small, both, basis, values):
+def test_coefficients_take_the_same_course_on_a_device(small, both, basis, values):
     dataset, _ = compressed(small.dataset, basis)
     same_course(both(lambda: run(dataset, **values)))
 
@@ -243,7 +243,7 @@ def test_stopped_and_resumed(small, both, tmp_path, asked_before_stop):
     same_course(both(interrupted))
 
 
-def test_previews(small, both):
+def test_previews_are_the_same_on_a_device(small, both):
     def previews():
         seen = []
         refine(small.dataset, Preset.from_mapping(PLAIN), backend="gpu", on_progress=seen.append)

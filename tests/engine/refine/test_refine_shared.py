@@ -23,7 +23,7 @@ def falls_in_lbfgs(result):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("mos2_svac_80kV_focus", 0.989), ("mos2_edge_80kV_defocus", 0.973)])
-def test_thin_specimens(read_dataset, name, least):
+def test_thin_specimens_correlate_with_the_truth(read_dataset, name, least):
     path = shared_data(name)
     result = refine(read_dataset(path), Preset(), backend="cpu")
     assert falls_in_lbfgs(result)
@@ -42,7 +42,7 @@ def test_a_drift_that_only_the_refined_object_shows(read_dataset):
 
 
 @pytest.mark.slow
-def test_thick_specimen(read_dataset):
+def test_a_thick_specimen_correlates_with_the_truth(read_dataset):
     path = shared_data("sto_10nm_200kV_defocus")
     result = refine(read_dataset(path), Preset(num_slices=10, total_thickness_A=100.0), backend="cpu")
     assert falls_in_lbfgs(result)

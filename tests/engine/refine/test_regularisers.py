@@ -68,7 +68,7 @@ def test_gradients_of_norms_away_from_their_kinks():
         assert (penalty.of(wave, np).gradient.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-6)
 
 
-def test_values():
+def test_penalties_have_the_values_of_their_formulas():
     wave = np.full((1, 1, 4, 4), np.exp(0.3j) * 0.5)
     assert PhaseNorm(2.0).of(wave, np).value == pytest.approx(2 * 16 * 0.3)
     assert AbsorptionNorm(2.0).of(wave, np).value == pytest.approx(2 * 16 * np.log(2))
@@ -91,7 +91,7 @@ def test_the_wedge_is_0_across_the_beam_and_1_along_it():
     assert weights[1, 0, 1] == pytest.approx(2 / np.pi * np.arctan((2 * k_z / k_r) ** 2), rel=1e-6)
 
 
-def test_windows():
+def test_the_window_rises_between_its_two_radii():
     weights = outside_radii(16, 0.5, 1.0)
     assert (weights[8, 8], weights[8, 12]) == (0, 0)
     assert weights[0, 0] == 1

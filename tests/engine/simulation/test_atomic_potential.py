@@ -5,7 +5,6 @@ import pytest
 
 from ptylive.engine.simulation.atomic_potential import (
     check_known,
-    interaction_rad_per_VA,
     layer_phase,
     scattering_factor_A,
     structure_factor,
@@ -13,6 +12,7 @@ from ptylive.engine.simulation.atomic_potential import (
 from ptylive.engine.simulation.atoms import Atoms
 from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.schema import MetadataError
+from ptylive.schema.units import interaction_rad_per_VA
 
 SYMBOLS = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr
@@ -20,12 +20,6 @@ Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho 
 Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr
 """
 GRID = ObjectGrid((90, 100), 0.2, (0.0, 0.0))
-
-
-def test_the_interaction_constant_is_that_of_textbooks():
-    """Kirkland, Advanced Computing in Electron Microscopy, table 5.1: rad/kV/Å, four digits."""
-    for energy, sigma in ((100e3, 0.9244e-3), (200e3, 0.7288e-3), (300e3, 0.6526e-3)):
-        assert interaction_rad_per_VA(energy) == pytest.approx(sigma, abs=1e-7)
 
 
 def test_scattering_factors_are_those_of_the_table():

@@ -68,7 +68,7 @@ def test_single_atoms_keep_apart():
     assert len(atoms) == round(0.2 * 3000 / (math.pi * 1.5**2))
 
 
-def test_disorder():
+def test_thinning_and_shaking_follow_their_statistics():
     rng = np.random.default_rng(1)
     atoms = tiled(crystal_cell("Au"), 4, FIELD, 0.0)
     count = len(atoms)
@@ -78,7 +78,7 @@ def test_disorder():
     assert atoms.shaken(0.0, rng) is atoms
 
 
-def test_refusals():
+def test_unknown_or_too_many_atoms_are_refused():
     with pytest.raises(MetadataError, match="unknown sheet 'MoTe2'"):
         sheet_cell("MoTe2")
     with pytest.raises(MetadataError, match="unknown crystal 'Fe'"):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ptylive.engine.simulation import continuous
-from ptylive.engine.simulation.atomic_potential import interaction_rad_per_VA
 from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.schema import MetadataError
 from ptylive.schema.simulation.groups import SpecimenSettings
+from ptylive.schema.units import interaction_rad_per_VA
 
 GRID = ObjectGrid((160, 120), 0.5, (0.0, 0.0))
 

@@ -146,7 +146,7 @@ def test_a_circle_becomes_an_ellipse_of_that_ratio():
         ({"electrons_per_pattern": 1e20, "counts_per_electron": 1e-3}, "cannot be counted"),
     ],
 )
-def test_refusals(values, words):
+def test_impossible_detectors_are_refused(values, words):
     with pytest.raises(MetadataError, match=words):
         made(**values)
 

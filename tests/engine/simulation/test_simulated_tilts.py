@@ -11,7 +11,6 @@ from ptylive.application.larbed import TiltGeometry, read
 from ptylive.application.simulation import simulate_file
 from ptylive.engine.larbed.crystal import CrystalGrid
 from ptylive.engine.larbed.objective import Crystal, TiltObjective
-from ptylive.engine.larbed.structure_factors import interaction_rad_per_VA
 from ptylive.engine.larbed.tilt_series import TiltSeries, raster_tilts
 from ptylive.engine.simulation.atomic_potential import layer_phase
 from ptylive.engine.simulation.atoms import Atoms, crystal_cell
@@ -19,6 +18,7 @@ from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.engine.simulation.simulated_tilts import SimulatedTilts
 from ptylive.schema import MetadataError
 from ptylive.schema.simulation.settings import SimulationSettings
+from ptylive.schema.units import interaction_rad_per_VA
 
 SERIES = {
     "beam": "parallel",

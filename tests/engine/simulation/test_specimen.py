@@ -79,7 +79,7 @@ def test_vacancies_are_of_sheets_only_where_nothing_is_said():
         ({"structure_file": "nothing.cif"}, "nothing.cif"),
     ],
 )
-def test_refusals(values, words):
+def test_impossible_specimens_are_refused_with_a_remedy(values, words):
     from ptylive.schema import PtyliveError
 
     with pytest.raises(PtyliveError, match=words) as caught:

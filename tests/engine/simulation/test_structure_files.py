@@ -55,7 +55,7 @@ def test_what_is_not_periodic_stands_in_the_middle(reads):
     np.testing.assert_allclose(atoms.positions_A, [[10, 14, 0], [10, 16, 2]], atol=1e-12)
 
 
-def test_refusals(reads, tmp_path):
+def test_structures_that_cannot_be_cut_are_refused(reads, tmp_path):
     tilted = Structure(["C"], [[0, 0, 0]], [[3, 0, 1], [0, 3, 0], [0, 0, 3]], (True,) * 3)
     with pytest.raises(MetadataError, match="are not perpendicular to the beam"):
         structure_atoms(reads(tilted), (9.0, 9.0), 9.0, 0.0)

@@ -67,7 +67,7 @@ def test_a_gap_is_in_one_piece():
     assert ((starts[1::2] - starts[::2]) % 8 == 0).all()
 
 
-def test_seeds():
+def test_the_same_seed_gives_the_same_positions():
     one, same, other = (made(position_jitter_A=0.1, seed=seed)[0].positions_A for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0

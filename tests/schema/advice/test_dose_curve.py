@@ -15,7 +15,7 @@ CURVE = DoseCurve(
 STEADY = replace(CURVE, verdict=Verdict.STEADY)
 
 
-def test_one_sentence():
+def test_a_dose_curve_is_told_in_one_sentence():
     assert STEADY.line == (
         "2 scans of one place: information limit 1.2 Å (1.1 to 1.3); "
         "with 2 × the dose 1.2 Å (1.1 to 1.3), 4 × the dose 1.1 Å (1.1 to 1.3)"

@@ -56,7 +56,7 @@ def test_up_is_towards_underfocus():
     assert focus_text(300.0) == "focus down 30.0 nm"
 
 
-def test_angles():
+def test_angles_are_whole_degrees():
     assert angle_text(28.6) == "29°"
 
 

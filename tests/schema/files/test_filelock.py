@@ -50,7 +50,7 @@ def holder(path, ready):
     return process
 
 
-def test_counting_together(tmp_path):
+def test_processes_that_count_under_the_lock_lose_no_number(tmp_path):
     path = tmp_path / "number"
     path.write_text("0")
     processes = [PROCESSES.Process(target=count_up, args=(path, 25)) for _ in range(4)]

@@ -37,7 +37,7 @@ def test_engines_are_stages():
     assert any("engine 2: sim_shape" in str(line) for line in taken.table)
 
 
-def test_the_start():
+def test_the_start_of_a_phaser_plan_is_taken_over():
     aberrations = [{"n": 1, "m": 2, "mag": 25, "angle": 0}, {"n": 2, "m": 1, "re": 0, "im": 30}, {"c3": 1e4}]
     aberrations.append({"a2": {"re": 5}})
     probe = {"type": "focused", "conv_angle": 21.0, "defocus": -60, "aberrations": aberrations}
@@ -68,7 +68,7 @@ def test_a_wavelength_is_an_energy():
         ({"n": 1, "total_thickness": 20}, 1, None),
     ],
 )
-def test_slices(slices, number, distances):
+def test_slices_of_a_phaser_plan_are_taken_over(slices, number, distances):
     taken = added(slices=slices)
     assert (taken["num_slices"], taken.get("slice_distances_A")) == (number, distances)
 
@@ -90,7 +90,7 @@ def test_slices(slices, number, distances):
         ({"regularizers": [{"type": "obj_l2", "cost": 0.4}]}, {}),
     ],
 )  # fmt: skip
-def test_engines(engine, ours):
+def test_engines_of_phaser_become_settings(engine, ours):
     assert added(engine) == ours
 
 

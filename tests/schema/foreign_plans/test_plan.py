@@ -62,12 +62,12 @@ def test_flips_are_done_in_their_order(flips):
 
 
 @pytest.mark.parametrize(("value", "found"), [(3, 3.0), ("1e-3", 1e-3), ("6.09e+6", 6.09e6)])
-def test_numbers(value, found):
+def test_texts_that_are_numbers_are_read(value, found):
     assert number_of(value, "x") == found
 
 
 @pytest.mark.parametrize("value", [None, "many", True, float("nan"), [1], 10**400])
-def test_no_numbers(value):
+def test_what_is_not_a_number_is_refused(value):
     with pytest.raises(MetadataError, match="is not a number"):
         number_of(value, "x")
 

@@ -64,7 +64,7 @@ ON = {"start_iter": 1, "step": 1, "end_iter": None}
         ({"fix_probe_int": ON, "pos_recenter": ON}, {}),
     ],
 )  # fmt: skip
-def test_constraints(given, found):
+def test_constraints_of_ptyrad_become_settings(given, found):
     assert added(constraint_params=given) == found
 
 
@@ -78,7 +78,7 @@ def test_constraints(given, found):
         ({"loss_sparse": {"state": True, "weight": 0.1}}, {}),
     ],
 )
-def test_losses(given, found):
+def test_losses_of_ptyrad_become_settings(given, found):
     assert added(loss_params=given) == found
 
 

@@ -55,7 +55,7 @@ def test_a_fitted_disc_says_nothing():
         ({"C34": 7, "phi34": 0}, {"C34a": 7}),
     ],
 )
-def test_aberrations(given, ours):
+def test_aberrations_of_ptyrad_have_our_names_and_signs(given, ours):
     taken = {name: round(value, 9) for name, value in metadata(probe_aberrations=given).items()}
     assert {name: value for name, value in taken.items() if value} == ours
 
@@ -93,7 +93,7 @@ def test_a_sheared_and_stretched_scan():
         ({}, 1, None),
     ],
 )
-def test_slices(more, slices, distance):
+def test_slices_of_ptyrad_are_taken_over(more, slices, distance):
     taken = found(**more).settings
     assert (taken["num_slices"], taken.get("slice_distances_A")) == (slices, distance)
 

@@ -35,7 +35,7 @@ def test_phaser(after, every, before):
         assert on(turns, epoch) == ((before is None or i < before) and i > after and (i - after) % every == 0)
 
 
-def test_plain_words():
+def test_truth_values_and_start_epochs_become_conditions():
     assert (phaser_turns(True, "x"), phaser_turns(False, "x"), ptyrad_turns({"start_iter": 1}, "x")) == (
         True,
         False,

@@ -90,7 +90,7 @@ def test_toml_out_and_in():
     assert asked(Preset.from_mapping(tomllib.loads(to_toml(Preset(), explained=True))["refine"])) == asked(Preset())
 
 
-def test_toml_values():
+def test_settings_written_as_toml_read_back():
     assert tomllib.loads(toml_section("a", {"x": math.inf, "y": [1, [2.5]], "z": True, "none": None})) == {
         "a": {"x": math.inf, "y": [1, [2.5]], "z": True}
     }

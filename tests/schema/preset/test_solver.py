@@ -24,7 +24,7 @@ def test_values_out_of_range_are_refused_by_name(name, value):
         Preset.from_mapping({name: value})
 
 
-def test_units():
+def test_settings_that_count_have_units():
     assert [unit_of(name) for name in ("dgp_epochs", "dgp_batch", "dgp_pretraining")] == ["epochs", "patterns", "steps"]
 
 

@@ -100,7 +100,7 @@ def test_what_goes_together():
     assert metadata(**near) == {}
 
 
-def test_signs():
+def test_defoci_of_pypty_change_their_sign():
     beside_a_probe = settings(extra_probe_defocus=50.0, probe="cp.npy")
     assert beside_a_probe == {"extra_probe_defocus_A": -50.0, "start_probe": "cp.npy"}
     assert settings(defocus_spread_modes=[-10, 0, 10]) == {"defocus_spread_modes_A": [10.0, 0.0, -10.0]}
@@ -186,7 +186,7 @@ def test_an_upsampled_pattern_has_larger_recorded_pixels():
     assert found.settings["window_px"] == 80
 
 
-def test_arrays():
+def test_arrays_of_pypty_are_converted_with_their_units():
     found = import_preset(
         {
             "positions": [[0, 0], [2, 4]],

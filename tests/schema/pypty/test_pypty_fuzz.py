@@ -24,7 +24,7 @@ VALUES = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(CODE, st.text(max_size=60)))
-def test_schedules(text):
+def test_any_text_is_a_schedule_or_refused(text):
     with contextlib.suppress(MetadataError):
         value = Schedule.parse(text).at(3)
         assert isinstance(value, float)

@@ -27,7 +27,7 @@ print(pypty_params)
 """
 
 
-def test_python():
+def test_a_preset_in_python_is_read_without_running_it():
     parsed = parse_text(SCRIPT, "preset.py")
     assert parsed.values == {
         "acc_voltage": 80,

@@ -54,7 +54,7 @@ def broken(tmp_path_factory):
         ("shape.h5", ["shape.h5", "scan_shape", "7 x 9"]),
     ],
 )
-def test_bad_files(broken, tmp_path, command, name, words):
+def test_a_bad_file_is_told_in_one_line_and_nothing_is_written(broken, tmp_path, command, name, words):
     options = ["-o", tmp_path / "out.h5"] if command in ("reconstruct", "refine") else []
     one_line(ptylive_here(command, broken / name, *options), *words)
     assert not list(tmp_path.iterdir())
@@ -96,7 +96,7 @@ def test_numbers_of_live_maps(tmp_path):
         load_config(config, {}, {})
 
 
-def test_no_server(tmp_path):
+def test_commands_without_a_server_say_how_to_start_one(tmp_path):
     for command in (["status"], ["stop"], ["refine-now"], ["call", "runs"]):
         one_line(ptylive_here(*command, "--control", NOBODY), NOBODY, "ptylive serve")
 
@@ -123,7 +123,7 @@ def test_usage_errors_are_2():
     assert ptylive_here("replay", "x.h5", "--batch", "many").returncode == 2
 
 
-def test_help_everywhere():
+def test_every_command_has_help():
     for command in ([], ["serve"], ["replay"], ["refine"], ["refine-now"], ["demo"], ["bench"]):
         done = ptylive_here(*command, "--help")
         assert done.returncode == 0
@@ -213,7 +213,7 @@ def test_reconstruct_chooses_methods_and_reports(tmp_path):
         assert {"version", "command_line", "backend", "date"} <= set(file["settings"].attrs)
 
 
-def test_values():
+def test_values_of_set_are_numbers_lists_or_words():
     assert parse_value("80e3") == 80000.0
     assert parse_value("64,64") == [64, 64]
     assert parse_value("snake") == "snake"
@@ -256,7 +256,7 @@ def test_a_step_with_a_comma_may_be_one_or_two(typed, hint):
     assert parse_assignments(["scan_step_A=0.3,0.4"]) == {"scan_step_A": [0.3, 0.4]}
 
 
-def test_configuration_file(tmp_path):
+def test_a_configuration_file_is_overridden_by_options_and_set(tmp_path):
     path = tmp_path / "microscope.toml"
     path.write_text('[server]\nrecord = "/data"\n[optics]\nenergy_eV = 80e3\n[refine]\nsweeps = 3\n')
     config = load_config(path, {"data": "tcp://127.0.0.1:5555"}, {"scan.step_A": 0.5, "refine.sweeps": 4})
@@ -277,7 +277,7 @@ def test_configuration_file(tmp_path):
         ("[refine]\nnum_slice = 2\n", "num_slices"),
     ],
 )
-def test_configuration_mistakes(tmp_path, text, words):
+def test_a_mistake_in_a_configuration_is_named(tmp_path, text, words):
     path = tmp_path / "microscope.toml"
     path.write_text(text)
     with pytest.raises(MetadataError) as caught:

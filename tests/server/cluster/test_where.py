@@ -17,7 +17,7 @@ from ptylive.server.cluster.where import QUEUES, Where, parse_where
         ("pbs:12", Where("pbs", workers=12)),
     ],
 )
-def test_places(text, where):
+def test_addresses_of_clusters_are_parsed(text, where):
     assert parse_where(text) == where
 
 

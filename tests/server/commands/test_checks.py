@@ -69,7 +69,7 @@ def test_memory_is_in_a_unit_that_suits_it(shape: tuple[int, int], words: str) -
 
 
 @pytest.mark.parametrize(("step", "state"), [(0.4, "ok"), (2.7, "warn"), (10.0, "bad")])
-def test_overlap(step: float, state: str) -> None:
+def test_the_overlap_is_judged_by_the_step(step: float, state: str) -> None:
     assert checked(step)["overlap"].state == state
 
 
@@ -244,6 +244,8 @@ def test_the_rotation_is_compared_with_the_data(
     for origin in (Origin.GIVEN, Origin.DEFAULT):
         found = rotation_check(engine, rotation_deg, transform, origin)
         assert (found.state, says in found.text) == (state, True), found
+        angle, _, spread = found.text.partition("the data say ")[2].split()[:3]
+        assert len(angle.partition(".")[2]) == (2 if float(spread.rstrip("°,")) < 0.05 else 1), found
 
 
 def test_data_that_cannot_tell_the_rotation_are_said_to() -> None:

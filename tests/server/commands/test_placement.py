@@ -55,6 +55,12 @@ def test_an_operator_may_keep_this_machine_for_frames(job):
         Placement(ServerConfig(refine_here=False))
 
 
+def test_what_to_do_without_a_cluster_is_refused_where_there_is_none():
+    with pytest.raises(MetadataError, match=r"when_cluster_missing = wait under \[refine\] has no effect"):
+        Placement(ServerConfig(refine_when_cluster_missing="wait"))
+    Placement(ServerConfig(refine_when_cluster_missing="refuse"))
+
+
 @pytest.mark.parametrize(
     ("settings", "installed", "prepared"),
     [

@@ -33,7 +33,7 @@ def scan(tmp_path):
 @pytest.fixture
 def commands(scan, monkeypatch):
     monkeypatch.setattr(side_work.SideWork.__init__, "__defaults__", (Process,))
-    monkeypatch.setattr(tune_commands, "check_told", lambda *_a, **_k: None)
+    monkeypatch.setattr(tune_commands, "check_metadata", lambda *_a, **_k: None)
     monkeypatch.setattr(tune_commands, "plain_values", lambda _header: {"energy_eV": 80e3})
     monkeypatch.setattr(Process, "script", ["wait", {"kind": "ended"}])
     monkeypatch.setattr(Process, "started", [])

@@ -12,7 +12,7 @@ import typer
 from quick_first import quick_first
 from running import PTYLIVE, ptylive
 
-from ptylive.engine.results import Stored
+from ptylive.engine.results import StorageLocation
 from ptylive.schema import PtyliveError
 from ptylive.server.cli.commands.refine import _judge
 from ptylive.server.cli.main import COMMANDS, _interruptible, build, main
@@ -69,7 +69,7 @@ def test_version_and_short_help():
     ("line", "word", "completed"),
     quick_first([("ptylive refine-now --w", "2", ["--wait"]), ("ptylive ref", "1", ["refine", "refine-now"])]),
 )
-def test_completion_completes(line, word, completed):
+def test_the_shell_completes_commands_and_options(line, word, completed):
     asked = {"_PTYLIVE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": word}
     done = subprocess.run([PTYLIVE], env={**os.environ, **asked}, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == completed
@@ -80,13 +80,13 @@ def result(state):
 
 
 def test_a_failed_refinement_is_no_success():
-    _judge(*result("done"), Stored(Path("out.h5"), "run1"))
+    _judge(*result("done"), StorageLocation(Path("out.h5"), "run1"))
     with pytest.raises(PtyliveError, match="not finite"):
-        _judge(*result("failed"), Stored(Path("out.h5"), "run1"))
+        _judge(*result("failed"), StorageLocation(Path("out.h5"), "run1"))
     with pytest.raises(PtyliveError, match="no room"):
-        _judge(*result("done"), Stored(Path("out.h5.run1.pending"), "run1", "no room"))
+        _judge(*result("done"), StorageLocation(Path("out.h5.run1.pending"), "run1", "no room"))
     with pytest.raises(Interrupted, match=r"2 epochs are in out\.h5 as run1.*--resume"):
-        _judge(*result("stopped"), Stored(Path("out.h5"), "run1"))
+        _judge(*result("stopped"), StorageLocation(Path("out.h5"), "run1"))
 
 
 def test_maps_that_were_asked_for_and_not_made(tmp_path, monkeypatch, capsys):

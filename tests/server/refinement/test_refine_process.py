@@ -35,8 +35,8 @@ from ptylive.server.refinement.refinements import WAITS, RunState
 from ptylive.server.refinement.warm_refinement import COMPILING
 from ptylive.server.wire.messages import pack
 from ptylive.streamer.source import open_source
-from ptylive.streamer.vetting import vouched
-from ptylive.streamer.vetting.vouched import Doorkeeper, known_as
+from ptylive.streamer.vetting import known_files
+from ptylive.streamer.vetting.known_files import FileAdmission, known_as
 from ptylive.streamer.vetting.worker import FileWorker
 
 
@@ -48,8 +48,8 @@ def files():
 
 @pytest.fixture
 def keeper(files, monkeypatch):
-    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # limit for a loop that never ends
-    return Doorkeeper(files)
+    monkeypatch.setattr(known_files, "_CPU_S", 0.3)  # limit for a loop that never ends
+    return FileAdmission(files)
 
 
 def job(folder, **values):
@@ -90,7 +90,7 @@ def test_a_recording_that_the_server_does_not_vouch_for_is_looked_through_first(
 def test_what_the_server_vouches_for_travels_with_the_job(tmp_path):
     path = tmp_path / "scan.h5"
     path.write_bytes(b"frames")
-    vouched.vouch(path)
+    known_files.note_written(path)
     there = RefineJob.from_plain(job(tmp_path, known=known_as(path)).to_plain())
     assert there.known == known_as(path) != ()
 

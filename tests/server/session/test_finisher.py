@@ -21,7 +21,7 @@ from ptylive.server.session import finisher as finisher_module
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.streamer.source import open_source
-from ptylive.streamer.vetting.vouched import vouch
+from ptylive.streamer.vetting.known_files import note_written
 from ptylive.streamer.vetting.worker import FileWorker
 
 
@@ -51,7 +51,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
             begun.set()
 
     monkeypatch.setattr(refine_commands, "Refinements", Processes)
-    monkeypatch.setattr(refine_commands, "check_told", lambda *_a, **_k: None)
+    monkeypatch.setattr(refine_commands, "check_metadata", lambda *_a, **_k: None)
     log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
     values = CalibrationCommands({}, {}, lambda: scan, lambda _scan: None)
     commands = RefineCommands(
@@ -131,7 +131,7 @@ def test_results_say_of_which_patterns_they_are_once_the_recording_is_complete(s
             return {name: attributes[name] for name in attributes if name in {*names, "scan_sha256"}}
 
     assert said() == names  # not vouched for: still being written
-    vouch(scan.recording)
+    note_written(scan.recording)
     assert said() == {**names, "scan_sha256": digest}
 
 

@@ -25,7 +25,7 @@ from ptylive.server.session.run_names import frames_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.client import ControlClient
 from ptylive.server.wire.messages import array_from_plain
-from ptylive.streamer.vetting.vouched import vouch
+from ptylive.streamer.vetting.known_files import note_written
 from ptylive.streamer.vetting.worker import FileWorker
 
 
@@ -128,7 +128,7 @@ def test_a_recording_that_was_replaced_is_read_elsewhere(tmp_path, files, monkey
     header = make_header()
     path = stored_recording(tmp_path, header, make_frames(header))
     scan = ScanSession(header, None, header, recording=path)
-    vouch(path)
+    note_written(path)
     monkeypatch.setattr(run_names, "read_frames", lambda *_: iter(["elsewhere"]))
     assert [batch.frames.shape for batch in frames_of(scan, files)()] == [(42, *header.detector_shape)]
     os.utime(path, ns=(1, 1))
@@ -161,6 +161,18 @@ def test_a_map_without_a_finite_value_has_no_thumbnail(tmp_path, files):
     assert entries[blank.name]["thumbnail"] is None
     assert entries[other.name]["thumbnail"]["map"] == "bf"
     assert entries[other.name]["thumbnail"]["sampling_A"] == [1.0, 1.0]
+
+
+def test_a_thumbnail_tells_points_that_were_not_scanned_from_low_values(tmp_path, files):
+    """Regression: the rest of an aborted scan had the colour of the value 0, in the middle of those of a phase."""
+    obf, covered = np.zeros((6, 7), np.float32), np.zeros((6, 7), bool)
+    obf[:2], covered[:2] = np.linspace(-1, -0.5, 7), True
+    path = recorded(tmp_path)
+    made = [LiveMap("obf", obf, "rad", (1.0, 1.0), 14, "obf")]
+    write_maps(path.with_name(f"{path.stem}_results.h5"), made, covered, Calibration(), {})
+    shades = array_from_plain(all_entries(Library(tmp_path, files))[path.name]["thumbnail"])
+    np.testing.assert_array_equal(shades > 0, covered)
+    assert (shades[:2].min(), shades[:2].max()) == (1, 255), "contrast is that of what was scanned"
 
 
 def test_the_last_refinement_has_a_thumbnail_on_the_scanned_field(tmp_path, files):

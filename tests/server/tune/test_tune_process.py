@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from tuning_trials import DEFOCUS, SWEEPS, drawn
 
 from ptylive.application.tuning.outcome import outcome
-from ptylive.application.tuning.told import TOLD_FILE, kept
+from ptylive.application.tuning.plain_state import TOLD_FILE, kept
 from ptylive.server.tune import tune_process
 from ptylive.server.tune.coordinator import Standing
 from ptylive.server.tune.run import Tuned

@@ -179,7 +179,7 @@ def test_many_damaged_patterns() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([1, 2, 4]), st.integers(1, 600))
-def test_arbitrary_bytes(body: bytes, itemsize: int, elements: int) -> None:
+def test_arbitrary_bytes_are_refused_or_decoded_as_in_python(body: bytes, itemsize: int, elements: int) -> None:
     nbytes = itemsize * elements
     framing = nbytes.to_bytes(8, "big") + (8192).to_bytes(4, "big")
     agrees(framing + body, nbytes, itemsize)

@@ -196,7 +196,7 @@ def attack(pair: tuple[Any, Any], count: int, seed: int) -> None:
     assert refused > count / 20
 
 
-def test_hostile_messages(pair: tuple[Any, Any]) -> None:
+def test_hostile_messages_are_refused(pair: tuple[Any, Any]) -> None:
     attack(pair, 3_000, seed=8)
 
 

@@ -64,7 +64,7 @@ def check(messages: list[bytes], *, fits: bool) -> None:
 
 @pytest.mark.parametrize("depth", [1, 6, 12, 24])
 @pytest.mark.parametrize("layout", ["1x1", "2x2", "2x2G"])
-def test_raw_frames(depth: int, layout: str) -> None:
+def test_raw_frames_decode_as_in_python(depth: int, layout: str) -> None:
     stored = counts((SIDES[layout], SIDES[layout]), depth, count=3 if layout == "1x1" else 2)
     if layout == "2x2G":
         stored[:, CHIP : CHIP + 2] = stored[:, :, CHIP : CHIP + 2] = 0
@@ -74,7 +74,7 @@ def test_raw_frames(depth: int, layout: str) -> None:
 
 @pytest.mark.parametrize("pixels", PROCESSED)
 @pytest.mark.parametrize("shape", [(12, 16), (11, 13), (1, 5)])
-def test_processed_frames(pixels: str, shape: tuple[int, int]) -> None:
+def test_processed_frames_decode_as_in_python(pixels: str, shape: tuple[int, int]) -> None:
     stored = counts(shape, PROCESSED[pixels], count=7)
     check([frame(k + 1, pixels, one, depth=PROCESSED[pixels]) for k, one in enumerate(stored)], fits=True)
 

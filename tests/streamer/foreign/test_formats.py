@@ -67,7 +67,7 @@ def test_units(convert: Callable[[Any, Any], float | None], value: Any, unit: An
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 6, 6), (20, 6, 6)])
-def test_npy(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_npy_file_is_read_with_a_note_on_its_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = tmp_path / "a.npy"
     np.save(path, DATA.reshape(shape))
     frames, header, notes = read(path)
@@ -127,7 +127,7 @@ def test_nion_metadata_beside_a_pypty_file(tmp_path: Path) -> None:
     assert header.detector.pixel_mrad is None
 
 
-def test_py4dstem_emd(tmp_path: Path) -> None:
+def test_a_py4dstem_file_is_read_with_its_calibration(tmp_path: Path) -> None:
     frames, header, _ = read(vendor_file("py4DSTEM_size2x3x4x5.h5"))
     with h5py.File(vendor_file("py4DSTEM_size2x3x4x5.h5")) as file:
         np.testing.assert_array_equal(frames, file["datacube_root/datacube/data"][()].reshape(6, 4, 5))
@@ -316,7 +316,7 @@ def hyperspy_signal(path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".hspy", ".zspy", ".hdf5"])
-def test_hyperspy(tmp_path: Path, suffix: str) -> None:
+def test_hyperspy_files_are_read_with_their_axes(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("rsciio")
     if suffix == ".zspy":
         pytest.importorskip("zarr", reason="RosettaSciIO's zarr cannot be had for this Python")

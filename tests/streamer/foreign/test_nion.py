@@ -7,13 +7,13 @@ import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign import nion
-from ptylive.streamer.foreign.nion import described_by, open_nion
+from ptylive.streamer.foreign.nion import open_nion, read_metadata
 
 
 def described(folder, content, shape=(4, 5, 6, 6)):
     path = folder / "a.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return described_by(path, shape)[0]
+    return read_metadata(path, shape)[0]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_frames_by_the_time_at_a_point(scan):
         np.testing.assert_array_equal(source.frames(np.arange(20)), patterns.reshape(20, 256, 256))
 
 
-def test_electrons(scan):
+def test_clustered_hits_count_fewer_electrons(scan):
     patterns, path = scan
     with open_source(path, {"scan_shape": (4, 5), "cluster_time_us": 1e3}) as source:
         assert 0 < source.frames(np.arange(20)).sum() < patterns.sum()

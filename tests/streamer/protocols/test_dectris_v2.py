@@ -34,7 +34,7 @@ def image_with(data: object) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("codec", ["bslz4", "lz4", "none"])
 @pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", ">u2"])
-def test_every_encoding(codec: str, dtype: str) -> None:
+def test_frames_arrive_in_every_encoding(codec: str, dtype: str) -> None:
     frames = patterns(dtype=dtype)
     start = {k: v for k, v in decode_cbor(v2_start(7, 24, SHAPE)[0]).items() if k != "image_dtype"}
     messages = [[cbor2.dumps(start)], *(v2_image(7, k, f, codec) for k, f in enumerate(frames)), v2_end(7)]

@@ -91,12 +91,12 @@ def test_a_mask_of_another_detector_is_not_taken():
     [(2, 2.0), (0.5, 0.5), (0, None), (-1, None), (True, None), ("1", None), (math.nan, None), (10**400, None)],
     ids=str,
 )
-def test_positive_numbers(value, number):
+def test_only_positive_numbers_count(value, number):
     assert positive(value) == number
 
 
 @pytest.mark.parametrize(("value", "number"), [(2, 2), (0, 0), (-1, None), (True, None), (1.0, None), ("1", None)])
-def test_whole_numbers(value, number):
+def test_only_whole_numbers_count(value, number):
     assert whole(value) == number
 
 

@@ -129,7 +129,7 @@ def test_a_series_without_a_number_is_none(answer):
     "address",
     ["tcp://127.0.0.1:1", "http://", "nothing", "http://host:port", "http://host:99999", "http://[::1"],
 )
-def test_impossible_addresses(address):
+def test_impossible_addresses_of_a_detector_are_refused(address):
     with pytest.raises(DetectorError, match="is not the address of a detector"):
         Simplon(address)
 

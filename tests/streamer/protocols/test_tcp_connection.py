@@ -309,7 +309,7 @@ def test_events_of_the_connection() -> None:
     ("address", "found"),
     [("tcp://merlin", ("merlin", 6342)), ("merlin.lab:7", ("merlin.lab", 7)), ("tcp://[::1]:6000", ("::1", 6000))],
 )
-def test_addresses(address: str, found: tuple[str, int]) -> None:
+def test_host_and_port_of_an_address(address: str, found: tuple[str, int]) -> None:
     assert host_and_port(address, DATA_PORT) == found
 
 

@@ -340,7 +340,7 @@ def test_a_journal_that_nobody_converts_any_more_is_returned_once(
 
 
 @pytest.mark.slow
-def test_many_kills(tmp_path: Path) -> None:
+def test_a_scan_survives_fifty_kills_of_its_recorder(tmp_path: Path) -> None:
     """Fifty kills during one scan, the server restarted each time, until the scan is complete."""
     header = make_header((40, 40), pixels=(32, 32))
     frames = make_frames(header)

@@ -82,7 +82,7 @@ def test_what_did_not_arrive_is_known(tmp_path: Path) -> None:
         assert not source.received[0]
 
 
-def test_without_extras(tmp_path: Path) -> None:
+def test_vectors_without_extras_read_back(tmp_path: Path) -> None:
     header = compressed_header()
     header = replace(header, basis=header.basis.model_copy(update={"extra": ()}))
     vectors = vectors_of(header)

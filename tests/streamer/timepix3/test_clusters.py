@@ -38,6 +38,6 @@ def test_a_chain_of_many_pixels_is_one():
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_few(count):
+def test_fewer_hits_than_two_are_not_clustered(count):
     one = np.arange(count, dtype=np.int64)
     assert [len(part) for part in electrons(one, one, one, one, 5)] == [count] * 3

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ptylive.streamer.timepix3.frames import Found, counted
+from ptylive.streamer.timepix3.frames import DetectedEvents, counted
 from ptylive.streamer.timepix3.packets import Hits
 from ptylive.streamer.timepix3.scan_clock import ScanClock
 from ptylive.streamer.timepix3.sensor import Sensor
@@ -28,7 +28,7 @@ def test_hits_and_electrons():
         np.array([10, 12, 1150]),
         np.array([9, 1, 5], dtype=np.uint16),
     )
-    every = Found.of(hits, Sensor(four=False), clock, 0)
+    every = DetectedEvents.of(hits, Sensor(four=False), clock, 0)
     assert every.frames.tolist() == [0, 0, 3]
-    electrons = Found.of(hits, Sensor(four=False), clock, 20)
+    electrons = DetectedEvents.of(hits, Sensor(four=False), clock, 20)
     assert (electrons.pixels.tolist(), electrons.frames.tolist()) == ([5 * 256 + 5, 9 * 256 + 9], [0, 3])

@@ -6,7 +6,7 @@ from quick_first import quick_first
 
 from ptylive.schema import Scan
 from ptylive.simulators.timepix3_packets import LineTiming, beat_words, chunk, edge_word, hit_words, line_packets
-from ptylive.streamer.timepix3.live import LATE, PAUSE, Begun, Ended, Frames, LivePackets
+from ptylive.streamer.timepix3.live import LATE, PAUSE, LineFrames, LivePackets, ScanBegan, ScanEnded
 from ptylive.streamer.timepix3.packets import TICK_NS, Place, decode
 from ptylive.streamer.timepix3.sensor import Sensor
 
@@ -50,10 +50,10 @@ class Feed:
         """Patterns of each scan (rows, columns, Qy, Qx), with how often each frame came, and how it ended."""
         found = []
         for one in self.said:
-            if isinstance(one, Begun):
+            if isinstance(one, ScanBegan):
                 shape = one.sensor.shape
                 found.append([np.zeros((rows * columns, *shape), "<u2"), np.zeros(rows * columns, int), None])
-            elif isinstance(one, Frames):
+            elif isinstance(one, LineFrames):
                 count = len(one.frames.ends)
                 found[-1][0][one.first : one.first + count] += one.frames.dense()
                 found[-1][1][one.first : one.first + count] += 1
@@ -125,7 +125,7 @@ def test_scans_one_after_the_other(seed):
     assert len(scans) == 3
     for (found, often, ended), wanted in zip(scans, sent, strict=True):
         assert (often == 1).all()
-        assert ended == Ended(whole=True, late=0, dropped=0)
+        assert ended == ScanEnded(whole=True, late=0, dropped=0)
         np.testing.assert_array_equal(found, wanted.reshape(found.shape))
 
 

@@ -137,7 +137,7 @@ def test_hits_that_tell_no_time_are_counted():
     assert survey(words_of((0, [bits(b60=0xA)])), Place())[0].untimed == 1
 
 
-def test_the_shutter():
+def test_times_at_which_the_shutter_opens_are_decoded():
     opened = bits(b60=5, b56=0xF, b12=500)
     packets, _ = decode(words_of((0, [opened, hit(0, 0, 16 * 600)])), Place())
     assert packets.opened.tolist() == [500 * 16]

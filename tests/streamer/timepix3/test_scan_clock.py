@@ -47,7 +47,7 @@ def test_lines_are_those_of_the_wanted_number():
     assert "input 2 rise: 4" in found.notes[0]
 
 
-def test_points():
+def test_edges_of_points_number_the_frames():
     starts = lines(60, 100)
     starts[30:] += 450  # a flyback
     found = clock(edges(rise=lines(6, 1000), rise_2=starts), shape=(6, 10))

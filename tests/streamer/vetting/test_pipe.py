@@ -15,7 +15,7 @@ def test_every_text_of_python_travels(text: str) -> None:
     assert unpack(pack({text: [text]})[LENGTH.size :]) == {text: [text]}
 
 
-def test_arrays_travel() -> None:
+def test_arrays_pass_the_pipe_unchanged() -> None:
     sent = np.arange(6, dtype="<u2").reshape(2, 3)
     (got,) = unpack(pack([sent])[LENGTH.size :])
     np.testing.assert_array_equal(got, sent)

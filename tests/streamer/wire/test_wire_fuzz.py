@@ -43,7 +43,7 @@ def decoded_or_refused(parts: list[bytes]) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=5))
-def test_random_bytes(parts: list[bytes]) -> None:
+def test_random_bytes_are_decoded_or_refused(parts: list[bytes]) -> None:
     decoded_or_refused(parts)
 
 

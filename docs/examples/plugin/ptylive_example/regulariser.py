@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, Setting, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, Setting, regulariser
 
 
 @regulariser(
@@ -32,9 +32,9 @@ class Smoothness:
     weight: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> Smoothness | None:
+    def of_preset(cls, context: RegulariserContext) -> Smoothness | None:
         """Of one epoch; None where its weight is 0."""
-        weight = asked.weight("smoothness_weight")
+        weight = context.weight("smoothness_weight")
         return cls(weight) if weight > 0 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:

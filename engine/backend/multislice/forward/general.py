@@ -20,8 +20,8 @@ from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.forward.comparison import Comparison, comparison
 from ptylive.engine.backend.multislice.forward.detection import Detector, Exposure
 from ptylive.engine.backend.multislice.forward.illumination import Illumination
-from ptylive.engine.backend.multislice.forward.specimen import Kept, Place, Prepared, Specimen
-from ptylive.engine.backend.multislice.forward.values import Sums, Values, Varied
+from ptylive.engine.backend.multislice.forward.specimen import Kept, Place, Specimen, SpecimenArrays
+from ptylive.engine.backend.multislice.forward.values import ProbeVariation, Sums, Values
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.engine.backend.shares import Shares
 from ptylive.schema.model import Array, IndexArray
@@ -207,13 +207,13 @@ class GeneralMultislice:
             stretch=None if corrections.stretch is None else xp.asarray(corrections.stretch, dtype=np.float64),
         )
 
-    def _varied(self, corrections: Corrections) -> Varied | None:
+    def _varied(self, corrections: Corrections) -> ProbeVariation | None:
         planes, modes = corrections.opr_components, self._model.varying_modes
         if planes is None or not modes:
             return None
         components = (planes[0] + 1j * planes[1]).astype(self._kit.complex)
         coefficients = self.xp.asarray(corrections.opr_coefficients, dtype=self._kit.real)
-        return Varied(components.reshape(-1, modes, *components.shape[1:]), coefficients)
+        return ProbeVariation(components.reshape(-1, modes, *components.shape[1:]), coefficients)
 
     def _spread_px2(self, corrections: Corrections) -> Any:
         if corrections.spread_px2 is not None:
@@ -246,7 +246,7 @@ class GeneralMultislice:
         slices = slices.reshape(2, -1, *self._problem.object_shape[1:])
         return LossGradient(loss, slices, xp.stack([total.probe.real, total.probe.imag]), total.corrections)
 
-    def _add_batch(self, values: Values, prepared: Prepared, place: Place, *, probe_gradient: bool) -> Any:
+    def _add_batch(self, values: Values, prepared: SpecimenArrays, place: Place, *, probe_gradient: bool) -> Any:
         """Return the loss of a batch and add its gradient to ``place.total``."""
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)
@@ -271,7 +271,7 @@ class GeneralMultislice:
         return Place(batch, self._window_of(batch), Sums(None, None, HELD), {})
 
     def _exposures(
-        self, values: Values, prepared: Prepared, wave: Any, place: Place
+        self, values: Values, prepared: SpecimenArrays, wave: Any, place: Place
     ) -> tuple[list[Kept], list[Exposure]]:
         """For each object mode: the data kept on the way from the probe, and the waves at the detector.
 

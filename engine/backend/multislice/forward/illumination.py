@@ -16,7 +16,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.description import ForwardModel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
-from ptylive.engine.backend.multislice.forward.values import Values, Varied
+from ptylive.engine.backend.multislice.forward.values import ProbeVariation, Values
 from ptylive.engine.backend.multislice.problem import Corrections
 
 
@@ -93,7 +93,7 @@ class Illumination:
             self._add_variation(of_probe, values.varied, batch, total)
         return of_probe
 
-    def _add_variation(self, of_probe: Any, varied: Varied, batch: Any, total: Corrections) -> None:
+    def _add_variation(self, of_probe: Any, varied: ProbeVariation, batch: Any, total: Corrections) -> None:
         """Add dL/d(probe) of each pattern to the gradients by components and coefficients."""
         coefficients, gradient = varied.coefficients[batch], of_probe[:, : self._model.varying_modes]
         flat, components = gradient.reshape(len(gradient), -1), varied.components.reshape(len(varied.components), -1)
@@ -122,7 +122,7 @@ class Illumination:
             return values.probe[None]
         return values.probe.reshape(-1, values.modes, *values.probe.shape[1:])[self._marker[batch]]
 
-    def _varied(self, probe: Any, varied: Varied, batch: Any) -> Any:
+    def _varied(self, probe: Any, varied: ProbeVariation, batch: Any) -> Any:
         """(n, modes, P, P): P + sum_j c_nj V_j in the varying modes."""
         xp, modes = self._kit.xp, self._model.varying_modes
         probes = xp.repeat(probe[None], len(batch), axis=0)

@@ -25,7 +25,7 @@ Kept = tuple[Any, ...]
 space (None if derivatives by it are not requested)."""
 
 
-class Prepared(NamedTuple):
+class SpecimenArrays(NamedTuple):
     """Arrays of the specimen that one evaluation needs for every batch."""
 
     propagators: tuple[Any, ...]
@@ -66,7 +66,7 @@ class Specimen:
         transmissions = sum(isinstance(step, Transmit) for step in self._steps)
         return len(self._steps) if _needs_free_space(requested) else transmissions
 
-    def prepared(self, values: Values, requested: Corrections) -> Prepared:
+    def prepared(self, values: Values, requested: Corrections) -> SpecimenArrays:
         """Propagators and powers of the transmission, computed once per evaluation."""
         propagators: list[Any] = []
         for step in self._steps:
@@ -78,7 +78,7 @@ class Specimen:
                 continue
             factor = self._kit.phase_factor(self._phase_per_A * _length(step, values))
             propagators.append(factor if self._band is None else factor * self._band)
-        return Prepared(tuple(propagators), tuple(self._power(values.objects, power) for power in self.powers))
+        return SpecimenArrays(tuple(propagators), tuple(self._power(values.objects, power) for power in self.powers))
 
     def object_gradient(self, values: Values, sums: Any) -> Any:
         """(2, object modes, slices, Y * X) from the gradients by each power: d O^p = p O^(p - 1) dO."""
@@ -95,7 +95,7 @@ class Specimen:
         """O^p on the principal branch: phases of a slice must stay within pi."""
         return objects if power == 1 else self._kit.xp.exp(power * self._kit.xp.log(objects))
 
-    def forward(self, mode: int, values: Values, prepared: Prepared, wave: Any, place: Place) -> tuple[Kept, Any]:
+    def forward(self, mode: int, values: Values, prepared: SpecimenArrays, wave: Any, place: Place) -> tuple[Kept, Any]:
         """Pass one object mode: return the data needed for the way back, and the exit wave (n, modes, P, P)."""
         kit = self._kit
         kept: list[Any] = []
@@ -115,7 +115,9 @@ class Specimen:
             if isinstance(step, Transmit):
                 yield step.slice, step.power, wave
 
-    def adjoint(self, mode: int, values: Values, prepared: Prepared, stored: Kept, gradient: Any, place: Place) -> Any:
+    def adjoint(
+        self, mode: int, values: Values, prepared: SpecimenArrays, stored: Kept, gradient: Any, place: Place
+    ) -> Any:
         """Return the gradient in front of the specimen; add those of slices, tilts and distances to ``place.total``."""
         kit, total = self._kit, place.total
         for step, propagator, wave in zip(
@@ -132,7 +134,7 @@ class Specimen:
                 gradient = kit.inverse(spectrum * self._tilt(step, values, place, propagator).conj())
         return gradient
 
-    def _window(self, mode: int, step: Transmit, prepared: Prepared, place: Place) -> Any:
+    def _window(self, mode: int, step: Transmit, prepared: SpecimenArrays, place: Place) -> Any:
         """A slice in the patterns' windows, (n, P, P)."""
         plane = prepared.powers[self.powers.index(step.power)][mode, step.slice]
         window = plane.reshape(1, len(self._q), -1) if place.where is None else plane[place.where]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ptylive.engine.backend.multislice.problem import Corrections
 
 
-class Varied(NamedTuple):
+class ProbeVariation(NamedTuple):
     """The variation of the first probe modes over the scan."""
 
     components: Any
@@ -37,7 +37,7 @@ class Values(NamedTuple):
     """(N or 1, 6), or None."""
     aberrations_A: Any
     """(groups, n), or None."""
-    varied: Varied | None = None
+    varied: ProbeVariation | None = None
     stretch: Any = None
     """(N,) relative excess of a pattern's free-space distances, or None."""
     spread_px2: Any = None

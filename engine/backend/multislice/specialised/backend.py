@@ -25,7 +25,7 @@ from ptylive.engine.backend.multislice.compiled_kernel import (
 )
 from ptylive.engine.backend.multislice.fast_sizes import is_fast
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.backend.multislice.forward.specimen import Prepared
+from ptylive.engine.backend.multislice.forward.specimen import SpecimenArrays
 from ptylive.engine.backend.multislice.forward.values import Values
 from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     ENTRY,
@@ -40,9 +40,9 @@ from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plan
 from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid, zeros_at_a_line
 from ptylive.engine.backend.multislice.planes_fft import turn_of
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
-from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
-from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
+from ptylive.engine.backend.multislice.specialised.batch import Blocks, RecordedData
 from ptylive.engine.backend.multislice.specialised.derivatives import Moments, add_moments, add_of_aperture
+from ptylive.engine.backend.multislice.specialised.intensity_comparison import IntensityComparison, in_the_kernel
 from ptylive.engine.backend.multislice.specialised.program import Program, space_is_of_rows_and_columns
 from ptylive.engine.backend.multislice.specialised.projection import of_patterns, projection_of
 from ptylive.engine.backend.multislice.window import window_of
@@ -96,8 +96,8 @@ class SpecialisedMultislice(GeneralMultislice):
             recorded, kind = transposed_patterns(patterns, real)
             weights = laid_out(problem.weights if natural else problem.weights.T, real)
         elif self._projection is None:
-            self._counting = Counting(self._kit, problem, model)
-        self._recorded = Recorded(recorded, kind, weights, np.ascontiguousarray(problem.corners, dtype=np.int64))
+            self._counting = IntensityComparison(self._kit, problem, model)
+        self._recorded = RecordedData(recorded, kind, weights, np.ascontiguousarray(problem.corners, dtype=np.int64))
         phase = problem.phase_per_A
         self._kernel_phase = laid_out((np.zeros((size, size)) if phase is None else np.asarray(phase)).T, real)
         self._frequencies = np.fft.fftfreq(size).astype(real)
@@ -145,7 +145,7 @@ class SpecialisedMultislice(GeneralMultislice):
         size = self._problem.window
         return np.swapaxes(unlaid(planes, size), 2, 3)
 
-    def _kernel_model(self, values: Values, prepared: Prepared, probe_planes: Any) -> Model:
+    def _kernel_model(self, values: Values, prepared: SpecimenArrays, probe_planes: Any) -> Model:
         """The parameters in the kernel's layout."""
         size, near_field, real = self._problem.window, self._model.near_field, self._real
         spaces = [prepared.propagators[place] for place in self._program.places]
@@ -228,7 +228,7 @@ class SpecialisedMultislice(GeneralMultislice):
         double = {name: None if value is None else np.zeros(value.shape) for name, value in vars(requested).items()}
         total, loss = Corrections(**double), 0.0
         size = MOST_PATTERNS if self._counting is None else len(work.waves)
-        share_gradient = self._empty_gradient(task, 0)
+        share_gradient = self._empty_gradient(task)
         for start in range(0, len(share), size):
             batch = share[start : start + size]
             gradient = share_gradient._replace(**self._pattern_gradients(task, len(batch)))
@@ -253,7 +253,7 @@ class SpecialisedMultislice(GeneralMultislice):
             total.background[...] += plane if self._in_natural_order else plane.T
         return loss, share_gradient, total
 
-    def _empty_gradient(self, task: _Task, count: int) -> Gradient:
+    def _empty_gradient(self, task: _Task) -> Gradient:
         """Zeros for the requested sums over patterns."""
         model, requested, plane = task.model, task.requested, plane_size(self._problem.window, self._real)
         background = self._counting is None and requested.background is not None

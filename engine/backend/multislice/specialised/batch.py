@@ -24,7 +24,7 @@ from ptylive.engine.backend.multislice.specialised.program import Program
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 
-class Recorded(NamedTuple):
+class RecordedData(NamedTuple):
     """The recorded data in the form of compiled code; patterns have no bytes if it does not compare them."""
 
     patterns: Array
@@ -43,7 +43,7 @@ class Blocks(NamedTuple):
     specimen: Specimen
     detector: Detector
 
-    def patterns(self, values: Values, batch: IndexArray, recorded: Recorded) -> Patterns:
+    def patterns(self, values: Values, batch: IndexArray, recorded: RecordedData) -> Patterns:
         """The patterns ``batch``, renumbered from 0."""
         count, model = len(batch), self.model
         amplitudes = np.ones(count, self.real) if values.root_current is None else values.root_current[batch]

@@ -7,7 +7,7 @@ from operator import or_
 
 from ptylive.engine.backend.multislice.fused.plan import Feature
 from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceProblem
-from ptylive.engine.backend.multislice.specialised.counting import compared_by_pixel
+from ptylive.engine.backend.multislice.specialised.intensity_comparison import compared_by_pixel
 
 IN_STAGES = Feature.TO_DETECTOR | Feature.FROM_DETECTOR
 """Two runs of the kernel, because whole arrays do the comparison."""

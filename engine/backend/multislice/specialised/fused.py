@@ -12,7 +12,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice.forward.comparison import Comparison, comparison
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.backend.multislice.forward.specimen import Prepared
+from ptylive.engine.backend.multislice.forward.specimen import SpecimenArrays
 from ptylive.engine.backend.multislice.forward.values import Values
 from ptylive.engine.backend.multislice.fused.order import SCRATCH_SHARE, KernelOrder
 from ptylive.engine.backend.multislice.fused.plan import PLAIN, Feature, Plan
@@ -28,7 +28,11 @@ from ptylive.engine.backend.multislice.problem import (
 from ptylive.engine.backend.multislice.specialised.batch import Blocks
 from ptylive.engine.backend.multislice.specialised.derivatives import Moments, add_moments, add_of_aperture
 from ptylive.engine.backend.multislice.specialised.features import IN_STAGES, compares_in_kernel
-from ptylive.engine.backend.multislice.specialised.own import Own, OwnOfPatterns, in_order
+from ptylive.engine.backend.multislice.specialised.pattern_arguments import (
+    PatternArguments,
+    PatternArgumentsFactory,
+    in_order,
+)
 from ptylive.engine.backend.multislice.specialised.program import Program
 from ptylive.engine.backend.repeated import Step
 from ptylive.schema.model import IndexArray
@@ -61,7 +65,7 @@ class _Task(NamedTuple):
 class _OfPatterns(NamedTuple):
     """Arguments and sums for the patterns of a launch, in either direction."""
 
-    own: Own
+    own: PatternArguments
     moments: Any
     aperture: Any
     light: Any
@@ -88,7 +92,7 @@ class SpecialisedFused(GeneralMultislice):
         self._pattern_corners = xp.asarray(problem.corners.astype(np.int32, order="C"))
         phase = problem.phase_per_A
         self._kernel_phase = order.ordered(np.zeros((size, size)) if phase is None else phase, single)
-        self._own = OwnOfPatterns(self._kit, problem, model, self._blocks, order, kernels.free_bytes)
+        self._own = PatternArgumentsFactory(self._kit, problem, model, self._blocks, order, kernels.free_bytes)
         self._scratch: Any = xp.empty(0, np.complex64)
         self._fixed_propagators: Any = None  # used as long as no distance is refined
 
@@ -180,7 +184,7 @@ class SpecialisedFused(GeneralMultislice):
         """Whether the kernel's slices are the object's: no split step takes powers of them, no vacuum is inserted."""
         return self._specimen.powers == (1.0,) and None not in self._program.slices
 
-    def _in_kernel(self, prepared: Prepared) -> Any:
+    def _in_kernel(self, prepared: SpecimenArrays) -> Any:
         """Propagators over P^2 in the kernel's order."""
         xp, pixels = self.xp, self._problem.window**2
         spaces = [prepared.propagators[place] / pixels for place in self._program.places]

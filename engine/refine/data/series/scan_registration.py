@@ -13,6 +13,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import map_coordinates, maximum_filter
 
+from ptylive.engine.geometry import parabola_vertex
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import BoolArray, DoubleArray
@@ -28,7 +29,7 @@ MOST_PIXELS = 2048
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredMap:
     """Result of a registration: place of the second map."""
 
     shift_A: tuple[float, float]
@@ -45,7 +46,7 @@ class _Map:
     origin_A: DoubleArray
 
 
-def registered(first: StartGuess, second: StartGuess) -> Registered:
+def registered(first: StartGuess, second: StartGuess) -> RegisteredMap:
     """Locate the second map. Raises MetadataError if the maps do not agree anywhere."""
     pixel_A = min(*first.sampling_A, *second.sampling_A)
     first_map, second_map = _upright(first, pixel_A), _upright(second, pixel_A)
@@ -59,7 +60,7 @@ def registered(first: StartGuess, second: StartGuess) -> Registered:
         )
     peak = np.array([row, column]) + [_vertex(correlation, (row, column), axis) for axis in (0, 1)]
     moved = (peak - (np.asarray(second_map.mask.shape) - 1)) * pixel_A + first_map.origin_A - second_map.origin_A
-    return Registered((float(moved[0]), float(moved[1])), best)
+    return RegisteredMap((float(moved[0]), float(moved[1])), best)
 
 
 def _upright(image: StartGuess, pixel_A: float) -> _Map:
@@ -119,5 +120,4 @@ def _vertex(values: DoubleArray, at: tuple[int, int], axis: int) -> float:
         if not 0 <= place[axis] < values.shape[axis]:
             return 0.0
         neighbours.append(float(values[place[0], place[1]]))
-    bend = neighbours[0] - 2 * neighbours[1] + neighbours[2]
-    return 0.0 if min(neighbours) < -0.5 or bend >= 0 else 0.5 * (neighbours[0] - neighbours[2]) / bend
+    return 0.0 if min(neighbours) < -0.5 else parabola_vertex(*neighbours)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 from ptylive.engine.refine.regularisers.potentials import FAINTEST, absorption_of, modulus
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.added import Setting
 
@@ -29,10 +29,10 @@ LIMITS = (
 )
 
 
-def _limits(asked: Asked, *, soft: bool) -> tuple[float, float] | None:
+def _limits(context: RegulariserContext, *, soft: bool) -> tuple[float, float] | None:
     """The limits, if they are on, soft or hard as requested, and the object has a modulus; they include vacuum."""
-    settings, share = asked.settings, asked.settings.value("obja_thresh_relax")
-    if not settings.value("obja_thresh") or (share > 0) is not soft or asked.layout.object_form is ObjectForm.PHASE:
+    settings, share = context.settings, context.settings.value("obja_thresh_relax")
+    if not settings.value("obja_thresh") or (share > 0) is not soft or context.layout.object_form is ObjectForm.PHASE:
         return None
     low, high = settings.value("obja_thresh_min"), settings.value("obja_thresh_max")
     if low >= high:
@@ -54,9 +54,9 @@ class AmplitudeLimits:
     high: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> AmplitudeLimits | None:
+    def of_preset(cls, context: RegulariserContext) -> AmplitudeLimits | None:
         """The constraint for one epoch; None if it is off or soft, or for a pure phase object. Raises MetadataError."""
-        limits = _limits(asked, soft=False)
+        limits = _limits(context, soft=False)
         return None if limits is None else cls(*limits)
 
     def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
@@ -115,10 +115,10 @@ class SoftAmplitudeLimits:
     relax: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> SoftAmplitudeLimits | None:
+    def of_preset(cls, context: RegulariserContext) -> SoftAmplitudeLimits | None:
         """The projection for one epoch; None if it is off or hard, or for a pure phase object. Raises MetadataError."""
-        limits = _limits(asked, soft=True)
-        return None if limits is None else cls(*limits, float(asked.settings.value("obja_thresh_relax")))
+        limits = _limits(context, soft=True)
+        return None if limits is None else cls(*limits, float(context.settings.value("obja_thresh_relax")))
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
         """Return phase and the changed absorption (modes, slices, Y, X)."""

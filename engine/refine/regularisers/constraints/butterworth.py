@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.regularisers.deconvolution import filtered
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.added import Setting
 
@@ -59,16 +59,16 @@ class Butterworth:
     order: int
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> Butterworth | None:
+    def of_preset(cls, context: RegulariserContext) -> Butterworth | None:
         """The filter for one epoch; None if both passes are off. Raises MetadataError if nothing would pass."""
         low, high, order = (
-            asked.settings.value(name) for name in ("q_lowpass_invA", "q_highpass_invA", "butterworth_order")
+            context.settings.value(name) for name in ("q_lowpass_invA", "q_highpass_invA", "butterworth_order")
         )
         if not low and not high:
             return None
         if low and low <= high:
             raise MetadataError("q_lowpass_invA is not above q_highpass_invA", "swap them")
-        return cls(asked.grid.pixel_A, float(low), float(high), int(order))
+        return cls(context.grid.pixel_A, float(low), float(high), int(order))
 
     def transfer(self, shape: tuple[int, int], xp: Any) -> Any:
         """H (Y, X), with the zero frequency (the mean) at [0, 0], where it is 1."""

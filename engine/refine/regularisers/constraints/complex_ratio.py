@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.preset.added import Setting
 
 SMALLEST = 1e-8
@@ -62,13 +62,13 @@ class ComplexRatio:
     """C; 0: estimated."""
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> ComplexRatio | None:
+    def of_preset(cls, context: RegulariserContext) -> ComplexRatio | None:
         """The projection for one epoch; None if it is off. Raises MetadataError for a pure phase object."""
-        if not asked.settings.value("complex_ratio"):
+        if not context.settings.value("complex_ratio"):
             return None
-        asked.needs_modulus("complex_ratio")
+        context.needs_modulus("complex_ratio")
         names = ("complex_ratio_alpha1", "complex_ratio_alpha2", "complex_ratio_factor")
-        return cls(*(float(asked.settings.value(name)) for name in names))
+        return cls(*(float(context.settings.value(name)) for name in names))
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
         """Return the changed phase and absorption (modes, slices, Y, X)."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.regularisers.potentials import potentials, set_potentials
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.preset.added import Setting
 
 
@@ -31,9 +31,9 @@ class IdenticalSlices:
     """O_z = T in every epoch with the setting on."""
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> IdenticalSlices | None:
+    def of_preset(cls, context: RegulariserContext) -> IdenticalSlices | None:
         """The constraint for one epoch; None if it is off, or there is only one slice."""
-        applies = asked.settings.value("identical_slices") and asked.layout.object_shape[0] > 1
+        applies = context.settings.value("identical_slices") and context.layout.object_shape[0] > 1
         return cls() if applies else None
 
     def begin(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:

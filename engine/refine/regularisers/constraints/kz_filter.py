@@ -17,7 +17,7 @@ import numpy as np
 
 from ptylive.engine.refine.regularisers.deconvolution import filtered
 from ptylive.engine.refine.regularisers.potentials import absorption_of, modulus
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.preset.added import Setting
 
 ROUNDING_OF_AXIS = 1e-3
@@ -58,15 +58,15 @@ class KzFilter:
     part: str = "both"
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> KzFilter | None:
+    def of_preset(cls, context: RegulariserContext) -> KzFilter | None:
         """The filter for one epoch; None if it is off, or there is only one slice."""
-        beta = float(asked.settings.value("kz_filter_beta"))
-        if beta <= 0 or asked.layout.object_shape[0] == 1:
+        beta = float(context.settings.value("kz_filter_beta"))
+        if beta <= 0 or context.layout.object_shape[0] == 1:
             return None
-        part = str(asked.settings.value("kz_filter_part"))
+        part = str(context.settings.value("kz_filter_part"))
         if part == "amplitude":
-            asked.needs_modulus("kz_filter_part = amplitude")
-        return cls(beta, float(asked.settings.value("kz_filter_alpha")), part)
+            context.needs_modulus("kz_filter_part = amplitude")
+        return cls(beta, float(context.settings.value("kz_filter_alpha")), part)
 
     def transfer(self, shape: tuple[int, int, int], xp: Any) -> Any:
         """W (slices, Y, X), zero frequency at [0, 0, 0]."""

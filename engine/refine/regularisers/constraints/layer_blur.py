@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.model import FloatArray
 from ptylive.schema.preset.added import Setting
 
@@ -56,16 +56,16 @@ class LayerBlur:
     part: str = "both"
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> LayerBlur | None:
+    def of_preset(cls, context: RegulariserContext) -> LayerBlur | None:
         """The projection for one epoch; None if it is off, or there is only one slice."""
-        sigma_A, weight = (float(asked.settings.value(name)) for name in ("obj_zblur_A", "obj_zblur_weight"))
-        if sigma_A <= 0 or weight <= 0 or not asked.spacings_A:
+        sigma_A, weight = (float(context.settings.value(name)) for name in ("obj_zblur_A", "obj_zblur_weight"))
+        if sigma_A <= 0 or weight <= 0 or not context.spacings_A:
             return None
-        part = str(asked.settings.value("obj_zblur_part"))
+        part = str(context.settings.value("obj_zblur_part"))
         if part == "amplitude":
-            asked.needs_modulus("obj_zblur_part = amplitude")
-        slices = len(asked.spacings_A) + 1
-        blur = gaussian_rows(slices, sigma_A / float(np.mean(asked.spacings_A)))
+            context.needs_modulus("obj_zblur_part = amplitude")
+        slices = len(context.spacings_A) + 1
+        blur = gaussian_rows(slices, sigma_A / float(np.mean(context.spacings_A)))
         return cls(((1 - weight) * np.eye(slices) + weight * blur).astype(np.float32), part)
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:

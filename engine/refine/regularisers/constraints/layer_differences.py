@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptylive.engine.refine.regularisers.penalty import Penalised
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.preset.added import Setting
 
 SMALLEST = 1e-20
@@ -38,10 +38,10 @@ class LayersTikhonov:
     weight: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> LayersTikhonov | None:
+    def of_preset(cls, context: RegulariserContext) -> LayersTikhonov | None:
         """The penalty for one epoch; None if its weight is 0, or there is only one slice."""
-        weight = asked.weight("layers_tikhonov_weight")
-        return cls(weight) if weight > 0 and asked.layout.object_shape[0] > 1 else None
+        weight = context.weight("layers_tikhonov_weight")
+        return cls(weight) if weight > 0 and context.layout.object_shape[0] > 1 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
@@ -62,10 +62,10 @@ class LayersTotalVariation:
     weight: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> LayersTotalVariation | None:
+    def of_preset(cls, context: RegulariserContext) -> LayersTotalVariation | None:
         """The penalty for one epoch; None if its weight is 0, or there is only one slice."""
-        weight = asked.weight("layers_tv_weight")
-        return cls(weight) if weight > 0 and asked.layout.object_shape[0] > 1 else None
+        weight = context.weight("layers_tv_weight")
+        return cls(weight) if weight > 0 and context.layout.object_shape[0] > 1 else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
@@ -91,10 +91,10 @@ class SurfaceZero:
     weight: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> SurfaceZero | None:
+    def of_preset(cls, context: RegulariserContext) -> SurfaceZero | None:
         """The penalty for one epoch; None if its weight is 0, or there are fewer than three slices."""
-        weight = asked.weight("surface_zero_weight")
-        return cls(weight) if weight > 0 and asked.layout.object_shape[0] >= LEAST_SLICES else None
+        weight = context.weight("surface_zero_weight")
+        return cls(weight) if weight > 0 and context.layout.object_shape[0] >= LEAST_SLICES else None
 
     def of(self, wave: Any, xp: Any) -> Penalised:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""

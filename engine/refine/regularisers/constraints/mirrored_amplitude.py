@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ptylive.engine.refine.regularisers.potentials import absorption_of, modulus
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.preset.added import Setting
 
 
@@ -37,13 +37,13 @@ class MirroredAmplitude:
     relax: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> MirroredAmplitude | None:
+    def of_preset(cls, context: RegulariserContext) -> MirroredAmplitude | None:
         """The projection for one epoch; None if it is off. Raises MetadataError for a pure phase object."""
-        if not asked.settings.value("mirrored_amp"):
+        if not context.settings.value("mirrored_amp"):
             return None
-        asked.needs_modulus("mirrored_amp")
+        context.needs_modulus("mirrored_amp")
         names = ("mirrored_amp_scale", "mirrored_amp_power", "mirrored_amp_relax")
-        return cls(*(float(asked.settings.value(name)) for name in names))
+        return cls(*(float(context.settings.value(name)) for name in names))
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
         """Return phase and the changed absorption (modes, slices, Y, X)."""

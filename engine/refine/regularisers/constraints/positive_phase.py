@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.preset.added import Setting
 
 
@@ -39,9 +39,9 @@ class PositivePhase:
     subtract: bool = False
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> PositivePhase | None:
+    def of_preset(cls, context: RegulariserContext) -> PositivePhase | None:
         """The projection for one epoch; None if it is off."""
-        settings = asked.settings
+        settings = context.settings
         if not settings.value("objp_postiv"):
             return None
         return cls(float(settings.value("objp_postiv_relax")), settings.value("objp_postiv_mode") == "subtract_min")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.added import Setting
 
@@ -53,13 +53,13 @@ class ZRecentre:
     most_slices: float
 
     @classmethod
-    def of_preset(cls, asked: Asked) -> ZRecentre | None:
+    def of_preset(cls, context: RegulariserContext) -> ZRecentre | None:
         """The projection for one epoch; None if it is off, or there is only one slice."""
-        if not asked.settings.value("obj_z_recenter") or not asked.spacings_A:
+        if not context.settings.value("obj_z_recenter") or not context.spacings_A:
             return None
         names = ("obj_z_recenter_thresh", "obj_z_recenter_scale", "obj_z_recenter_max_shift")
-        values = (float(asked.settings.value(name)) for name in names)
-        return cls(float(np.mean(asked.spacings_A)), asked.phase_per_A, *values)
+        values = (float(context.settings.value(name)) for name in names)
+        return cls(float(np.mean(context.spacings_A)), context.phase_per_A, *values)
 
     def shift(self, phase: Any, xp: Any) -> float:
         """Number of slices by which the object is to move deeper, from its phase (modes, slices, Y, X)."""

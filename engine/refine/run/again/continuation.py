@@ -95,7 +95,7 @@ class Continuation:
         path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint, self.number)
         identity = replace(observers.identity, follows=_fingerprint(self.first, observers.identity.follows))
         saved = checkpoints.load(path, identity) if path is not None and self.resume else None
-        saved = checkpoints.Saved(self.start, self.first.log, "") if saved is None else saved
+        saved = checkpoints.Checkpoint(self.start, self.first.log, "") if saved is None else saved
         observers = replace(observers, checkpoint=path, identity=identity)
         with closing(open_backend(self.context.backend, problem.multislice, self.context.threads)) as backend:
             run = Refinement(problem, self.preset, backend, observers, self.context)

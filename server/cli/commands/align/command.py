@@ -51,7 +51,7 @@ def align(
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     wanted = Alignment(bin_px, order, reference_of(reference), rounds, near=not free)
     if picture is not None:

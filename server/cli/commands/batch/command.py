@@ -60,7 +60,7 @@ def batch(
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct and refine many scans, and show them in one table; finished scans are skipped."""
-    from ptylive.application.batch.maps import from_anywhere, of_the_start
+    from ptylive.application.batch.maps import start_map_settings, with_absolute_masks
     from ptylive.application.batch.scans import find_scans
     from ptylive.application.batch.table import CSV_FILE, PAGE_FILE
     from ptylive.application.detector_texts import named, read_detectors
@@ -73,7 +73,7 @@ def batch(
     checked_backend(backend)
     of_maps, remaining = read_map_settings(parse_assignments(settings or ()))
     chosen, values = split_settings(remaining)
-    detectors = from_anywhere(named(detector or ()))
+    detectors = with_absolute_masks(named(detector or ()))
     read_detectors(detectors)
     loaded = preset_file(preset, out)
     scans, left_out = find_scans(files, out)
@@ -83,7 +83,7 @@ def batch(
     wanted = {**loaded.settings, **chosen}
     request = BatchRequest(
         out,
-        looked_through({**wanted, **of_the_start(wanted, of_maps)}),
+        looked_through({**wanted, **start_map_settings(wanted, of_maps)}),
         METHODS if methods is None else tuple(check_methods(names_in(methods))),
         {**loaded.corrections, **values},
         loaded.metadata,

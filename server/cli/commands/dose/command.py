@@ -43,9 +43,9 @@ def dose(
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    from ptylive.application.analysis.dose import added_up, holds_mean
+    from ptylive.application.analysis.dose import add_recordings, holds_mean
     from ptylive.application.outputs import check_own_hdf5
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     checked_backend(backend)
     if len(files) > MOST_FILES:
@@ -59,7 +59,7 @@ def dose(
     missing: list[str] = []
     last: DoseStep | None = None  # a step holds everything made from its scan: keep only one
     with bar("adding up", quiet=as_json) as shown:
-        for step in added_up(files, values, backend, shown.update):
+        for step in add_recordings(files, values, backend, shown.update):
             if step.curve is None:
                 missing.append(f"{step.path}: {step.problem}")
                 continue

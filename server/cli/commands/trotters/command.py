@@ -42,7 +42,7 @@ def trotters(
     from ptylive.application.outputs import check_own_file, check_own_hdf5
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.streamer.source import open_source
-    from ptylive.streamer.vetting.door import vet
+    from ptylive.streamer.vetting.whole_file import vet
 
     wanted = checked(at or [STRONGEST])
     if picture is not None and picture.suffix.lower() != ".png":

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ptylive.engine.refine.validation.trial_size import (
+    LEAST_PATTERNS,
+    MOST_SWEEPS,
+    MOST_TRIALS,
+    PATTERNS,
+    SWEEPS,
+    TRIALS,
+)
 from ptylive.schema.errors import MetadataError, PtyliveError, StoppedError
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
@@ -37,8 +45,8 @@ def tune(
     file: Annotated[Path, typer.Argument(help="scan file", readable=False)],
     over: Annotated[list[str], typer.Option("--over", metavar="NAMES", help=OVER_HELP)],
     trials: Annotated[
-        int, typer.Option(min=1, max=100_000, help="total number of trials, including those of earlier calls")
-    ] = 40,
+        int, typer.Option(min=1, max=MOST_TRIALS, help="total number of trials, including those of earlier calls")
+    ] = TRIALS,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,8 +63,12 @@ def tune(
     by: Annotated[
         str, typer.Option(help="held-out (loss of held-out patterns) or halves (correlation of half data)")
     ] = "held-out",
-    patterns: Annotated[int, typer.Option(min=64, help="patterns used by a trial, from the middle of the scan")] = 576,
-    sweeps: Annotated[int, typer.Option(min=1, max=1000, help="sweeps of each trial over its patterns")] = 6,
+    patterns: Annotated[
+        int, typer.Option(min=LEAST_PATTERNS, help="patterns used by a trial, from the middle of the scan")
+    ] = PATTERNS,
+    sweeps: Annotated[
+        int, typer.Option(min=1, max=MOST_SWEEPS, help="sweeps of each trial over its patterns")
+    ] = SWEEPS,
     workers: Annotated[
         int | None, typer.Option(min=1, help="trials at a time on this machine; default: one per core, or per GPU")
     ] = None,

@@ -4,7 +4,7 @@ import h5py
 import pytest
 from counted_scans import counted
 
-from ptylive.application.analysis.dose import added_up
+from ptylive.application.analysis.dose import add_recordings
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def files(tmp_path_factory):
 
 
 def test_each_recording_is_added_under_its_own_name(files):
-    steps = list(added_up(files, {}))
+    steps = list(add_recordings(files, {}))
     assert [step.path for step in steps] == files
     assert steps[1].curve.series == ("scan0", "scan1")
     assert steps[1].mean.settings["scans"] == 2
@@ -29,6 +29,6 @@ def test_a_map_that_cannot_be_made_tells_its_reason(files, tmp_path):
     path.write_bytes(files[0].read_bytes())
     with h5py.File(path, "r+") as file:
         del file["metadata"].attrs["energy_eV"]
-    [step] = added_up([path], {})
+    [step] = add_recordings([path], {})
     assert (step.curve, step.mean) == (None, None)
     assert "energy_eV" in step.problem

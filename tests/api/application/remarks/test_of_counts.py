@@ -54,6 +54,7 @@ def patterns(counts):
 def test_patterns_divided_by_their_maximum_are_told():
     (said,) = scaled_remarks(patterns(COUNTS / COUNTS.max()), None, None)
     assert said.startswith("no number in the patterns exceeds 1, and they are fractions")
+    assert said.endswith("it is the smallest number above 0 in the patterns")
     assert scaled_remarks(patterns(COUNTS / COUNTS.max()), None, 0.02) == []
     sparse = (patterns(COUNTS) > 30).astype(np.float32)
     for counts in (patterns(COUNTS), patterns(COUNTS).astype("u2"), sparse, patterns(NORMALISED)):

@@ -46,8 +46,8 @@ def test_what_a_sender_told_is_asked_about_and_what_a_user_gave_is_not():
     ("count", "said"),
     [
         (0, []),
-        (1, ["1 count is not a number up to 1e+12: used as 0"]),
-        (7, ["7 counts are not numbers up to 1e+12: used as 0"]),
+        (1, ["1 count is NaN, infinite or above 1e12: used as 0"]),
+        (7, ["7 counts are NaN, infinite or above 1e12: used as 0"]),
     ],
 )
 def test_counts_that_were_no_numbers_are_told(count, said):
@@ -56,7 +56,7 @@ def test_counts_that_were_no_numbers_are_told(count, said):
 
 def test_counts_that_were_no_numbers_are_told_where_none_is_left():
     masked, empty = remarks(header(), header(), with_masked(7), np.zeros((8, 8)))
-    assert masked.startswith("7 counts are not numbers")
+    assert masked.startswith("7 counts are NaN")
     assert empty.startswith("all counts are 0")
 
 

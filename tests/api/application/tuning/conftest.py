@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptylive.application.tuning import estimates, told
+from ptylive.application.tuning import estimates, plain_state
 from ptylive.engine.dataset import Dataset
 from ptylive.schema import Calibration, Origin, Quantity
 
@@ -21,7 +21,7 @@ def fewer_points(request, monkeypatch):
     """Half as many points of a curve in quick tests: each of them is a minimum over all other values."""
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr(estimates, "POINTS", 13)
-        monkeypatch.setattr(told, "POINTS", 21)
+        monkeypatch.setattr(plain_state, "POINTS", 21)
 
 
 @pytest.fixture

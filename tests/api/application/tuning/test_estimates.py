@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tuning_trials import BEST, DEFOCUS, FORM, SLICES, SWEEPS, THICKNESS, drawn
 
-from ptylive.application.tuning import estimates, told
+from ptylive.application.tuning import estimates, plain_state
 from ptylive.application.tuning.estimates import digits_of, enough, findings
 
 BOTH = (DEFOCUS, THICKNESS)
@@ -28,7 +28,7 @@ def estimate(over, tried, name):
 
 @pytest.mark.parametrize("points", [(13, 21), pytest.param((25, 41), marks=pytest.mark.slow)])
 def test_only_quick_tests_have_fewer_points(points):
-    assert (estimates.POINTS, told.POINTS) == points
+    assert (estimates.POINTS, plain_state.POINTS) == points
 
 
 def test_values_come_with_their_uncertainty():

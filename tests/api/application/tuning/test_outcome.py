@@ -10,7 +10,7 @@ from ptylive.application.presets import load_preset
 from ptylive.application.tuning import outcome as module
 from ptylive.application.tuning.estimates import findings
 from ptylive.application.tuning.outcome import best_preset, outcome, write_csv
-from ptylive.application.tuning.trials import Tried
+from ptylive.application.tuning.trials import FinishedTrial
 
 OVER = (DEFOCUS, THICKNESS)
 
@@ -56,11 +56,11 @@ def test_few_trials_are_said_to_be_few():
 
 
 def test_failures_and_an_order_that_still_changes_are_told_of(trials):
-    failed = Tried(99, dict(BEST), "failed", {}, 0.1, "diverged: no step lowers the loss")
+    failed = FinishedTrial(99, dict(BEST), "failed", {}, 0.1, "diverged: no step lowers the loss")
     turned = []
     for one in trials:  # half the sweeps rank them the other way round
         groups = {**one.groups, SWEEPS // 2: tuple(1e4 / loss for loss in one.groups[SWEEPS])}
-        turned.append(Tried(one.number, one.values, "done", groups))
+        turned.append(FinishedTrial(one.number, one.values, "done", groups))
     said = outcome(OVER, [*turned, failed], SWEEPS, {}).sentences
     assert any(f"rank correlation -1.00): give --sweeps {2 * SWEEPS}" in line for line in said)
     assert any("1 trials failed, most recently: diverged" in line for line in said)
@@ -78,7 +78,7 @@ def test_the_best_preset_is_one_that_refinements_take(tmp_path):
 
 
 def test_every_trial_is_a_line(tmp_path):
-    rows = [tried(0, BEST), tried(1, BEST, state="pruned"), Tried(2, BEST, "failed", {}, 1.0, "why; not")]
+    rows = [tried(0, BEST), tried(1, BEST, state="pruned"), FinishedTrial(2, BEST, "failed", {}, 1.0, "why; not")]
     write_csv(tmp_path / "t.csv", OVER, rows)
     found = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert [row["state"] for row in found] == ["done", "pruned", "failed"]

@@ -5,7 +5,7 @@ from tuning_trials import DEFOCUS, FORM, SWEEPS, drawn, tried
 
 from ptylive.application.tuning.outcome import outcome
 from ptylive.application.tuning.page import pictures, write_page
-from ptylive.application.tuning.trials import Tried
+from ptylive.application.tuning.trials import FinishedTrial
 
 OVER = (DEFOCUS, FORM)
 
@@ -14,7 +14,7 @@ OVER = (DEFOCUS, FORM)
 def found():
     more = [
         tried(90, {"defocus_A": 9.0, "weakly_damped_obj": True}, state="pruned"),
-        Tried(91, {"defocus_A": 1.0, "weakly_damped_obj": False}, "failed", {}, 1.0, "<b>bad</b>"),
+        FinishedTrial(91, {"defocus_A": 1.0, "weakly_damped_obj": False}, "failed", {}, 1.0, "<b>bad</b>"),
     ]
     return outcome(OVER, [*drawn(OVER, 20), *more], SWEEPS, {})
 

@@ -7,7 +7,7 @@ import pytest
 from tuning_trials import DEFOCUS, SLICES, tried
 
 from ptylive.application.tuning import trials as module
-from ptylive.application.tuning.trials import JOURNAL, Trials, Tried, check_optuna, filled, losses
+from ptylive.application.tuning.trials import JOURNAL, FinishedTrial, Trials, check_optuna, filled, losses
 from ptylive.schema import InputFileError, PtyliveError
 
 OVER = (DEFOCUS, SLICES)
@@ -25,7 +25,7 @@ def done(trials, values=None, loss=1.0):
     asked = trials.ask(values)
     for sweep in (1, 2, 3, 4):
         trials.report(asked.number, sweep, [loss / sweep, 2 * loss / sweep])
-    trials.end(Tried(asked.number, asked.values, "done", {4: (loss / 4, loss / 2)}, 2.5))
+    trials.end(FinishedTrial(asked.number, asked.values, "done", {4: (loss / 4, loss / 2)}, 2.5))
     return asked
 
 
@@ -35,7 +35,7 @@ def test_what_ended_is_there_again(tmp_path):
     (again,) = [opened(tmp_path).ended()]
     assert [one.values for one in again] == [one.values for one in asked]
     assert asked[0].values == START
-    assert again[0] == Tried(0, START, "done", {4: (0.25, 0.5)}, 2.5)
+    assert again[0] == FinishedTrial(0, START, "done", {4: (0.25, 0.5)}, 2.5)
     assert all(DEFOCUS.holds(one.values["defocus_A"]) and SLICES.holds(one.values["num_slices"]) for one in again)
 
 
@@ -109,14 +109,14 @@ def test_bad_trials_are_given_up_once_there_are_others(tmp_path):
     bad = trials.ask()
     assert not trials.report(bad.number, 1, [50.0, 50.0])  # too early to decide
     assert trials.report(bad.number, 3, [50.0, 50.0])
-    trials.end(Tried(bad.number, bad.values, "pruned", {3: (50.0, 50.0)}))
+    trials.end(FinishedTrial(bad.number, bad.values, "pruned", {3: (50.0, 50.0)}))
     assert opened(tmp_path).ended()[-1].state == "pruned"
 
 
 def test_what_failed_is_kept_with_its_reason(tmp_path):
     trials = opened(tmp_path)
     asked = trials.ask()
-    trials.end(Tried(asked.number, asked.values, "failed", {}, 0.1, "diverged"))
+    trials.end(FinishedTrial(asked.number, asked.values, "failed", {}, 0.1, "diverged"))
     assert [(one.state, one.reason, one.last) for one in opened(tmp_path).ended()] == [("failed", "diverged", None)]
 
 

@@ -60,3 +60,19 @@ def test_the_page_offers_the_fields_in_place_of_the_map(sender: CommandSender) -
     assert [len(one) for one in shown["lists"]["needs"]][:4] == [2, 2, 2, 0]
     assert shown["texts"]["map_0_note"] == ""
     assert shown["texts"]["map_3_note"] == "no data yet"
+
+
+def test_a_map_that_lacks_no_value_says_what_it_lacks(sender: CommandSender) -> None:
+    """Regression: for a scan without counts, every map was "no data yet" forever."""
+    known = {name: {"value": 1.0, "origin": "given"} for name in ("energy_eV", "convergence_semiangle_mrad")}
+    dark = silent_feed(
+        message="obf, wdd: needs counts in the bright field; all counts are 0",
+        state="complete",
+        calibration={**STEP, **known},
+    )
+    session = Session(Document(), dark, sender)
+    content(session)
+    shown = content(session)
+    assert shown["texts"]["map_0_note"] == "this map needs counts in the bright field"
+    assert shown["texts"]["map_3_note"] == "no data yet"
+    assert shown["lists"]["needs"][0] == []

@@ -69,7 +69,7 @@ def run_documents(callback, frames: np.ndarray, **start: object) -> None:
     callback("stop", {"exit_status": "success"})
 
 
-def test_bluesky(load):
+def test_a_bluesky_callback_sends_every_frame_and_the_metadata(load):
     script = load("bluesky_callback")
     with LossyServer() as lossy:
         callback = script.PtyliveCallback("camera", lossy.data, energy_eV="200 keV", scan_step_A=0.4)
@@ -144,7 +144,7 @@ def nion(load) -> ModuleType:
     )
 
 
-def test_nion_swift(load):
+def test_the_nion_swift_script_sends_every_frame_and_the_metadata(load):
     script = nion(load)
     with LossyServer() as lossy:
         assert script.acquire(lossy.data, rotation_deg=5.0) == (["scan"], ["camera"])
@@ -182,7 +182,7 @@ class DMImage:
         return 0.0, {0: 0.05}.get(axis, 9.0), "nm"
 
 
-def test_digitalmicrograph(load):
+def test_the_digitalmicrograph_script_sends_every_frame_and_the_metadata(load):
     image = DMImage(FRAMES.transpose(2, 3, 0, 1))
     script = load("gatan_dm", DigitalMicrograph=SimpleNamespace(GetFrontImage=lambda: image))
     with LossyServer() as lossy:

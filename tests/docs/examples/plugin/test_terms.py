@@ -24,8 +24,9 @@ def make_available(folder: Path, groups: dict[str, dict[str, str]], name: str = 
 
 def run(script: str | Path, *folders: Path) -> subprocess.CompletedProcess[str]:
     given = ["-c", script] if isinstance(script, str) else [str(script)]
-    paths = os.pathsep.join(map(str, folders))
-    environment = {**os.environ, "PYTHONPATH": paths}
+    given_before = os.environ.get("PYTHONPATH")  # this checkout, if another one is installed
+    paths = [*map(str, folders), *([given_before] if given_before else [])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.run([sys.executable, *given], env=environment, capture_output=True, text=True)
 
 

@@ -74,7 +74,7 @@ def test_the_plain_model(kind, slices):
 @pytest.mark.parametrize(
     ("kind", "field", "each"), every_two([*DataTermKind, *CoefficientTermKind], ["far", "near"], [True, False])
 )
-def test_general_models(kind, field, each):
+def test_general_models_give_the_same_on_a_device(kind, field, each):
     parts = {"tilts": tilts(4 if each else 3, each), "aberrations": groups()}
     if field == "near":
         parts["near_field"] = near_field()
@@ -84,7 +84,7 @@ def test_general_models(kind, field, each):
 
 
 @pytest.mark.parametrize("split", list(SplitStep))
-def test_split_steps(split):
+def test_split_steps_give_the_same_on_a_device(split):
     check(GeneralMultislice, make_problem(slices=3, split=split, tilts=tilts(0)))
 
 
@@ -100,7 +100,7 @@ def test_band_limit_markers_plates_and_upsampling():
     check(GeneralMultislice, problem, object_modes=1, probes=3)
 
 
-def test_several_batches(monkeypatch):
+def test_several_batches_give_the_same_on_a_device(monkeypatch):
     monkeypatch.setitem(general.BATCH_BYTES, "cupy", 1)
     check(GeneralMultislice, make_problem(slices=2, tilts=tilts(4)))
 

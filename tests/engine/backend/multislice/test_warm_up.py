@@ -12,7 +12,7 @@ from rounding import DOUBLE, SINGLE
 
 from ptylive.engine.backend.multislice import compiled_kernel
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
-from ptylive.engine.backend.multislice.kernel_parts.ways import Way
+from ptylive.engine.backend.multislice.kernel_parts.kernel_paths import KernelPath
 from ptylive.engine.backend.multislice.problem import Precision
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice
 from ptylive.engine.backend.multislice.warm_up import warm_up
@@ -37,7 +37,7 @@ def test_nothing_is_left_to_compile():
     warm_up(30)  # no compiled transform: nothing to do
     warm_up(32)
     assert compiled(single=True) == [1] * len(WAYS), "one set of types serves every refinement"
-    warm_up(48, (Way.FRAMES,))
+    warm_up(48, (KernelPath.FRAMES,))
     assert compiled(single=True) == [1] * len(WAYS), "nor does another size need anything new"
     assert compiled(single=False) == double, "what is in double precision is compiled where it is asked for"
 
@@ -53,7 +53,7 @@ def test_one_set_of_types_serves_every_model_in_double_precision():
 
 def test_offsets_in_any_order_need_nothing_more():
     """Otherwise two versions would be compiled, which takes 5 s, and call each other's helpers (``_contiguous``)."""
-    warm_up(32, (Way.FRAMES,))
+    warm_up(32, (KernelPath.FRAMES,))
     problem = replace(make_problem(window=32), model=None)
     offsets = np.asfortranarray(np.random.default_rng(4).normal(size=(problem.count, 2)))
     planes = [plane.astype(np.float32) for plane in make_planes(problem, 1, 1)]

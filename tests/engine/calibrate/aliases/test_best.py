@@ -29,11 +29,11 @@ class Scan:
         self._left, self._other = left, other or self
         self.modulation = SimpleNamespace(q_scan=np.zeros((N, 2)))
 
-    def left(self, parameters: DoubleArray) -> DoubleArray:
+    def unexplained(self, parameters: DoubleArray) -> DoubleArray:
         return self._left[float(parameters[0])]
 
     def evenly_explained(self, parameters: DoubleArray) -> float:
-        return -float(np.log(self.left(parameters)).sum())
+        return -float(np.log(self.unexplained(parameters)).sum())
 
     def transposed(self) -> Scan:
         return self._other

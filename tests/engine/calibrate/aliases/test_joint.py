@@ -65,8 +65,8 @@ def test_together_they_explain_what_the_best_one_does_not() -> None:
     criteria = seen(0)
     alone = criteria.with_aliases()
     assert alone is not None
-    assert np.median(alone.left(TRUE)) > 0.5
-    left = joint(criteria).left(TRUE)
+    assert np.median(alone.unexplained(TRUE)) > 0.5
+    left = joint(criteria).unexplained(TRUE)
     assert np.median(left) < 0.1
     assert left.min() > 1e-3  # energy shared by two aliases is not counted twice
 
@@ -74,19 +74,21 @@ def test_together_they_explain_what_the_best_one_does_not() -> None:
 @pytest.mark.parametrize("aside", [(100.0, 0.0), (0.0, 0.5)], ids=["defocus", "rotation"])
 def test_wrong_optics_do_not(aside: tuple[float, float]) -> None:
     wrong = TRUE + np.array([aside[0], 0.0, 0.0, aside[1]])
-    assert np.median(joint(seen(1)).left(wrong)) > 0.4
+    assert np.median(joint(seen(1)).unexplained(wrong)) > 0.4
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_nor_does_the_wrong_handedness(transposed: bool) -> None:
     own = joint(seen(2, transposed=transposed))
     right, wrong = (own.transposed(), own) if transposed else (own, own.transposed())
-    assert np.median(right.left(TRUE)) < 0.1 < 0.4 < np.median(wrong.left(TRUE))
+    assert np.median(right.unexplained(TRUE)) < 0.1 < 0.4 < np.median(wrong.unexplained(TRUE))
 
 
 def test_swapping_the_axes_before_or_afterwards_is_the_same() -> None:
     criteria = seen(3)
-    assert joint(criteria).transposed().left(TRUE) == pytest.approx(joint(criteria.transposed()).left(TRUE), rel=1e-4)
+    assert joint(criteria).transposed().unexplained(TRUE) == pytest.approx(
+        joint(criteria.transposed()).unexplained(TRUE), rel=1e-4
+    )
 
 
 def test_scans_without_aliases_and_with_too_many_are_not_asked() -> None:
@@ -105,7 +107,7 @@ def test_the_brightest_frequencies_are_kept_with_all_their_aliases(monkeypatch: 
     monkeypatch.setattr("ptylive.engine.calibrate.aliases.joint.MOST_TOGETHER", round(26 * whole.aliases.each))
     fewer = joint(criteria)
     assert len(fewer.modulation.q_scan) == 26
-    assert fewer.left(TRUE) == pytest.approx(whole.left(TRUE)[:26])
+    assert fewer.unexplained(TRUE) == pytest.approx(whole.unexplained(TRUE)[:26])
     assert whole.evenly_explained(TRUE, 26) == pytest.approx(fewer.evenly_explained(TRUE))
 
 

@@ -10,8 +10,8 @@ import pytest
 from quick_first import quick_first
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, Search
+from ptylive.engine.calibrate.aliases.all_aliases import UndersampledScan
 from ptylive.engine.calibrate.aliases.rivals import note_rivals
-from ptylive.engine.calibrate.aliases.together import Question
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.modulation import Modulation
 from ptylive.engine.calibrate.rotation import RotationFit
@@ -55,7 +55,7 @@ def noted(
     c10_A: float | None = None,
 ) -> Calibration:
     search = replace(Search.of(criteria, None), largest_defocus_A=200.0, defocus_step_A=40.0, c10_A=c10_A)
-    note_rivals(known, Question(criteria, search, {False: None, True: None}, "none", curl), fit)
+    note_rivals(known, UndersampledScan(criteria, search, {False: None, True: None}, "none", curl), fit)
     return Calibration(known)
 
 

@@ -86,7 +86,7 @@ def test_a_given_aperture(simulated, tmp_path):
     np.testing.assert_array_equal(np.abs(modes[0]) > 1e-6, np.fft.ifftshift(mask) > 0)
 
 
-def test_hermite_modes(simulated):
+def test_hermite_modes_are_orthogonal_with_falling_powers(simulated):
     modes = unit(start_probe(simulated.dataset, n_hermite_probe_modes=(2, 3)))
     assert modes.shape == (6, 24, 24)
     overlap = modes.reshape(6, -1) @ modes.reshape(6, -1).conj().T

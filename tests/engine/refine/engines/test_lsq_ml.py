@@ -56,7 +56,7 @@ def test_the_curve_is_that_of_the_paper(small, values):
     ),
     ids=" ".join,
 )
-def test_it_descends(small, values):
+def test_the_loss_falls_from_epoch_to_epoch(small, values):
     problem, preset, start = laid_out(small.dataset, optimizer="lsq_ml", batch_size=16, epoch_max=3, **values)
     solver = engine(problem, preset)
     losses = finished(solver, solver.init(start)).losses

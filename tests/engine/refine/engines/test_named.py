@@ -9,7 +9,7 @@ from ptylive.engine.refine.engines.adam import Adam
 from ptylive.engine.refine.engines.epie import Epie
 from ptylive.engine.refine.engines.lsq_ml import LsqMl
 from ptylive.engine.refine.engines.named import PUBLISHED, rule_of
-from ptylive.engine.refine.engines.rule import Given
+from ptylive.engine.refine.engines.rule import RuleInput
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
@@ -23,7 +23,7 @@ def test_every_name_has_an_engine_and_what_auto_stands_for(small):
     for name in ENGINES:
         preset = Preset(window_px=32, probe_modes=1, optimizer=name, sweep_step=0.7, probe_step=0.3)
         problem = prepare(small.dataset, preset, None)
-        rule = rule_of(Given(problem.multislice, preset.solver, 0.7, 0.3), BACKEND)
+        rule = rule_of(RuleInput(problem.multislice, preset.solver, 0.7, 0.3), BACKEND)
         kinds.append(type(rule))
         assert (problem.strategy.epochs, problem.strategy.batch_size) == (
             PUBLISHED[name].epochs,
@@ -38,7 +38,7 @@ def test_every_name_has_an_engine_and_what_auto_stands_for(small):
 def test_no_other_name(small):
     problem = prepare(small.dataset, Preset(window_px=32, probe_modes=1), None)
     with pytest.raises(KeyError, match="scaled"):
-        rule_of(Given(problem.multislice, Preset().solver, 1.0, 1.0), BACKEND)
+        rule_of(RuleInput(problem.multislice, Preset().solver, 1.0, 1.0), BACKEND)
 
 
 def test_the_strategy_is_the_published_one(small):

@@ -83,7 +83,7 @@ def test_the_amplitude_filter_leaves_the_phase(bumpy):
     np.testing.assert_allclose(kept, phase, atol=ROUNDING)
 
 
-def test_charge_flip(bumpy):
+def test_a_charge_flip_reverses_phases_below_its_share_of_the_largest(bumpy):
     setup, _, phase = bumpy
     found, _ = potentials(setup.layout, after(bumpy, do_charge_flip=True, cf_delta_phase=0.5), np)
     largest = phase.max(axis=(-2, -1), keepdims=True)
@@ -138,7 +138,7 @@ def test_orthogonal_modes_of_a_known_case():
     np.testing.assert_allclose(np.abs(orthogonal(modes, np)), np.sqrt(2) * np.diag([2.0, 1.0]), atol=1e-12)
 
 
-def test_resets(bumpy):
+def test_resets_restore_an_empty_object_or_the_nominal_positions(bumpy):
     setup, vector, _ = bumpy
     layout = setup.layout
     empty = after(bumpy, restart_from_vacuum=True)

@@ -59,7 +59,7 @@ def test_every_history_lowers_the_loss_at_every_epoch(setup, objective, history,
     assert len(state.pairs) == min(8, max(history, 1))
 
 
-def test_pairs_pay(setup, objective):
+def test_pairs_lower_the_loss_faster_than_steepest_descent(setup, objective):
     steepest, _ = losses(objective, setup.start, 0, PYPTY)
     lbfgs, _ = losses(objective, setup.start, 10, PYPTY)
     assert lbfgs[-1] < steepest[-1]

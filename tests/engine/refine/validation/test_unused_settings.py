@@ -12,21 +12,21 @@ from ptylive.engine.refine.validation.unused_settings import (
     OF_OPTIMIZERS,
     OF_SEVERAL_MODES,
     OF_SEVERAL_SLICES,
-    Known,
+    KnownProblem,
     unused_settings,
 )
 
-PHASE = Known(form=ObjectForm.PHASE)
-FRAMES = Known(coefficients=False, several_scans=False, continues=False, data_term="ml")
+PHASE = KnownProblem(form=ObjectForm.PHASE)
+FRAMES = KnownProblem(coefficients=False, several_scans=False, continues=False, data_term="ml")
 UNUSED = [
     ({"optimizer": "epie", "sweeps": 8, "anchor": 0.5, "probe_step": 0.7}, FRAMES,
      "sweeps, anchor: no effect with optimizer=epie"),
     ({"adam_object_rate": 0.1}, FRAMES, "adam_object_rate: no effect without optimizer=adam"),
     ({"batch_choice": "compact"}, FRAMES, "batch_choice: no effect without optimizer=epie or lsq_ml or adam"),
-    ({"update_thickness": True, "num_slices": 1}, Known(one_slice=True),
+    ({"update_thickness": True, "num_slices": 1}, KnownProblem(one_slice=True),
      "update_thickness: one slice has no thickness"),
-    ({"num_slices": 1, "beta_wedge": 1.0}, Known(one_slice=True), "beta_wedge: no effect with one slice"),
-    ({"num_slices": 1, "tilts_mrad": [[0, 0, 30, 0, 0, 0]], "propmethod": "yoshida"}, Known(one_slice=True),
+    ({"num_slices": 1, "beta_wedge": 1.0}, KnownProblem(one_slice=True), "beta_wedge: no effect with one slice"),
+    ({"num_slices": 1, "tilts_mrad": [[0, 0, 30, 0, 0, 0]], "propmethod": "yoshida"}, KnownProblem(one_slice=True),
      ("tilts_mrad: no effect with one slice and tilt_mode=0 (inside the specimen)",
       "propmethod: no effect with one slice")),
     ({"atv_p": 1.0, "atv_q": "1 if epoch < 3 else 0.5"}, FRAMES, "atv_p, atv_q: no effect without atv_weight"),
@@ -44,37 +44,37 @@ UNUSED = [
      "no effect on an object of phase alone (phase_only_obj)"),
     ({"do_charge_flip": "epoch > 3", "cf_delta_abs": 0.1, "fancy_sigma_abs_px": [1.0, 2.0]}, PHASE,
      "cf_delta_abs, fancy_sigma_abs_px: no effect on an object of phase alone (phase_only_obj)"),
-    ({"non_negative_phase": True}, Known(form=ObjectForm.COMPLEX),
+    ({"non_negative_phase": True}, KnownProblem(form=ObjectForm.COMPLEX),
      "non_negative_phase: no effect without phase_only_obj or weakly_damped_obj"),
-    ({"probe_modes": 1, "source_size_A": 0.3, "keep_probe_states_orthogonal": True}, Known(one_mode=True),
+    ({"probe_modes": 1, "source_size_A": 0.3, "keep_probe_states_orthogonal": True}, KnownProblem(one_mode=True),
      "source_size_A, keep_probe_states_orthogonal: no effect with one probe mode"),
     ({"start_probe": "p.npy", "bright_threshold": 0.5}, FRAMES, "bright_threshold: no effect with start_probe"),
     ({"damping_cutoff_multislice": 0.6, "lazy_clean": True, "update_extra_cut": 0.1}, FRAMES,
      "update_extra_cut: no effect with lazy_clean"),
-    ({"sweeps": 8, "epoch_max": 8, "hist_length": 20}, Known(only_sweeps=True),
+    ({"sweeps": 8, "epoch_max": 8, "hist_length": 20}, KnownProblem(only_sweeps=True),
      "hist_length: no effect without an epoch of L-BFGS"),
-    ({"regime": "thin"}, Known(several_slices=True), "regime: no effect with several slices"),
+    ({"regime": "thin"}, KnownProblem(several_slices=True), "regime: no effect with several slices"),
     ({"update_probe": False, "probe_step": 0.5}, FRAMES, "probe_step: no effect without update_probe"),
     ({"use_full_FOV": False}, FRAMES, "use_full_FOV: no effect without sequence"),
     ({"loss_offset": 3.0}, FRAMES, "loss_offset: no effect with algorithm=ml"),
-    ({"loss_floor": 3.0}, Known(data_term="lsq_sqrt"), "loss_floor: no effect with algorithm=lsq_sqrt"),
+    ({"loss_floor": 3.0}, KnownProblem(data_term="lsq_sqrt"), "loss_floor: no effect with algorithm=lsq_sqrt"),
 ]  # fmt: skip
 USED = [
     ({"optimizer": "adam", "adam_object_rate": 0.1, "batch_choice": "sparse"}, FRAMES),
     ({"optimizer": "pypty", "optimism": 2.0, "sweeps": 3}, FRAMES),
     ({"atv_p": 1.0, "atv_weight": "0 if epoch < 3 else 1"}, FRAMES),
     ({"update_probe_pos": "epoch > 3", "position_prior_A": 0.1}, FRAMES),
-    ({"beta_wedge": 1.0, "start_depth_A": 5.0, "edge_weight": 1.0, "update_scans": ["tilts"]}, Known()),
+    ({"beta_wedge": 1.0, "start_depth_A": 5.0, "edge_weight": 1.0, "update_scans": ["tilts"]}, KnownProblem()),
     ({"loss_floor": 3.0}, FRAMES),
-    ({"loss_floor": 3.0}, Known(data_term="of another package")),
+    ({"loss_floor": 3.0}, KnownProblem(data_term="of another package")),
     ({"image_pixel_A": 0.3, "recon_type": "near_field"}, FRAMES),
-    ({"abs_norm_weight": 1.0, "obja_thresh": True}, Known(form=ObjectForm.DAMPED)),
+    ({"abs_norm_weight": 1.0, "obja_thresh": True}, KnownProblem(form=ObjectForm.DAMPED)),
     ({"non_negative_phase": True}, PHASE),
-    ({"num_slices": 1, "tilt_mode": 2, "tilts_mrad": [[30, 0, 0, 0, 0, 0]]}, Known(one_slice=True)),
+    ({"num_slices": 1, "tilt_mode": 2, "tilts_mrad": [[30, 0, 0, 0, 0, 0]]}, KnownProblem(one_slice=True)),
     ({"source_size_A": 0.3, "probe_orthogonality_weight": 0.1, "regime": "weak", "hist_length": 20}, FRAMES),
-    ({"optimizer": "epie", "epoch_max": 8}, Known(only_sweeps=True)),
+    ({"optimizer": "epie", "epoch_max": 8}, KnownProblem(only_sweeps=True)),
     ({"update_thickness": True}, FRAMES),  # until the thickness is known
-    ({}, Known(one_slice=True)),
+    ({}, KnownProblem(one_slice=True)),
 ]
 
 

@@ -26,7 +26,7 @@ def results(tmp_path):
     return tmp_path / "results.h5"
 
 
-def test_export(results, tmp_path):
+def test_ptylive_export_writes_the_arrays_of_pypty(results, tmp_path):
     done = last_json(ptylive_here("export", results, tmp_path / "out", "--to", "pypty", "--json"))
     assert done["run"] == "run1"
     assert np.load(tmp_path / "out" / "co.npy").shape == (20, 24, 3, 2)
@@ -35,7 +35,7 @@ def test_export(results, tmp_path):
     assert "no export to 'mrc'" in refused.stderr
 
 
-def test_analyse(results, tmp_path):
+def test_ptylive_analyse_writes_figures_and_pictures(results, tmp_path):
     out = tmp_path / "analysis"
     done = last_json(ptylive_here("analyse", results, out, "--with", results, "--line", "0,0,2,2", "--json"))
     assert done["ring_correlation_A"]["half"] is None  # a reconstruction agrees with itself
@@ -67,7 +67,7 @@ def test_other_origins_are_brought_together(results):
         compare(found, run, replace(run, pixel_A=0.3))
 
 
-def test_one_slice(results):
+def test_an_object_of_one_slice_has_no_section(results):
     run = write_results(results, slices=1)
     assert "section" not in analyse(run).figures
     with pytest.raises(MetadataError, match="one slice"):

@@ -97,7 +97,7 @@ def test_the_ratio_said_is_the_ratio_of_the_files(tmp_path):
         assert made.bytes_ratio == pytest.approx(raw.stat().st_size / out.stat().st_size, rel=0.05)
 
 
-def test_the_command(scan_file, tmp_path):
+def test_ptylive_convert_compresses_and_states_the_angles(scan_file, tmp_path):
     said = last_json(ptylive_here("convert", scan_file, tmp_path / "z.h5", "--basis", "zernike:21+1", "--json"))
     assert said["frames"] == 107
     assert said["output_bytes"] == (tmp_path / "z.h5").stat().st_size

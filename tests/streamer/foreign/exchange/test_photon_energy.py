@@ -18,5 +18,5 @@ def test_photons_of_x_rays_are_no_electrons(energy):
     assert electrons_eV(energy) is None
 
 
-def test_joule():
+def test_photon_energies_are_read_in_joule():
     assert photon_keV(1.602176634e-16) == pytest.approx(1.0)

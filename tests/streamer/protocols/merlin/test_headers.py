@@ -66,7 +66,7 @@ def test_half_a_header(length: int) -> None:
     assert caught.value.reason == "bad_image"
 
 
-def test_an_acquisition() -> None:
+def test_an_acquisition_header_is_parsed() -> None:
     header = parse_acquisition_header(memoryview(acquisition_header(580, 12, ScanX=28, ScanY=20)))
     assert (header.frames, header.frames_per_trigger, header.scan_shape) == (580, 580, (20, 28))
     assert (header.counter_depth, header.corrected, header.gap_filled) == (12, False, False)

@@ -82,7 +82,7 @@ def test_an_acquisition_becomes_a_scan() -> None:
 
 @pytest.mark.parametrize("depth", [1, 6, 12, 24])
 @pytest.mark.parametrize("layout", ["1x1", "2x2", "2x2G"])
-def test_raw_frames(depth: int, layout: str) -> None:
+def test_raw_frames_are_taken_in_every_layout(depth: int, layout: str) -> None:
     side = {"1x1": CHIP, "2x2": 2 * CHIP, "2x2G": 2 * CHIP + 2}[layout]
     (stored,) = counts((side, side), depth)
     if layout == "2x2G":

@@ -33,7 +33,7 @@ def with_gaps(stored: Array) -> Array:
 
 @pytest.mark.parametrize(("pixels", "depth"), [("U08", 1), ("U08", 6), ("U16", 12), ("U32", 24)])
 @pytest.mark.parametrize("shape", [(CHIP, CHIP), (64, CHIP), QUAD, (515, 515), (CHIP, 4 * CHIP), (16, 12)])
-def test_processed_pixels(pixels: str, depth: int, shape: tuple[int, int]) -> None:
+def test_processed_pixels_are_turned_upright(pixels: str, depth: int, shape: tuple[int, int]) -> None:
     (stored,) = counts(shape, depth)
     pattern = decoded(frame(1, pixels, stored, depth=depth))
     assert pattern.dtype.str == {"U08": "|u1", "U16": "<u2", "U32": "<u4"}[pixels]
@@ -132,5 +132,5 @@ def test_gaps_of_chips_in_a_row() -> None:
     ("layout", "chips", "shape"),
     [("2x2", 4, (514, 514)), ("2x2G", 4, QUAD), ("Nx1G", 4, (CHIP, 4 * CHIP)), ("Nx1G", 4, (CHIP, 4 * CHIP + 4))],
 )
-def test_no_gaps(layout: str, chips: int, shape: tuple[int, int]) -> None:
+def test_detectors_without_gaps_have_no_gap_pixels(layout: str, chips: int, shape: tuple[int, int]) -> None:
     assert gap_pixels(header(layout=layout, chips=chips), shape) is None

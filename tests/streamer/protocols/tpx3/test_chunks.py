@@ -107,7 +107,7 @@ def test_a_header_that_says_nothing_is_not_made_up() -> None:
     assert repaired(data[:34] + b"\x01" + data[35:], acquisition()) is None
 
 
-def test_empty_frames() -> None:
+def test_chunks_of_empty_frames_are_read_and_repaired() -> None:
     empty = np.zeros((3, *SHAPE), "<u2")
     start = acquisition(frames=3)
     assert np.array_equal(dense(in_order(read(chunk(empty), start))), empty)

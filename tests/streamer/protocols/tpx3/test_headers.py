@@ -42,7 +42,7 @@ def test_headers_are_read_and_written(data: bytes, header: Tpx3Header) -> None:
     assert pack_header(header) == data[:32]
 
 
-def test_a_chunk() -> None:
+def test_the_header_of_a_chunk_is_parsed_and_packed() -> None:
     header = parse_header(CHUNK)
     assert isinstance(header, Chunk)
     assert pack_header(header) == CHUNK[:32]

@@ -42,7 +42,7 @@ def frames_of(messages, shape):
 
 
 @pytest.mark.parametrize("four", [False, True])
-def test_a_scan(four):
+def test_a_scan_of_raw_packets_arrives_whole(four):
     sensor, notes = Sensor(four), []
     patterns = patterns_of(1, sensor)
     arm, *frames, end = inlet("tpx3-raw", notes, SCAN).take([stream(patterns, sensor), LATER])

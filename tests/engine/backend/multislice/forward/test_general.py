@@ -72,7 +72,7 @@ def test_a_thickness_that_varies(split, parts):
 @pytest.mark.parametrize("split", list(SplitStep))
 @pytest.mark.parametrize("field", quick_first(["far", "near"]))
 @pytest.mark.parametrize("slices", quick_first([3, 1]))
-def test_split_steps(split, field, slices):
+def test_gradients_of_split_steps_are_exact(split, field, slices):
     parts = {"split": split, "tilts": tilts(4, each=False)}
     if field == "near":
         parts["near_field"] = near_field()

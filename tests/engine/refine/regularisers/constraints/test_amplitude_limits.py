@@ -11,7 +11,7 @@ from ptylive.schema import MetadataError
 LIMITS = {"obja_thresh": True, "obja_thresh_min": 0.95, "obja_thresh_max": 1.02}
 
 
-def test_ptyrads_numbers(ptyrad):
+def test_soft_limits_are_those_of_ptyrad(ptyrad):
     soft = SoftAmplitudeLimits(0.96, 1.04, 0.25)
     phase, absorption = soft.potentials_changed(ptyrad["phase"], absorption_of(ptyrad["modulus"], np), np)
     np.testing.assert_array_equal(phase, ptyrad["obja_thresh_phase"])

@@ -19,7 +19,7 @@ def py4dstem(values, pixel, low, high, order):
 
 
 @pytest.mark.parametrize(("low", "high", "order"), [(0.6, 0.0, 2), (0.0, 0.2, 4), (0.8, 0.1, 3)])
-def test_py4dstems_formula(bumpy, low, high, order):
+def test_the_filter_is_that_of_py4dstem(bumpy, low, high, order):
     phase, absorption = bumpy.potentials(bumpy.vector)
     asked = {"q_lowpass_invA": low, "q_highpass_invA": high, "butterworth_order": order}
     found = bumpy.after(**asked)

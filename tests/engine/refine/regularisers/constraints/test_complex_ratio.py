@@ -8,7 +8,7 @@ from ptylive.engine.refine.regularisers.potentials import absorption_of, modulus
 from ptylive.schema import MetadataError
 
 
-def test_ptyrads_numbers(ptyrad):
+def test_the_ratio_is_that_of_ptyrad(ptyrad):
     ratio = ComplexRatio(0.8, 0.3)
     phase, absorption = ratio.potentials_changed(ptyrad["phase"], absorption_of(ptyrad["modulus"], np), np)
     np.testing.assert_allclose(phase, ptyrad["complex_ratio_phase"], atol=2e-6)

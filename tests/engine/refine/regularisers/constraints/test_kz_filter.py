@@ -11,7 +11,7 @@ SINGLE = 3e-6
 """Transforms of 600 values near 1 in single precision, in both programs."""
 
 
-def test_ptyrads_numbers(ptyrad):
+def test_the_filter_is_that_of_ptyrad(ptyrad):
     phase, absorption = KzFilter(0.7, 1.0).potentials_changed(ptyrad["phase"], absorption_of(ptyrad["modulus"], np), np)
     np.testing.assert_allclose(phase, ptyrad["kz_filter_phase"], atol=SINGLE)
     np.testing.assert_allclose(modulus(absorption, np), ptyrad["kz_filter_modulus"], atol=SINGLE)

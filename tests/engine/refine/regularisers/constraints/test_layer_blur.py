@@ -19,7 +19,7 @@ def test_ptyrads_kernel(ptyrad):
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 2.6])
-def test_phasers_kernel(sigma):
+def test_the_kernel_is_that_of_phaser(sigma):
     reach = int(np.ceil(2 * sigma))
     kernel = np.exp(-((np.arange(-reach, reach + 1) / sigma) ** 2) / 2)
     values = np.random.default_rng(0).normal(size=(7, 3))

@@ -28,7 +28,7 @@ def test_gradients(term, seed):
     assert (gradient.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-6)
 
 
-def test_values():
+def test_penalties_of_a_single_step_are_the_formulas():
     wave = np.ones((1, 4, 2, 2), complex)
     wave[:, 2] = np.exp(0.3j)
     step = abs(np.exp(0.3j) - 1)

@@ -8,7 +8,7 @@ from ptylive.engine.refine.regularisers.potentials import absorption_of, modulus
 from ptylive.schema import MetadataError
 
 
-def test_ptyrads_numbers(ptyrad):
+def test_the_amplitude_is_that_of_ptyrad(ptyrad):
     mirrored = MirroredAmplitude(0.03, 4.0, 0.1)
     phase, absorption = mirrored.potentials_changed(ptyrad["phase"], absorption_of(ptyrad["modulus"], np), np)
     np.testing.assert_array_equal(phase, ptyrad["mirrored_amp_phase"])

@@ -5,7 +5,7 @@ import numpy as np
 from ptylive.engine.refine.regularisers.constraints.positive_phase import PositivePhase
 
 
-def test_ptyrads_numbers(ptyrad):
+def test_the_phase_is_that_of_ptyrad(ptyrad):
     phase, absorption = PositivePhase(0.2).potentials_changed(ptyrad["phase"], ptyrad["modulus"], np)
     np.testing.assert_allclose(phase, ptyrad["objp_postiv_phase"], atol=1e-6)
     np.testing.assert_array_equal(absorption, ptyrad["modulus"])

@@ -16,7 +16,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
 
-def test_ptyrads_shift(ptyrad):
+def test_the_shift_is_that_of_ptyrad(ptyrad):
     recentre = ZRecentre(5.0, np.zeros((4, 4)), 80.0, 0.7, 10.0)
     assert recentre.shift(ptyrad["phase"], np) == pytest.approx(float(ptyrad["z_shift"]), rel=1e-5)
 
@@ -29,7 +29,7 @@ def test_most_slices_and_an_empty_object():
     assert ZRecentre(5.0, np.zeros((4, 4)), 50.0, 1.0, 1.5).shift(phase, np) == pytest.approx(1.5)
 
 
-def test_shares():
+def test_slices_are_shared_by_their_overlap_after_the_shift():
     np.testing.assert_allclose(shifted_shares(3, 1.0), [[0, 0, 0], [1, 0, 0], [0, 1, 1]])
     np.testing.assert_allclose(shifted_shares(3, -0.25), [[1, 0.25, 0], [0, 0.75, 0.25], [0, 0, 0.75]])
 

@@ -46,7 +46,7 @@ def test_slices_share_the_phase_and_the_modulus(simulated, tmp_path):
     np.testing.assert_allclose(found, 0.9 * np.exp(0.2j) * np.ones_like(found), atol=1e-5)
 
 
-def test_random_phases(simulated):
+def test_random_phases_fill_the_range_and_differ_between_modes(simulated):
     _, found = started(simulated.dataset, phase_only_obj=True, obj_modes=2, start_phase_noise_rad=0.5)
     phase = np.angle(found)
     assert 0 <= phase.min() < 0.01

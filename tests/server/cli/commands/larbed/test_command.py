@@ -10,7 +10,7 @@ from tests.engine.larbed.test_inversion import outcome
 RUNNER = CliRunner()
 
 
-def test_larbed(tmp_path, monkeypatch):
+def test_ptylive_larbed_inverts_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(inversion, "CURVE", np.linspace(0.9, 1.1, 3))  # each of its points takes half a second
     monkeypatch.setattr(inversion, "CURVE_ITERATIONS", 3)
     larbed_file.write(tmp_path / "in.h5", outcome(), {})

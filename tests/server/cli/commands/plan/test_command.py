@@ -92,7 +92,7 @@ def test_suggestions_stand_below_the_table():
         (("--energy", "80 keV", "--suggest"), "nothing can be suggested without energy_eV"),
     ],
 )
-def test_refusals(words, says):
+def test_impossible_values_are_refused(words, says):
     with pytest.raises(MetadataError, match=says):
         ran(*words)
 

@@ -30,7 +30,7 @@ def test_settings_of_file_and_line_and_a_seed(tmp_path):
         assert source.header.optics.aberrations["C10"] == pytest.approx(-50.0)
 
 
-def test_refusals(tmp_path):
+def test_existing_files_and_contradictions_are_refused(tmp_path):
     out = tmp_path / "out.h5"
     out.write_text("mine")
     with pytest.raises(InputFileError, match="exists"):

@@ -10,12 +10,12 @@ from running import last_json, ptylive_here
 from ptylive.application.presets import load_preset
 from ptylive.application.simulation import simulate_file
 from ptylive.engine.refine.validation.settings_trial import Judge
+from ptylive.engine.refine.validation.trial_size import PATTERNS, SWEEPS
 from ptylive.schema.errors import StoppedError
 from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.server.cli.commands.tune import command
 from ptylive.server.cluster import places
 from ptylive.server.process.exit_codes import ExitCode
-from ptylive.server.tune.beginning import PATTERNS, SWEEPS
 
 QUICK = (
     "--set",

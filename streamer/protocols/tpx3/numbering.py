@@ -27,14 +27,14 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedFrames:
     """Frames and the number of the first one."""
 
     first: int
     frames: Csr
 
 
-class Placing:
+class FrameNumbering:
     """Assigns numbers to the frames of one scan."""
 
     def __init__(self, frames: int, *, begun: bool) -> None:
@@ -51,7 +51,7 @@ class Placing:
         if not self._parts or self._parts[-1].count:
             self._parts.append(_Part())
 
-    def put(self, count: int, frames: Csr | None) -> Placed | None:
+    def put(self, count: int, frames: Csr | None) -> PlacedFrames | None:
         """Place the next ``count`` frames, None for those known to be lost; None while their place is unknown."""
         if not self._parts:
             first, self._next = self._next, self._next + count
@@ -62,7 +62,7 @@ class Placing:
         part.chunks.append((count, frames if self._held_bytes <= MOST_HELD_BYTES else None))
         return None
 
-    def settle(self, *, ended: bool) -> tuple[list[Placed], int]:
+    def settle(self, *, ended: bool) -> tuple[list[PlacedFrames], int]:
         """Place held frames and count those that have no place; ``ended``: the sender has sent all frames."""
         parts, self._parts = self._parts, []
         waiting = sum(len(frames.ends) for part in parts for _, frames in part.chunks if frames is not None)
@@ -76,8 +76,8 @@ class Placing:
             at += count
         return found, waiting - sum(len(placed.frames.ends) for placed in found)
 
-    def _placed(self, first: int, frames: Csr | None) -> Placed | None:
+    def _placed(self, first: int, frames: Csr | None) -> PlacedFrames | None:
         if frames is None:
             return None
         self.last = max(self.last, first + len(frames.ends) - 1)
-        return Placed(first, frames)
+        return PlacedFrames(first, frames)

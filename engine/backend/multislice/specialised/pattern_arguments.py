@@ -17,7 +17,7 @@ from ptylive.engine.backend.multislice.specialised.batch import Blocks
 from ptylive.schema.model import IndexArray
 
 
-class Own(NamedTuple):
+class PatternArguments(NamedTuple):
     """Arguments for the patterns of a launch, None for absent ones; shapes as in ``General`` of ``general.cuh``."""
 
     first_probe: Any
@@ -34,8 +34,8 @@ class Own(NamedTuple):
     band: Any
 
 
-class OwnOfPatterns:
-    """Factory of :class:`Own`, on the device."""
+class PatternArgumentsFactory:
+    """Factory of :class:`PatternArguments`, on the device."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class OwnOfPatterns:
         if model.phase_plates is not None and plates_bytes <= SCRATCH_SHARE * free_bytes():
             self._all_plates = order.uploaded_planes(model.phase_plates, problem.count, np.complex64)
 
-    def of(self, values: Values, batch: Any, components: Any) -> Own:
+    def of(self, values: Values, batch: Any, components: Any) -> PatternArguments:
         """Arguments for the patterns ``batch``; ``components``: those of the varying probe, passed on unchanged."""
         xp, count, blocks, axis_order = self._kit.xp, len(batch), self._blocks, self._order.axis_order
         aberrations = lenses = varied = None
@@ -77,7 +77,7 @@ class OwnOfPatterns:
             varied = xp.ascontiguousarray(values.varied.coefficients[batch], dtype=np.float32)
         if self._model.near_field is not None:
             lenses = self._phasors(blocks.detector.lens_phases(values, batch)[:, :, axis_order], count)
-        return Own(
+        return PatternArguments(
             self._marker[batch] * np.int32(values.modes),
             self._phasors(blocks.illumination.tilt_phases(values, batch), count),
             self._phasors(blocks.detector.exit_phases(values, batch), count),

@@ -43,7 +43,7 @@ OUT_OF_REACH = 4.0
 
 
 @dataclass(frozen=True)
-class Together:
+class HandednessFit:
     """The best fit of one handedness, with criteria of that handedness."""
 
     fit: AberrationFit
@@ -52,9 +52,9 @@ class Together:
     """Whether the handedness differs from that of the scan's conditions."""
 
     @property
-    def left(self) -> DoubleArray:
+    def unexplained(self) -> DoubleArray:
         """Unexplained share (nq,) of the energy of each frequency."""
-        return self.criteria.left(self.fit.low)
+        return self.criteria.unexplained(self.fit.low)
 
     @property
     def height(self) -> float:
@@ -69,13 +69,13 @@ class Verdict:
     ``hand_told``: True: the handedness of ``best`` is right, False: it is doubtful, None: the fit's own stays.
     """
 
-    best: Together
+    best: HandednessFit
     better: bool
     hand_told: bool | None
 
 
 @dataclass(frozen=True)
-class Question:
+class UndersampledScan:
     """A scan: its criteria without aliases, the search space, and the possible handednesses.
 
     ``angles_deg``: for each handedness (True: the opposite of the scan's conditions) the rotation with the least curl
@@ -95,7 +95,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Present:
+class CurrentFit:
     """A fit to be judged: whether it explains more than chance, and whether its handedness was determined.
 
     ``aligned``: the bright field is aligned clearly better in that handedness than in the other.
@@ -108,36 +108,36 @@ class Present:
     aligned: bool = False
 
 
-def verdict_on(question: Question, present: Present) -> Verdict | None:
+def verdict_on(problem: UndersampledScan, present: CurrentFit) -> Verdict | None:
     """Return the judgement of a fit by all aliases together; None if they are not conclusive."""
-    criteria, joint = question.criteria, JointCriteria.of(question.criteria)
+    criteria, joint = problem.criteria, JointCriteria.of(problem.criteria)
     if joint is None:
         return None
     handed = {False: (criteria, joint), True: (criteria.transposed(), joint.transposed())}
     tops: dict[bool, DoubleArray] = {}
-    for hand, angle_deg in question.angles_deg.items():
+    for hand, angle_deg in problem.angles_deg.items():
         starts = [present.fit.low * ROUND] if hand == present.mirrored else []
-        starts += [] if angle_deg is None else _at_angle(question.search, angle_deg)
-        tops[hand] = _summit(*handed[hand], question.search, starts)
-    found = _fits({hand: (handed[hand][1], top) for hand, top in tops.items()}, question.search)
-    best = max(found.values(), key=lambda together: together.height)
+        starts += [] if angle_deg is None else _at_angle(problem.search, angle_deg)
+        tops[hand] = _summit(*handed[hand], problem.search, starts)
+    found = _fits({hand: (handed[hand][1], top) for hand, top in tops.items()}, problem.search)
+    best = max(found.values(), key=lambda fit: fit.height)
     if best.criteria.over_chance(best.fit.explained) < best.criteria.above_chance:
         return None
-    own_fit = Together(present.fit, handed[present.mirrored][1], present.mirrored)
+    own_fit = HandednessFit(present.fit, handed[present.mirrored][1], present.mirrored)
     return judged(best, found.get(not best.mirrored), own_fit, present)
 
 
-def judged(best: Together, rival: Together | None, own: Together, present: Present) -> Verdict:
+def judged(best: HandednessFit, rival: HandednessFit | None, own: HandednessFit, present: CurrentFit) -> Verdict:
     """Compare the best fit with that of the other handedness, and with the present one by the same criteria.
 
     A fit of the same handedness has to be significantly better; one of the other has to lead all fits of this one.
     A handedness that both J1 and J4 prefer is not doubted, however small the lead.
     """
-    surely = np.inf if rival is None else lead(best.left, rival.left)
+    surely = np.inf if rival is None else lead(best.unexplained, rival.unexplained)
     other_hand = best.mirrored != own.mirrored
     least = OVERRULING if present.hand_told and not (other_hand and surely > CERTAIN) else CERTAIN
     explains_more = best.height > (1 + least_gain(best.criteria)) * own.height
-    better = not present.believed or (explains_more and lead(best.left, own.left) > least)
+    better = not present.believed or (explains_more and lead(best.unexplained, own.unexplained) > least)
     if better:
         return Verdict(best, better, hand_told=bool(surely > CERTAIN))
     if other_hand or (surely < SUSPECTED and not present.aligned):
@@ -185,12 +185,12 @@ def _by_few_frequencies(joint: JointCriteria) -> Callable[[DoubleArray], float]:
     return lambda parameters: joint.evenly_explained(parameters, few)
 
 
-def _fits(plain: Mapping[bool, tuple[JointCriteria, DoubleArray]], search: Search) -> dict[bool, Together]:
+def _fits(plain: Mapping[bool, tuple[JointCriteria, DoubleArray]], search: Search) -> dict[bool, HandednessFit]:
     """Return the fits at summits without astigmatism, omitting a handedness far behind, since fits take the longest."""
     first = max(plain, key=lambda hand: plain[hand][0].evenly_explained(plain[hand][1]))
-    residuals = {hand: joint.left(top) for hand, (joint, top) in plain.items()}
+    residuals = {hand: joint.unexplained(top) for hand, (joint, top) in plain.items()}
     return {
-        hand: Together(fit_from(joint, _by_few_frequencies(joint), search, top)[0], joint, hand)
+        hand: HandednessFit(fit_from(joint, _by_few_frequencies(joint), search, top)[0], joint, hand)
         for hand, (joint, top) in plain.items()
         if hand == first or lead(residuals[first], residuals[hand]) < OUT_OF_REACH
     }

@@ -29,7 +29,7 @@ def compared_by_pixel(model: ForwardModel) -> bool:
     return model.compressed is None and model.spread is None and model.upsampling == 1 and not smeared
 
 
-class Counting:
+class IntensityComparison:
     """Loss of intensities (n, P, P) in the kernel's order: transposed, except for a near field."""
 
     def __init__(self, kit: ArrayKit, problem: MultisliceProblem, model: ForwardModel) -> None:

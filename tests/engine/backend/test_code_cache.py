@@ -10,15 +10,15 @@ from types import ModuleType
 
 import pytest
 
-from ptylive.engine.backend import kept_code
+from ptylive.engine.backend import code_cache
 
 FUNCTION = "import numba\n\n\n@numba.njit(cache=True)\ndef doubled(x):\n    return 2 * x\n"
 PROGRAM = """
 import sys
 {first}
-from ptylive.engine.backend import kept_code
-kept_code.make_cache_safe()
-kept_code.make_cache_safe()
+from ptylive.engine.backend import code_cache
+code_cache.make_cache_safe()
+code_cache.make_cache_safe()
 import resource
 if {full}:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # a write beyond it fails, as on a full disk
@@ -75,13 +75,13 @@ class Files:
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> type[Files]:
     """The class with the patch applied."""
-    loaded = ModuleType(kept_code.CACHING)
+    loaded = ModuleType(code_cache.CACHING)
     loaded.IndexDataCacheFile = type("Changed", (Files,), {})
-    monkeypatch.setitem(sys.modules, kept_code.CACHING, loaded)
-    others = [finder for finder in sys.meta_path if getattr(finder, "name", "") != kept_code.CACHING]
+    monkeypatch.setitem(sys.modules, code_cache.CACHING, loaded)
+    others = [finder for finder in sys.meta_path if getattr(finder, "name", "") != code_cache.CACHING]
     monkeypatch.setattr(sys, "meta_path", list(others))
-    kept_code.make_cache_safe()
-    kept_code.make_cache_safe()
+    code_cache.make_cache_safe()
+    code_cache.make_cache_safe()
     assert len(sys.meta_path) == len(others) + 1
     return loaded.IndexDataCacheFile
 
@@ -106,24 +106,24 @@ def test_what_cannot_be_read_is_not_there(files: type[Files], tmp_path: Path) ->
 
 
 def test_code_is_written_when_no_other_process_writes(files: type[Files], tmp_path: Path) -> None:
-    with (tmp_path / kept_code.LOCK).open("wb") as lock:
+    with (tmp_path / code_cache.LOCK).open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         writer = threading.Thread(target=files(tmp_path).save, args=("key", "code"))
         writer.start()
         writer.join(0.1)
-        assert [path.name for path in tmp_path.iterdir()] == [kept_code.LOCK]
+        assert [path.name for path in tmp_path.iterdir()] == [code_cache.LOCK]
     writer.join(60)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 INTERLEAVED = """
 import sys
-from ptylive.engine.backend import kept_code
-kept_code.make_cache_safe()
+from ptylive.engine.backend import code_cache
+code_cache.make_cache_safe()
 from numba.core.caching import IndexDataCacheFile
 def without_locks(*_given):
     raise OSError(38, "Function not implemented")
-kept_code.fcntl.flock = without_locks
+code_cache.fcntl.flock = without_locks
 here, there = (IndexDataCacheFile(sys.argv[1], "function", "stamp") for _ in range(2))
 save_index, save_data, late = here._save_index, there._save_data, []
 there._save_data = lambda *given: late.append(given)

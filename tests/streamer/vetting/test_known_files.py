@@ -12,8 +12,8 @@ from ptylive.engine.file_guard import guarded
 from ptylive.engine.results import write_maps
 from ptylive.engine.results_file import Change, apply, pending_path, reserve_run
 from ptylive.schema import Calibration, InputFileError, LiveMap
-from ptylive.streamer.vetting import vouched
-from ptylive.streamer.vetting.vouched import Doorkeeper, is_known, is_vouched, known_as, trust
+from ptylive.streamer.vetting import known_files
+from ptylive.streamer.vetting.known_files import FileAdmission, can_be_opened, is_known, known_as, trust
 from ptylive.streamer.vetting.worker import FileWorker, stamp_of
 
 
@@ -37,7 +37,7 @@ def worker():
 
 @pytest.fixture
 def files(worker, monkeypatch):
-    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # limit for an endless loop; the good files here take milliseconds
+    monkeypatch.setattr(known_files, "_CPU_S", 0.3)  # limit for an endless loop; the good files here take milliseconds
     worker.read_files.clear()
     return worker
 
@@ -50,7 +50,7 @@ def write(path, name="bf"):
 def test_a_file_is_looked_through_once_and_again_when_it_changes(tmp_path, files):
     path = tmp_path / "results.h5"
     write(path)
-    keeper = Doorkeeper(files)
+    keeper = FileAdmission(files)
     keeper.admit(path)
     keeper.admit(path)
     assert files.read_files == ["results.h5"]
@@ -63,7 +63,7 @@ def test_a_file_is_looked_through_once_and_again_when_it_changes(tmp_path, files
 
 def test_what_this_process_wrote_needs_no_look(tmp_path, files):
     path = tmp_path / "results.h5"
-    with guarded(Doorkeeper(files)):
+    with guarded(FileAdmission(files)):
         write(path)
         write(path, "adf")
         assert reserve_run(path) == "run1"
@@ -74,9 +74,9 @@ def test_what_another_process_knows_can_be_told(tmp_path, files):
     path = tmp_path / "scan.h5"
     path.write_bytes(b"frames")
     assert known_as(path) == ()
-    vouched.vouch(path)
+    known_files.note_written(path)
     state = known_as(path)
-    vouched._stamps.clear()
+    known_files._stamps.clear()
     trust(path, state)
     assert is_known(path)
     path.write_bytes(b"others")
@@ -89,13 +89,13 @@ def test_what_another_process_knows_can_be_told(tmp_path, files):
 @pytest.mark.parametrize("work", quick_first([apply, write]), ids=["taken in", "written"])
 def test_a_results_file_that_is_read_for_ever_is_refused(tmp_path, files, work):
     loop = put_loop(tmp_path, "results.h5")
-    with guarded(Doorkeeper(files)), pytest.raises(InputFileError, match=r"could not be read in 0\.3 s"):
+    with guarded(FileAdmission(files)), pytest.raises(InputFileError, match=r"could not be read in 0\.3 s"):
         work(loop)
 
 
 def test_beside_a_results_file_that_is_read_for_ever_names_are_still_given(tmp_path, files):
     loop = put_loop(tmp_path, "results.h5")
-    with guarded(Doorkeeper(files)):
+    with guarded(FileAdmission(files)):
         assert reserve_run(loop) == "run1"
     assert files.read_files == ["results.h5"]
 
@@ -103,7 +103,7 @@ def test_beside_a_results_file_that_is_read_for_ever_names_are_still_given(tmp_p
 def test_a_pending_refinement_that_is_read_for_ever_is_left_where_it_is(tmp_path, files):
     path = tmp_path / "results.h5"
     lies = put_loop(tmp_path, pending_path(path, "run4").name)
-    with guarded(Doorkeeper(files)):
+    with guarded(FileAdmission(files)):
         write(path)
     assert files.read_files == [lies.name]
     assert lies.exists()
@@ -128,8 +128,8 @@ def test_the_last_guard_decides_and_is_gone_after_its_block(tmp_path):
 
 
 def test_files_of_long_ago_are_looked_through_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(vouched, "_REMEMBERED", 1)
-    monkeypatch.setattr(vouched, "_stamps", type(vouched._stamps)())
+    monkeypatch.setattr(known_files, "_REMEMBERED", 1)
+    monkeypatch.setattr(known_files, "_stamps", type(known_files._stamps)())
     for name in "ab":
         (tmp_path / name).touch()
         trust(tmp_path / name, stamp_of(tmp_path / name))
@@ -139,10 +139,10 @@ def test_files_of_long_ago_are_looked_through_again(tmp_path, monkeypatch):
 def test_a_recording_is_looked_through_once_for_each_of_its_states(tmp_path):
     header = make_header()
     path = stored_recording(tmp_path, header, make_frames(header))
-    assert is_vouched(path)
-    assert is_vouched(path)
+    assert can_be_opened(path)
+    assert can_be_opened(path)
     (tmp_path / "none.h5").write_bytes(b"nothing")
-    assert not is_vouched(tmp_path / "none.h5")
+    assert not can_be_opened(tmp_path / "none.h5")
     with Counted() as files:
-        Doorkeeper(files).admit_scan(path)
+        FileAdmission(files).admit_scan(path)
         assert files.read_files == []

@@ -13,7 +13,7 @@ import numpy as np
 from ptylive.application.tuning.landscape import Landscape
 from ptylive.application.tuning.outcome import Outcome
 from ptylive.application.tuning.ranges import Range
-from ptylive.application.tuning.trials import Tried, filled
+from ptylive.application.tuning.trials import FinishedTrial, filled
 from ptylive.application.tuning.tunables import Kind
 from ptylive.schema import InputFileError
 from ptylive.schema.files.atomic import replacing
@@ -27,7 +27,7 @@ POINTS = 41
 """Points of a curve over a range."""
 
 
-def standing(over: Sequence[Range], tried: Sequence[Tried]) -> dict[str, Any]:
+def standing(over: Sequence[Range], tried: Sequence[FinishedTrial]) -> dict[str, Any]:
     """The varied values, and the ended trials: number, state, values, loss, seconds and the reason of a failure."""
     values = [{"name": item.name, "title": item.title, "unit": item.unit, "kind": str(item.kind)} for item in over]
     trials = [
@@ -44,7 +44,7 @@ def standing(over: Sequence[Range], tried: Sequence[Tried]) -> dict[str, Any]:
     return {"values": values, "trials": trials, "ended": len(tried)}
 
 
-def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[dict[str, Any]]:
+def curves(over: Sequence[Range], tried: Sequence[FinishedTrial], sweeps: int) -> list[dict[str, Any]]:
     """For each value that is a number: the loss over its range, minimised over everything else.
 
     ``share``: relative excess over the lowest point of the landscape; ``deviation``: standard deviation of ``share``.

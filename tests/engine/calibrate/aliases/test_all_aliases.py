@@ -12,8 +12,15 @@ import pytest
 from quick_first import quick_first
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, Search
-from ptylive.engine.calibrate.aliases import together
-from ptylive.engine.calibrate.aliases.together import Present, Question, Together, judged, summits, verdict_on
+from ptylive.engine.calibrate.aliases import all_aliases
+from ptylive.engine.calibrate.aliases.all_aliases import (
+    CurrentFit,
+    HandednessFit,
+    UndersampledScan,
+    judged,
+    summits,
+    verdict_on,
+)
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.schema.model import DoubleArray
 from tests.engine.calibrate.aliases.test_joint import TRUE, seen
@@ -25,10 +32,10 @@ WRONG = AberrationFit({"C10": 260.0, "C12a": 40.0, "C12b": 0.0}, 120.0, 5.0, 1.0
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search over fewer candidates."""
-    monkeypatch.setattr(together, "FEW", 8)
-    monkeypatch.setattr(together, "SUMMITS", 12)
-    monkeypatch.setattr(together, "POLISHED", 1)
-    monkeypatch.setattr(together, "CLIMBED", 1)
+    monkeypatch.setattr(all_aliases, "FEW", 8)
+    monkeypatch.setattr(all_aliases, "SUMMITS", 12)
+    monkeypatch.setattr(all_aliases, "POLISHED", 1)
+    monkeypatch.setattr(all_aliases, "CLIMBED", 1)
 
 
 def near(criteria: Criteria) -> Search:
@@ -40,9 +47,9 @@ def near(criteria: Criteria) -> Search:
 @pytest.mark.parametrize("transposed", quick_first([True, False]))
 def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
     criteria = seen(5, transposed=transposed)
-    question = Question(criteria, near(criteria), {False: None, True: None})
-    present = Present(WRONG, mirrored=not transposed, believed=True, hand_told=True)
-    verdict = verdict_on(question, present)
+    problem = UndersampledScan(criteria, near(criteria), {False: None, True: None})
+    present = CurrentFit(WRONG, mirrored=not transposed, believed=True, hand_told=True)
+    verdict = verdict_on(problem, present)
     assert verdict is not None
     assert (verdict.better, verdict.hand_told, verdict.best.mirrored) == (True, True, transposed)
     c10_A, _, _, rotation = verdict.best.fit.low
@@ -54,8 +61,8 @@ def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
 @pytest.mark.usefixtures("quick")
 def test_noise_says_nothing() -> None:
     criteria = seen(6, noise=60.0)
-    question = Question(criteria, near(criteria), {False: None})
-    assert verdict_on(question, Present(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+    problem = UndersampledScan(criteria, near(criteria), {False: None})
+    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
 
 
 def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,12 +73,12 @@ def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.Monke
         asked.extend(starts)
         return starts[0]
 
-    monkeypatch.setattr(together, "plain_summit", watched)
-    monkeypatch.setattr(together, "fit_from", lambda *_rest: (WRONG, 0.0))
-    monkeypatch.setattr(together, "POLISHED", 0)
-    monkeypatch.setattr(together, "SUMMITS", 1)
-    question = Question(criteria, near(criteria), {False: 25.0})
-    assert verdict_on(question, Present(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+    monkeypatch.setattr(all_aliases, "plain_summit", watched)
+    monkeypatch.setattr(all_aliases, "fit_from", lambda *_rest: (WRONG, 0.0))
+    monkeypatch.setattr(all_aliases, "POLISHED", 0)
+    monkeypatch.setattr(all_aliases, "SUMMITS", 1)
+    problem = UndersampledScan(criteria, near(criteria), {False: 25.0})
+    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
     assert asked[0] == pytest.approx([-150.0, 0.0, 0.0, math.radians(25.0)])
 
 
@@ -82,16 +89,16 @@ class Optics:
         self._left = left
         self.modulation = SimpleNamespace(q_scan=np.zeros((N, 2)))
 
-    def left(self, _parameters: DoubleArray) -> DoubleArray:
+    def unexplained(self, _parameters: DoubleArray) -> DoubleArray:
         return self._left
 
     def evenly_explained(self, _parameters: DoubleArray) -> float:
         return -float(np.log(self._left).sum())
 
 
-def leaving(left: DoubleArray | float, *, mirrored: bool = False) -> Together:
+def leaving(left: DoubleArray | float, *, mirrored: bool = False) -> HandednessFit:
     optics: Any = Optics(np.broadcast_to(left, N))
-    return Together(WRONG, optics, mirrored)
+    return HandednessFit(WRONG, optics, mirrored)
 
 
 def ahead(deviations: float) -> DoubleArray:
@@ -105,8 +112,8 @@ def ahead(deviations: float) -> DoubleArray:
     return left
 
 
-def believed(*, mirrored: bool = False, hand_told: bool = True) -> Present:
-    return Present(WRONG, mirrored, believed=True, hand_told=hand_told)
+def believed(*, mirrored: bool = False, hand_told: bool = True) -> CurrentFit:
+    return CurrentFit(WRONG, mirrored, believed=True, hand_told=hand_told)
 
 
 BEHIND = leaving(0.9, mirrored=True)
@@ -140,7 +147,7 @@ def test_another_handedness_has_to_be_ahead_of_all_fits_of_the_present_one(rival
 def test_what_is_not_believed_is_replaced() -> None:
     own = leaving(0.5)
     assert not judged(leaving(0.5), BEHIND, own, believed()).better
-    assert judged(leaving(0.5), BEHIND, own, Present(WRONG, mirrored=False, believed=False, hand_told=True)).better
+    assert judged(leaving(0.5), BEHIND, own, CurrentFit(WRONG, mirrored=False, believed=False, hand_told=True)).better
 
 
 @pytest.mark.parametrize(("rival", "told"), [(0.5, False), (1.5, None), (3.5, True)])
@@ -163,14 +170,14 @@ def test_astigmatism_is_looked_for_where_a_handedness_is_within_reach(
     monkeypatch: pytest.MonkeyPatch, deviations: float, hands: list[bool]
 ) -> None:
     """The result does not depend on which handedness comes first."""
-    monkeypatch.setattr(together, "fit_from", lambda *_rest: (WRONG, 0.0))
-    monkeypatch.setattr(together, "_by_few_frequencies", lambda _joint: None)
+    monkeypatch.setattr(all_aliases, "fit_from", lambda *_rest: (WRONG, 0.0))
+    monkeypatch.setattr(all_aliases, "_by_few_frequencies", lambda _joint: None)
     search: Any = None
     for best in (False, True):
         plain: Any = {
             hand: (Optics(np.full(N, 0.5) if hand == best else ahead(deviations)), TRUE) for hand in (False, True)
         }
-        found = together._fits(plain, search)
+        found = all_aliases._fits(plain, search)
         assert sorted(hand != best for hand in found) == hands
         assert all(one.mirrored == hand and one.criteria is plain[hand][0] for hand, one in found.items())
 

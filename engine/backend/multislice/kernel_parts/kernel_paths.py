@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Way(StrEnum):
+class KernelPath(StrEnum):
     """Ways through the compiled kernel: what is compared, and where. Each is compiled separately."""
 
     FRAMES = "frames"

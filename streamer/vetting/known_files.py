@@ -17,7 +17,7 @@ _CPU_S, _BYTES_PER_CPU_S, _WALL_S = 3.0, 2e9, 20.0
 _stamps: OrderedDict[str, object] = OrderedDict()
 
 
-def vouch(path: Path) -> None:
+def note_written(path: Path) -> None:
     """Note a file that this program has written."""
     with contextlib.suppress(InputFileError):
         _note(path, stamp_of(path))
@@ -42,7 +42,7 @@ def trust(path: Path, state: tuple[int, ...]) -> None:
         _note(path, state)
 
 
-class Doorkeeper:
+class FileAdmission:
     """Admits HDF5 files that are known, or that ``files`` has checked; one check for each state of a file."""
 
     def __init__(self, files: FileWorker) -> None:
@@ -58,7 +58,7 @@ class Doorkeeper:
 
     def wrote(self, path: Path) -> None:
         """Note a file that this process has just written."""
-        vouch(path)
+        note_written(path)
 
     def _look(self, task: Callable[..., None], path: Path) -> None:
         stamp = stamp_of(path)
@@ -68,7 +68,7 @@ class Doorkeeper:
             _note(path, stamp)
 
 
-def is_vouched(path: Path) -> bool:
+def can_be_opened(path: Path) -> bool:
     """Whether a recording can be opened; an unknown one is first tried in a process with limits."""
     try:
         stamp = stamp_of(path)
