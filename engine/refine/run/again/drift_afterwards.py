@@ -55,6 +55,12 @@ SETTLED = 3.0
 """Chi-squared for each parameter below which the search ends: by chance one in twenty exceeds it."""
 HELD_BACK = 0.2
 """Share of the drift by which the one that is found may err: an object that has not quite followed holds it back."""
+BEYOND = 0.2
+"""Share of the correction that is added once its slopes are those of noise, for the same reason; it stands if the loss
+is lower."""
+ALIGNED = 0.87
+"""Cosine between the first step and the lattice's drift, in the metric of the curvature, from which the drift is tried
+before the step."""
 HARMLESS = 0.02
 """Correction below this share of the resolution (wavelength over semi-angle) that is not worth another step."""
 
@@ -120,10 +126,21 @@ def continued_without_drift(
     return chain.ended(epochs)
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """A continuation that has ended."""
+
+    ended: Finished
+    end: HeldEnd
+    point: DoubleArray
+    continuation: Continuation
+
+
 class _Chain:
     """A finished run and its continuations, of which the last that lowered the loss stands.
 
-    ``_evidence``: of lattice and object together, if the slopes alone do not show the drift that is tried.
+    ``_shown``: whether the slopes of the first object are beyond doubt. ``_evidence``: of lattice and first object for
+    a drift that trials left alone. ``_led``: whether the lattice's drift stood when it was tried.
     """
 
     def __init__(
@@ -144,58 +161,86 @@ class _Chain:
         self._frame = ScanStrains(lattice, turns=_may_turn(first.nominal, preset))
         self._point = self._frame.point_of(taken_A(measured.drift))
         self._resolution_A = 1 / measured.probe.semiangle_invA
-        self._steps = 0
+        self._steps, self._from = 0, self._point
         self._evidence: DriftEvidence | None = None
+        self._shown = self._led = False
 
     def begun(self) -> DriftSearch | None:
         """Begin the search if the object shows a drift, or lattice and object together one that trials left alone."""
         self._context.before("the drift's strain on the refined object")
         scan, strains, drift = self._scan(self._standing), self._frame.strains, self._standing.problem.measured.drift
+        several = self._preset.object.slices > 1
         possible = drift is not None and not drift.applied and drift.deviations > HINT
         slopes = scan.slopes(strains)
         slopes = scan.with_even(slopes) if possible or _is_shown(slopes) else slopes
-        if _is_shown(slopes):
-            return DriftSearch.begin(self._point, slopes, scan.curvatures(strains), self._resolution_A)
-        if drift is None or not possible:
+        self._shown = _is_shown(slopes)
+        if drift is not None and possible:
+            gain, unsure = slopes.along(self._frame.without_turn(drift.drift_A))
+            evidence = DriftEvidence(drift.deviations, gain / unsure if unsure > 0 else 0.0, several)
+            if not self._shown and not evidence.is_worth_trying(self._standing.result.loss_over_noise):
+                self._say(f", and lattice and refined object do not show it either ({evidence})")
+                return None
+            self._evidence = evidence
+        elif not self._shown:
             removed = drift is not None and drift.applied
             self._say(f"; the refined object {'confirms it' if removed else 'shows none'}")
             return None
-        gain, unsure = slopes.along(self._frame.without_turn(drift.drift_A))
-        several = self._preset.object.slices > 1
-        evidence = DriftEvidence(drift.deviations, gain / unsure if unsure > 0 else 0.0, several)
-        if not evidence.is_worth_trying(self._standing.result.loss_over_noise):
-            self._say(f", and lattice and refined object do not show it either ({evidence})")
-            return None
-        self._evidence = evidence
-        search = DriftSearch.begin(self._point, slopes, scan.curvatures(strains), self._resolution_A)
-        return search.leading_to(self._frame.point_of(drift.drift_A))
+        held = scan.curvatures(strains)
+        search = DriftSearch.begin(self._point, slopes, held, self._resolution_A, several=several)
+        if drift is None or self._evidence is None:
+            return search
+        lead = self._frame.point_of(drift.drift_A)
+        trusted = self._evidence.is_enough and search.leads_towards(lead) > ALIGNED
+        return search.leading_to(lead) if trusted or not self._shown else search
 
     def gone_on(self, search: DriftSearch) -> DriftSearch | None:
         """Continue the refinement with the next correction; None if that was the last one."""
-        if self._steps == MOST_STEPS or self._is_settled(search):
+        if self._steps == MOST_STEPS:
             return None
-        self._steps += 1
-        suggested = search.lead is not None
-        point = search.point + search.step
-        problem = self._problem(point, search)
-        continuation = self._continuation_of(problem, point)
-        end = self._end.another()
-        result, ended = continuation.refined(problem, end)
-        if ended is None:
-            self._stopped, self._end, self._point = (result, problem), end, point
+        if self._is_settled(search):
+            self._go_beyond(search)
             return None
-        if suggested and not self._is_confirmed(search, ended):
+        attempt = self._tried(search, search.point + search.step)
+        if attempt is None:
             return None
-        if suggested or is_lower(result, self._standing.result):
-            self._end.forget()
-            self._standing, self._end, self._point, self._continuation = ended, end, point, continuation
+        if search.lead is not None:
+            return self._after_lead(search, attempt)
+        self._keep_if_lower(attempt)
+        return search.then(attempt.point, self._slopes(attempt.ended))
+
+    def _after_lead(self, search: DriftSearch, attempt: _Attempt) -> DriftSearch | None:
+        """Go on from the lattice's drift, unless the object refined without it wants it back: then the first stands."""
+        assert self._evidence is not None  # noqa: S101  (of the lead)
+        sure = self._evidence.is_enough
+        words = f", lattice and refined object {'show' if sure else 'suggest'} it ({self._evidence}), but "
+        try:
+            slopes = self._slopes(attempt.ended)
+        except StoppedError:
+            self._undo()
+            self._say(f"{words}the run was stopped before the object refined without it was tested")
+            raise
+        drift = self._frame.without_turn(self._frame.drift_A(attempt.point))
+        missed = missed_by(search.slopes, slopes, drift, sure=sure)
+        if missed is None:
+            self._led = True
+            self._keep(attempt)
         else:
             self._undo()
-        return search.then(point, self._slopes(ended))
+        if missed is not None and not self._shown:
+            self._say(f"{words}the object refined without it prefers it back, by {missed:.1f} standard deviations")
+            return None
+        return search.then(attempt.point, slopes)
+
+    def _go_beyond(self, search: DriftSearch) -> None:
+        """Go a little beyond the drift that was found, since the object has not quite followed."""
+        moved_A = BEYOND * (self._point - self._from)
+        worth_it = float(np.linalg.norm(moved_A)) > HARMLESS * self._resolution_A
+        if worth_it and not self._led and (attempt := self._tried(search, self._point + moved_A)) is not None:
+            self._keep_if_lower(attempt)
 
     def ended(self, epochs: int | None) -> Corrected:
         """The run or the continuation that stands, continued to that total number of epochs if they are given."""
-        if self._steps and self._continuation is None and self._stopped is None and self._evidence is None:
+        if self._steps and self._continuation is None and self._stopped is None and self._shown:
             self._say("; the refined object shows another, but the loss is not lower with it")
         result, problem = self._stopped or (self._standing.result, self._standing.problem)
         if epochs is not None and self._continuation is not None and self._stopped is None:
@@ -221,28 +266,37 @@ class _Chain:
         if search.lead is not None:
             return False
         noise = search.slopes.chi_squared < SETTLED * len(search.point)
-        noise = noise or (self._evidence is not None and not _is_shown(search.slopes))
+        noise = noise or not (self._shown or _is_shown(search.slopes))
         return noise or float(np.linalg.norm(search.step)) < HARMLESS * self._resolution_A
 
-    def _is_confirmed(self, search: DriftSearch, ended: Finished) -> bool:
-        """Whether the object refined without a suggested drift does not want it back; else the first run stands."""
-        assert self._evidence is not None  # noqa: S101  (of the suggestion)
-        drift_A = self._frame.without_turn(self._frame.drift_A(search.point + search.step))
-        shown = (
-            f", lattice and refined object {'show' if self._evidence.is_enough else 'suggest'} it ({self._evidence})"
+    def _tried(self, search: DriftSearch, point: DoubleArray) -> _Attempt | None:
+        """Continue the run that stands with the drift of a point of the search removed; None if it was stopped."""
+        self._steps += 1
+        problem = self._problem(point, search)
+        moved = self._frame.matrix(point) @ np.linalg.inv(self._frame.matrix(self._point))
+        vector = self._scan(self._standing).on(problem, moved)
+        start = SweepState(vector, sweep=problem.strategy.sweeps, striped=True)
+        continuation = Continuation(
+            self._standing, start, self._preset, self._observers, self._context, self._resume, self._steps
         )
-        try:
-            missed = missed_by(search.slopes, self._slopes(ended), drift_A, sure=self._evidence.is_enough)
-        except StoppedError:
+        end = self._end.another()
+        result, ended = continuation.refined(problem, end)
+        if ended is None:
+            self._stopped, self._end, self._point = (result, problem), end, point
+            return None
+        return _Attempt(ended, end, point, continuation)
+
+    def _keep_if_lower(self, attempt: _Attempt) -> None:
+        """Let an attempt stand if it lowers the loss; otherwise it was a step too far."""
+        if is_lower(attempt.ended.result, self._standing.result):
+            self._keep(attempt)
+        else:
             self._undo()
-            self._say(f"{shown}, but the run was stopped before the object refined without it was tested")
-            raise
-        if missed is not None:
-            self._undo()
-            self._say(
-                f"{shown}, but the object refined without it prefers it back, by {missed:.1f} standard deviations"
-            )
-        return missed is None
+
+    def _keep(self, attempt: _Attempt) -> None:
+        self._end.forget()
+        self._standing, self._end = attempt.ended, attempt.end
+        self._point, self._continuation = attempt.point, attempt.continuation
 
     def _undo(self) -> None:
         """Restore the files of the run that stands."""
@@ -257,14 +311,6 @@ class _Chain:
         result = replace(first.result, drift=said, reason=first.result.reason.replace(drift.reason, said.reason))
         forward = replace(first.problem.forward, measured=replace(first.problem.measured, drift=said))
         self._standing = replace(first, problem=replace(first.problem, forward=forward), result=result)
-
-    def _continuation_of(self, problem: Problem, point: DoubleArray) -> Continuation:
-        """Continuation of the run that stands, with its object strained along to a point of the search."""
-        moved = self._frame.matrix(point) @ np.linalg.inv(self._frame.matrix(self._point))
-        start = SweepState(self._scan(self._standing).on(problem, moved), sweep=problem.strategy.sweeps, striped=True)
-        return Continuation(
-            self._standing, start, self._preset, self._observers, self._context, self._resume, self._steps
-        )
 
     def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
         """Problem with the drift of a point removed, with all decisions unchanged and L-BFGS still to run."""
@@ -289,7 +335,7 @@ class _Chain:
         """The drift that is removed at a point of the search, with the reason that stands if it is the last."""
         earlier = self._standing.problem.measured.drift
         if search.lead is not None and earlier is not None:
-            return replace(earlier, applied=True, reason=f"{_found(earlier)}: corrected, {self._shown()}")
+            return replace(earlier, applied=True, reason=f"{_found(earlier)}: corrected, {self._words()}")
         drift_A, covariance = self._frame.drift_A(point), search.uncertainty
         noise_A = np.sqrt(np.diag(covariance))[:2]
         sd_A = tuple(float(math.hypot(HELD_BACK * d, sd)) for d, sd in zip(drift_A, noise_A, strict=True))
@@ -302,7 +348,7 @@ class _Chain:
         earlier = earlier or Drift((0.0, 0.0), (0.0, 0.0), math.nan, math.nan, False, NO_DRIFT)
         return replace(earlier, drift_A=drift_A, uncertainty_A=(sd_A[0], sd_A[1]), applied=True, reason=reason)
 
-    def _shown(self) -> str:
+    def _words(self) -> str:
         """How lattice and object show a drift that the continued object confirms."""
         if self._evidence is not None and self._evidence.is_enough:
             return f"lattice and refined object show it ({self._evidence})"

@@ -10,6 +10,7 @@ half is left once they follow.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +18,9 @@ import numpy as np
 from ptylive.engine.refine.run.again.strained_scan import Slopes
 from ptylive.schema.model import DoubleArray
 
-LEFT = 0.5
-"""Share of the curvature with the object's values held that is left when they follow: 0.2 to 0.7 were seen."""
+LEFT, LEFT_OF_SEVERAL = 0.5, 0.25
+"""Share of the curvature with the object's values held that is left when they follow, for one slice and several: 0.3 to
+0.7 were seen, and 0.1 to 0.3."""
 LEAST_LEFT = 1 / 3
 """Least share of the curvature along a step that one estimate may keep."""
 
@@ -38,10 +40,16 @@ class DriftSearch:
     """(n,) point to go to first, because of other evidence."""
 
     @classmethod
-    def begin(cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, longest_A: float) -> DriftSearch:
-        """Begin at a point, with the curvatures (n,) that the loss has there if the object's values are held."""
+    def begin(
+        cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, longest_A: float, *, several: bool = False
+    ) -> DriftSearch:
+        """Begin at a point, with the curvatures (n,) that the loss has there if the object's values are held.
+
+        ``several``: whether the object has several slices, whose values follow better.
+        """
         floor = 1e-3 * float(np.abs(held).max()) or 1.0
-        return cls(point, slopes, np.diag(np.maximum(LEFT * held, floor)), longest_A)
+        left = LEFT_OF_SEVERAL if several else LEFT
+        return cls(point, slopes, np.diag(np.maximum(left * held, floor)), longest_A)
 
     @property
     def step(self) -> DoubleArray:
@@ -56,6 +64,12 @@ class DriftSearch:
         """(n, n) covariance of the point towards which the step leads, Å²; of counting noise only."""
         inverse = np.linalg.inv(self.curvature)
         return np.asarray(inverse @ self.slopes.covariance @ inverse)
+
+    def leads_towards(self, point: DoubleArray) -> float:
+        """Cosine between the next step and the way to a point, in the metric of the curvature."""
+        step, way = self.step, point - self.point
+        norms = [float(one @ self.curvature @ one) for one in (step, way)]
+        return float(step @ self.curvature @ way) / max(math.sqrt(norms[0] * norms[1]), 1e-300)
 
     def leading_to(self, point: DoubleArray) -> DriftSearch:
         """The same search with a first step to this point, whatever its length."""
