@@ -242,11 +242,8 @@ def _run_once(
     problem = lay_out(measured, strategy, tuned.preset, context.start)
     known = KnownProblem.of(tuned.preset, problem, continues=warm is not None)
     words = (*tuned.words, *negative_words(dataset), *unused_settings(preset, known))
-    problem = with_start(
-        problem.with_findings(tuned.curves, words, tilt_found=tuned.tilt_found),
-        preset.start,
-        warm or tuned.warm_start,
-    )
+    begin = partial(with_start, settings=preset.start, warm_start=warm or tuned.warm_start)
+    problem = begin(problem.with_findings(tuned.curves, words, tilt_found=tuned.tilt_found))
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
     if sharing is not None:
@@ -264,7 +261,7 @@ def _run_once(
         saved_state = [saved]
         del problem, saved  # the start takes as much memory as the object; free it once the run has moved on
         result = run.run(saved_state.pop())
-        first = Finished.of(run, result, engine, tuned.dataset) if drift_tested else None
+        first = Finished.of(run, result, engine, tuned.dataset, begin) if drift_tested else None
     if first is None:
         end.release()
         return Ended.of(result, tuned, measured)

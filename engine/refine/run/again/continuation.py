@@ -1,4 +1,4 @@
-"""A finished run, and its continuation on other positions."""
+"""A finished run, and another of the same scan on other positions."""
 
 from __future__ import annotations
 
@@ -36,16 +36,25 @@ class Finished:
     result: RefineResult
     nominal: Dataset
     """Data set with the positions before a drift was removed."""
+    begin: Callable[[Problem], Problem]
+    """Give a problem on other positions the start that the run had."""
 
     @classmethod
-    def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend, nominal: Dataset) -> Finished | None:
+    def of(
+        cls,
+        run: Refinement,
+        result: RefineResult,
+        backend: MultisliceBackend,
+        nominal: Dataset,
+        begin: Callable[[Problem], Problem],
+    ) -> Finished | None:
         """Collect a run; None if it refined more than object, probe and a thickness, or did not finish."""
         layout = run.problem.layout
         other_blocks = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
         plain = not other_blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
         if result.state != "done" or not plain or layout.cleaning is not None:
             return None
-        return cls(run.problem, backend.to_numpy(run.vector), run.log, result, nominal)
+        return cls(run.problem, backend.to_numpy(run.vector), run.log, result, nominal, begin)
 
 
 class HeldEnd:
@@ -78,37 +87,42 @@ class HeldEnd:
 
 @dataclass(frozen=True)
 class Continuation:
-    """A run that continues a finished one from a start of its own."""
+    """Another run after a finished one, from its own start; its epochs are counted on from those of the first."""
 
     first: Finished
-    start: SweepState
     preset: Preset
     observers: Observers
     context: TrialContext
     resume: bool
     number: int
-    """Place among the continuations of the run, from 1."""
+    """Place among the runs that followed, from 1."""
 
     def refined(self, problem: Problem, end: HeldEnd) -> tuple[RefineResult, Finished | None]:
-        """Run the continuation; return its result and how it ended, None if it was stopped."""
+        """Refine the problem from its start; return the result and how it ended, None if it was stopped."""
+        return self._refined(self._counted_on(problem, problem.strategy.epochs), self.preset, end)
+
+    def lengthened(self, problem: Problem, end: HeldEnd, epochs: int) -> RefineResult:
+        """Run on to a total number of epochs, those of the first run included."""
+        further = max(problem.strategy.sweeps, epochs - len(self.first.log.losses))
+        preset = self.preset.model_copy(update={"epoch_max": epochs})
+        return self._refined(self._counted_on(problem, further), preset, end)[0]
+
+    def _counted_on(self, problem: Problem, epochs: int) -> Problem:
+        """The problem with so many epochs: L-BFGS makes those that all sweeps in the log leave."""
+        before = self.first.log.phases.count("sweep")
+        return replace(problem, strategy=replace(problem.strategy, epochs=before + epochs))
+
+    def _refined(self, problem: Problem, preset: Preset, end: HeldEnd) -> tuple[RefineResult, Finished | None]:
         observers = replace(self.observers, on_progress=end)
         path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint, self.number)
         identity = replace(observers.identity, follows=_fingerprint(self.first, observers.identity.follows))
         saved = checkpoints.load(path, identity) if path is not None and self.resume else None
-        saved = checkpoints.Checkpoint(self.start, self.first.log, "") if saved is None else saved
+        start = checkpoints.Checkpoint(SweepState(problem.start, striped=True), self.first.log, "")
         observers = replace(observers, checkpoint=path, identity=identity)
         with closing(open_backend(self.context.backend, problem.multislice, self.context.threads)) as backend:
-            run = Refinement(problem, self.preset, backend, observers, self.context)
-            result = run.run(saved)
-            return result, Finished.of(run, result, backend, self.first.nominal)
-
-    def lengthened(self, problem: Problem, end: HeldEnd, epochs: int) -> RefineResult:
-        """Run on to that total number of epochs; sweeps are not repeated."""
-        log = self.first.log
-        further = log.phases.count("sweep") + max(0, epochs - len(log.losses))
-        problem = replace(problem, strategy=replace(problem.strategy, epochs=further))
-        preset = self.preset.model_copy(update={"epoch_max": epochs})
-        return replace(self, preset=preset).refined(problem, end)[0]
+            run = Refinement(problem, preset, backend, observers, self.context)
+            result = run.run(start if saved is None else saved)
+            return result, Finished.of(run, result, backend, self.first.nominal, self.first.begin)
 
 
 def is_lower(result: RefineResult, than: RefineResult) -> bool:

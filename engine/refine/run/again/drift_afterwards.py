@@ -1,12 +1,12 @@
-"""The drift that only a finished refinement shows: it is removed, and the refinement continues from there.
+"""The drift that only a finished refinement shows: it is removed, and the scan is refined again.
 
 Before a run, only the overlaps of discs and short trials show a drift, each seldom beyond doubt, and neither shows well
 how large it is. The refined object shows both components within a few hundredths of the resolution: at the true drift
 the loss has no slope if positions and object are strained together
 (:mod:`~ptylive.engine.refine.run.again.strained_scan`). If there is a slope beyond doubt, the drift is corrected by a
-quasi-Newton step (:mod:`~ptylive.engine.refine.run.again.drift_search`), object and positions are strained together,
-and L-BFGS continues, so what was refined is kept. This is repeated until the slopes are those of noise. If nobody
-stated the rotation, it is corrected along with the drift.
+quasi-Newton step (:mod:`~ptylive.engine.refine.run.again.drift_search`), and the refinement begins anew on the
+corrected positions. (An object that is kept and strained along holds some of the drift back.) This is repeated until
+the slopes are those of noise. If nobody stated the rotation, it is corrected along with the drift.
 
 The slopes of a weak scan are never beyond doubt. A drift of its lattice that trials left alone is therefore corrected
 if lattice and object together show it (:mod:`~ptylive.engine.refine.run.again.drift_evidence`), and stays corrected
@@ -32,7 +32,6 @@ from ptylive.engine.refine.run.again.drift_search import DriftSearch
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
@@ -44,20 +43,15 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
-EPOCHS = 10
-"""Epochs of L-BFGS after a correction; more while the loss still falls."""
-MOST_STEPS = 5
-"""Maximum number of corrections."""
+MOST_STEPS = 4
+"""Maximum number of corrections, each of which takes as long as the first run."""
 SHOWN = 7.5
 """Chi-squared of the slopes, for each parameter, beyond which the object shows a drift: 7 is exceeded by chance in one
 of a thousand scans, if slopes along two axes scatter as the patterns do."""
 SETTLED = 3.0
 """Chi-squared for each parameter below which the search ends: by chance one in twenty exceeds it."""
-HELD_BACK = 0.2
-"""Share of the drift by which the one that is found may err: an object that has not quite followed holds it back."""
-BEYOND = 0.2
-"""Share of the correction that is added once its slopes are those of noise, for the same reason; it stands if the loss
-is lower."""
+HARMLESS = 0.04
+"""Correction below this share of the resolution (wavelength over semi-angle) that is not worth another run."""
 ALIGNED = 0.87
 """Cosine between the first step and the lattice's drift, in the metric of the curvature, from which the drift is tried
 before the step."""
@@ -140,7 +134,7 @@ class _Chain:
     """A finished run and its continuations, of which the last that lowered the loss stands.
 
     ``_shown``: whether the slopes of the first object are beyond doubt. ``_evidence``: of lattice and first object for
-    a drift that trials left alone. ``_led``: whether the lattice's drift stood when it was tried.
+    a drift that trials left alone.
     """
 
     def __init__(
@@ -161,9 +155,9 @@ class _Chain:
         self._frame = ScanStrains(lattice, turns=_may_turn(first.nominal, preset))
         self._point = self._frame.point_of(taken_A(measured.drift))
         self._resolution_A = 1 / measured.probe.semiangle_invA
-        self._steps, self._from = 0, self._point
+        self._steps = 0
         self._evidence: DriftEvidence | None = None
-        self._shown = self._led = False
+        self._shown = False
 
     def begun(self) -> DriftSearch | None:
         """Begin the search if the object shows a drift, or lattice and object together one that trials left alone."""
@@ -195,10 +189,7 @@ class _Chain:
 
     def gone_on(self, search: DriftSearch) -> DriftSearch | None:
         """Continue the refinement with the next correction; None if that was the last one."""
-        if self._steps == MOST_STEPS:
-            return None
-        if self._is_settled(search):
-            self._go_beyond(search)
+        if self._steps == MOST_STEPS or self._is_settled(search):
             return None
         attempt = self._tried(search, search.point + search.step)
         if attempt is None:
@@ -222,7 +213,6 @@ class _Chain:
         drift = self._frame.without_turn(self._frame.drift_A(attempt.point))
         missed = missed_by(search.slopes, slopes, drift, sure=sure)
         if missed is None:
-            self._led = True
             self._keep(attempt)
         else:
             self._undo()
@@ -230,13 +220,6 @@ class _Chain:
             self._say(f"{words}the object refined without it prefers it back, by {missed:.1f} standard deviations")
             return None
         return search.then(attempt.point, slopes)
-
-    def _go_beyond(self, search: DriftSearch) -> None:
-        """Go a little beyond the drift that was found, since the object has not quite followed."""
-        moved_A = BEYOND * (self._point - self._from)
-        worth_it = float(np.linalg.norm(moved_A)) > HARMLESS * self._resolution_A
-        if worth_it and not self._led and (attempt := self._tried(search, self._point + moved_A)) is not None:
-            self._keep_if_lower(attempt)
 
     def ended(self, epochs: int | None) -> Corrected:
         """The run or the continuation that stands, continued to that total number of epochs if they are given."""
@@ -270,14 +253,11 @@ class _Chain:
         return noise or float(np.linalg.norm(search.step)) < HARMLESS * self._resolution_A
 
     def _tried(self, search: DriftSearch, point: DoubleArray) -> _Attempt | None:
-        """Continue the run that stands with the drift of a point of the search removed; None if it was stopped."""
+        """Refine again with the drift of a point of the search removed; None if it was stopped."""
         self._steps += 1
         problem = self._problem(point, search)
-        moved = self._frame.matrix(point) @ np.linalg.inv(self._frame.matrix(self._point))
-        vector = self._scan(self._standing).on(problem, moved)
-        start = SweepState(vector, sweep=problem.strategy.sweeps, striped=True)
         continuation = Continuation(
-            self._standing, start, self._preset, self._observers, self._context, self._resume, self._steps
+            self._standing, self._preset, self._observers, self._context, self._resume, self._steps
         )
         end = self._end.another()
         result, ended = continuation.refined(problem, end)
@@ -313,7 +293,7 @@ class _Chain:
         self._standing = replace(first, problem=replace(first.problem, forward=forward), result=result)
 
     def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
-        """Problem with the drift of a point removed, with all decisions unchanged and L-BFGS still to run."""
+        """Problem with the drift of a point removed and all decisions unchanged, to be refined from the start."""
         old, drift, turn_deg = self._standing.problem, self._drift(point, search), self._frame.turn_deg(point)
         measured, reason = old.measured, old.strategy.reason
         placed = self._frame.placed(self._standing.nominal, drift, turn_deg)
@@ -326,8 +306,8 @@ class _Chain:
             measured.dataset, positions_A=placed.positions_A, reach_A=placed.reach_A, calibration=calibration
         )
         reason = reason.replace(NO_DRIFT if measured.drift is None else measured.drift.reason, drift.reason)
-        strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=reason)
-        problem = lay_out(replace(measured, dataset=dataset, drift=drift), strategy, self._preset, None)
+        measured, strategy = replace(measured, dataset=dataset, drift=drift), replace(old.strategy, reason=reason)
+        problem = self._standing.begin(lay_out(measured, strategy, self._preset, self._context.start))
         forward = replace(problem.forward, tilt_found=old.forward.tilt_found)
         return replace(problem, forward=forward, curves=old.curves)
 
@@ -337,8 +317,7 @@ class _Chain:
         if search.lead is not None and earlier is not None:
             return replace(earlier, applied=True, reason=f"{_found(earlier)}: corrected, {self._words()}")
         drift_A, covariance = self._frame.drift_A(point), search.uncertainty
-        noise_A = np.sqrt(np.diag(covariance))[:2]
-        sd_A = tuple(float(math.hypot(HELD_BACK * d, sd)) for d, sd in zip(drift_A, noise_A, strict=True))
+        sd_A = [float(sd) for sd in np.sqrt(np.diag(covariance))[:2]]
         how = "corrected"
         if self._frame.turns:
             sd_deg = self._frame.turn_uncertainty_deg(covariance)

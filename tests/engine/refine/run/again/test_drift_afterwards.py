@@ -119,7 +119,7 @@ def test_a_last_step_goes_beyond_the_drift_if_that_lowers_the_loss(moving, shows
 def test_the_drift_of_a_lattice_that_agrees_with_the_object_is_tried_first(
     moving, shows, monkeypatch, drift_A, first_A
 ):
-    """91 Å of SrTiO₃ were given half of their drift by their object alone; the last drift here is five times too large."""
+    """SrTiO₃ was given half of its drift by its object alone. The last drift here is five times too large."""
     shows(TRUE_A, replace(LEFT, drift_A=drift_A, deviations=3.0))
     tried, on = [], StrainedScan.on
 
