@@ -9,7 +9,6 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import Drift, taken_A, without_drift
 from ptylive.engine.refine.problem import measurement
 from ptylive.engine.refine.run import run
-from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.drift_search import LEFT as SHARE
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.schema.preset import Preset
@@ -29,11 +28,10 @@ def shows(monkeypatch):
     """Let refined objects show a drift (slow, fast), Å, and a rotation (displacement of the slow axis' end, Å).
 
     ``drift``: of the lattice, which trials left alone or removed. ``share``: of the curvature with the object's values
-    held that is left when they follow. ``fall``: slope for 1 Å; its standard deviation is 1. ``beyond``: share of the
-    correction that is added at the end.
+    held that is left when they follow. ``fall``: slope for 1 Å; its standard deviation is 1.
     """
 
-    def by(true_A, drift=LEFT, *, turn_A=0.0, share=SHARE, fall=STIFFNESS, even=0.0, beyond=0.0):
+    def by(true_A, drift=LEFT, *, turn_A=0.0, share=SHARE, fall=STIFFNESS, even=0.0):
         def checked(measured, tuned, context, **how):
             dataset = tuned.dataset if drift is None else without_drift(tuned.dataset, drift)
             return tuned, replace(measured, dataset=dataset, drift=drift)
@@ -49,7 +47,6 @@ def shows(monkeypatch):
             return Slopes(fall * left, np.eye(len(strains)))
 
         asked = {}
-        monkeypatch.setattr(drift_afterwards, "BEYOND", beyond)
         monkeypatch.setattr(measurement, "find_drift", lambda *_, **__: None)  # the lattice's is given here
         monkeypatch.setattr(run, "with_checked_drift", checked)
         monkeypatch.setattr(StrainedScan, "slopes", slopes)

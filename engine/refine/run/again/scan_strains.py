@@ -19,7 +19,6 @@ from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.schema.model import DoubleArray
-from ptylive.schema.scan import rotation_matrix
 
 UNEVEN = np.array([[0.5, 0.0], [0.0, -0.5]])
 """Stretch along the slow axis without its even part, axes (slow, fast)."""
@@ -66,12 +65,6 @@ class ScanStrains:
         """Standard deviation of the angle; from the covariance of the parameters, Å²."""
         weights = np.array([0.0, -0.5, 1.0]) / self.lattice.lengths_A[0]
         return math.degrees(math.sqrt(float(weights @ covariance @ weights))) if self.turns else 0.0
-
-    def matrix(self, point: DoubleArray) -> DoubleArray:
-        """(2, 2) matrix that multiplies the nominal positions about their middle."""
-        strain = np.zeros((2, 2))
-        strain[:, 0] = np.asarray(self.drift_A(point)) / self.lattice.lengths_A[0]
-        return rotation_matrix(self.turn_deg(point)) @ (np.eye(2) + self._in_detector(strain))
 
     def placed(self, nominal: Dataset, drift: Drift, turn_deg: float) -> Dataset:
         """The data set with nominal positions turned about their middle, and without a drift that is applied."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.run.again.drift_search import LEAST_LEFT, LEFT, DriftSearch
+from ptylive.engine.refine.run.again.drift_search import LEAST_LEFT, LEFT, LEFT_OF_SEVERAL, DriftSearch
 from ptylive.engine.refine.run.again.strained_scan import Slopes
 
 TRUE = np.array([1.2, -0.5])
@@ -32,6 +32,19 @@ def test_the_minimum_of_a_parabola_is_found_in_a_few_steps(share):
 def test_the_first_step_is_that_of_a_newton_method_with_the_share_that_is_left():
     held = np.array([8.0, 4.0])
     np.testing.assert_allclose(begun(held).step, slopes_at(np.zeros(2)).falls / (LEFT * held))
+
+
+def test_several_slices_leave_less_of_the_curvature():
+    held, slopes = np.array([8.0, 4.0]), slopes_at(np.zeros(2))
+    several = DriftSearch.begin(np.zeros(2), slopes, held, 10.0, several=True)
+    np.testing.assert_allclose(several.step, slopes.falls / (LEFT_OF_SEVERAL * held))
+
+
+def test_the_way_to_a_point_is_compared_with_the_step_in_the_metric_of_the_curvature():
+    search = DriftSearch(np.zeros(2), Slopes(np.array([1.0, 0.0]), NOISE), np.diag([1.0, 4.0]), 10.0)
+    assert search.leads_towards(np.array([3.0, 0.0])) == pytest.approx(1.0)
+    assert search.leads_towards(np.array([-3.0, 0.0])) == pytest.approx(-1.0)
+    assert search.leads_towards(np.array([2.0, 1.0])) == pytest.approx(2 / np.sqrt(8))
 
 
 def test_no_step_is_longer_than_allowed_and_its_direction_stays():

@@ -41,9 +41,11 @@ def frame_of(simulated):
 
 
 def matrix_of(simulated):
-    """What multiplies nominal positions when the drift is removed."""
-    frame = frame_of(simulated)
-    return frame.matrix(frame.point_of(DRIFT.drift_A))
+    """What multiplies nominal positions about their middle when the drift is removed."""
+    lattice = Lattice.of(simulated.dataset)
+    strain = np.zeros((2, 2))
+    strain[:, 0] = np.asarray(DRIFT.drift_A) / lattice.lengths_A[0]
+    return np.eye(2) + lattice.axes @ strain @ np.linalg.inv(lattice.axes)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from shown_drift import LEFT, TRUE_A, UNLIKELY, refined
 
+from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.engine.refine.run.history import History, snapshots
 
@@ -86,6 +87,7 @@ def test_a_stop_before_a_suggested_drift_was_confirmed_keeps_the_first_run(movin
 def test_after_a_suggested_drift_the_search_goes_on_if_slopes_show_the_rest(moving, shows, monkeypatch):
     shows(TRUE_A, POSSIBLE, fall=20.0)
     weak(monkeypatch, 3.0, 9.0)
+    monkeypatch.setattr(drift_afterwards, "is_lower", lambda result, than: True)
     told = []
     result = refined(moving, on_progress=told.append)
     assert result.drift.applied and result.drift.drift_A[0] > POSSIBLE.drift_A[0]
