@@ -108,7 +108,7 @@ class Continuation:
         return self._refined(self._counted_on(problem, further), preset, end)[0]
 
     def _counted_on(self, problem: Problem, epochs: int) -> Problem:
-        """The problem with so many epochs: L-BFGS makes those that all sweeps in the log leave."""
+        """The problem with this number of epochs: L-BFGS makes those that all sweeps in the log leave."""
         before = self.first.log.phases.count("sweep")
         return replace(problem, strategy=replace(problem.strategy, epochs=before + epochs))
 
