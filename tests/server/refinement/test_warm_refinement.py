@@ -75,7 +75,7 @@ def test_pieces_are_compiled_in_turn_and_marked(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("ptylive.engine.backend.multislice.warm_up.warm_up", lambda *given: asked.append(given))
     monkeypatch.setattr("ptylive.engine.simulation.first_on_gpu.warm_up_gpu", asked.append)
     assert warm_refinement.main(["40", "0", "outside", "gpu"]) == 0
-    assert asked == [(48, (warm_refinement.Way.OUTSIDE,)), 40]
+    assert asked == [(48, (warm_refinement.KernelPath.OUTSIDE,)), 40]
     assert {path.name.rsplit("-", 1)[0] for path in tmp_path.glob("*.compiled")} == {
         "refinement-outside-48",
         "refinement-gpu-48",

@@ -24,6 +24,9 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 
+HIGHER = 1.01
+"""Ratio of two losses below which they are alike: runs that have not converged differ by a thousandth by chance."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -125,9 +128,9 @@ class Continuation:
             return result, Finished.of(run, result, backend, self.first.nominal, self.first.begin)
 
 
-def is_lower(result: RefineResult, than: RefineResult) -> bool:
-    """Whether a run ended with a lower loss than another."""
-    return bool(result.loss[-1] < than.loss[-1])
+def is_as_low(result: RefineResult, than: RefineResult) -> bool:
+    """Whether a run ended with about the loss of another: one in a wrong minimum leaves more."""
+    return bool(result.loss[-1] < HIGHER * than.loss[-1])
 
 
 def undo(observers: Observers, log: Log, epochs: int) -> None:

@@ -26,7 +26,7 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, Problem, lay_out
 from ptylive.engine.refine.results.refinement_result import RefineResult
-from ptylive.engine.refine.run.again.continuation import Continuation, Finished, HeldEnd, is_lower, undo
+from ptylive.engine.refine.run.again.continuation import Continuation, Finished, HeldEnd, is_as_low, undo
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
 from ptylive.engine.refine.run.again.drift_search import DriftSearch
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
@@ -131,7 +131,7 @@ class _Attempt:
 
 
 class _Chain:
-    """A finished run and its continuations, of which the last that lowered the loss stands.
+    """A finished run and those that followed it, of which the one with the smallest slopes stands.
 
     ``_shown``: whether the slopes of the first object are beyond doubt. ``_evidence``: of lattice and first object for
     a drift that trials left alone.
@@ -157,7 +157,7 @@ class _Chain:
         self._resolution_A = 1 / measured.probe.semiangle_invA
         self._steps = 0
         self._evidence: DriftEvidence | None = None
-        self._shown = False
+        self._shown, self._least_chi_squared = False, math.inf
 
     def begun(self) -> DriftSearch | None:
         """Begin the search if the object shows a drift, or lattice and object together one that trials left alone."""
@@ -167,7 +167,7 @@ class _Chain:
         possible = drift is not None and not drift.applied and drift.deviations > HINT
         slopes = scan.slopes(strains)
         slopes = scan.with_even(slopes) if possible or _is_shown(slopes) else slopes
-        self._shown = _is_shown(slopes)
+        self._shown, self._least_chi_squared = _is_shown(slopes), slopes.chi_squared
         if drift is not None and possible:
             gain, unsure = slopes.along(self._frame.without_turn(drift.drift_A))
             evidence = DriftEvidence(drift.deviations, gain / unsure if unsure > 0 else 0.0, several)
@@ -194,37 +194,52 @@ class _Chain:
         attempt = self._tried(search, search.point + search.step)
         if attempt is None:
             return None
-        if search.lead is not None:
-            return self._after_lead(search, attempt)
-        self._keep_if_lower(attempt)
-        return search.then(attempt.point, self._slopes(attempt.ended))
-
-    def _after_lead(self, search: DriftSearch, attempt: _Attempt) -> DriftSearch | None:
-        """Go on from the lattice's drift, unless the object refined without it wants it back: then the first stands."""
-        assert self._evidence is not None  # noqa: S101  (of the lead)
-        sure = self._evidence.is_enough
-        words = f", lattice and refined object {'show' if sure else 'suggest'} it ({self._evidence}), but "
-        try:
-            slopes = self._slopes(attempt.ended)
-        except StoppedError:
-            self._undo()
-            self._say(f"{words}the run was stopped before the object refined without it was tested")
-            raise
-        drift = self._frame.without_turn(self._frame.drift_A(attempt.point))
-        missed = missed_by(search.slopes, slopes, drift, sure=sure)
-        if missed is None:
-            self._keep(attempt)
+        slopes = self._asked(attempt, search)
+        if search.lead is None:
+            stands = is_as_low(attempt.ended.result, self._standing.result)
+            stands = stands and slopes.chi_squared < self._least_chi_squared
         else:
-            self._undo()
+            stands = self._is_confirmed(attempt, search.slopes, slopes)
+        if stands:
+            self._keep(attempt)
+            self._least_chi_squared = slopes.chi_squared
+        else:
+            undo(self._observers, self._standing.log, len(self._standing.log.losses))
+        return search.then(attempt.point, slopes) if stands or self._shown else None
+
+    def _asked(self, attempt: _Attempt, search: DriftSearch) -> Slopes:
+        """Slopes at the end of an attempt; if it is stopped meanwhile, what stood before stands."""
+        try:
+            self._context.before("the drift's strain on the object refined without it")
+            scan = self._scan(attempt.ended)
+            slopes = scan.slopes(self._frame.strains)
+            return slopes if self._evidence is None else scan.with_even(slopes)
+        except StoppedError:
+            undo(self._observers, self._standing.log, len(self._standing.log.losses))
+            if search.lead is not None and not self._shown:
+                self._say(f"{self._suggested}, but the run was stopped before the object refined without it was tested")
+            raise
+
+    def _is_confirmed(self, attempt: _Attempt, before: Slopes, after: Slopes) -> bool:
+        """Whether the object refined without the lattice's drift does not want it back."""
+        assert self._evidence is not None  # noqa: S101  (of the lead)
+        drift = self._frame.without_turn(self._frame.drift_A(attempt.point))
+        missed = missed_by(before, after, drift, sure=self._evidence.is_enough)
         if missed is not None and not self._shown:
-            self._say(f"{words}the object refined without it prefers it back, by {missed:.1f} standard deviations")
-            return None
-        return search.then(attempt.point, slopes)
+            back = f"the object refined without it prefers it back, by {missed:.1f} standard deviations"
+            self._say(f"{self._suggested}, but {back}")
+        return missed is None
+
+    @property
+    def _suggested(self) -> str:
+        """What lattice and object show, in words."""
+        assert self._evidence is not None  # noqa: S101  (of the lead)
+        return f", lattice and refined object {'show' if self._evidence.is_enough else 'suggest'} it ({self._evidence})"
 
     def ended(self, epochs: int | None) -> Corrected:
         """The run or the continuation that stands, continued to that total number of epochs if they are given."""
         if self._steps and self._continuation is None and self._stopped is None and self._shown:
-            self._say("; the refined object shows another, but the loss is not lower with it")
+            self._say("; the refined object shows another, but is no better without it")
         result, problem = self._stopped or (self._standing.result, self._standing.problem)
         if epochs is not None and self._continuation is not None and self._stopped is None:
             self._end.forget()
@@ -236,13 +251,6 @@ class _Chain:
 
     def _scan(self, ended: Finished) -> StrainedScan:
         return StrainedScan(ended.problem, ended.vector, self._preset, self._context)
-
-    def _slopes(self, ended: Finished) -> Slopes:
-        """Slopes at the end of a continuation."""
-        self._context.before("the drift's strain on the object refined without it")
-        scan = self._scan(ended)
-        slopes = scan.slopes(self._frame.strains)
-        return slopes if self._evidence is None else scan.with_even(slopes)
 
     def _is_settled(self, search: DriftSearch) -> bool:
         """Whether another step is not worth its time: one that lattice and object suggested needs slopes of its own."""
@@ -266,21 +274,10 @@ class _Chain:
             return None
         return _Attempt(ended, end, point, continuation)
 
-    def _keep_if_lower(self, attempt: _Attempt) -> None:
-        """Let an attempt stand if it lowers the loss; otherwise it was a step too far."""
-        if is_lower(attempt.ended.result, self._standing.result):
-            self._keep(attempt)
-        else:
-            self._undo()
-
     def _keep(self, attempt: _Attempt) -> None:
         self._end.forget()
         self._standing, self._end = attempt.ended, attempt.end
         self._point, self._continuation = attempt.point, attempt.continuation
-
-    def _undo(self) -> None:
-        """Restore the files of the run that stands."""
-        undo(self._observers, self._standing.log, len(self._standing.log.losses))
 
     def _say(self, what: str) -> None:
         """Add to the reason of the drift, where the run stands, what the refined object says of it."""

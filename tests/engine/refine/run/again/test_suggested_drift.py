@@ -12,12 +12,12 @@ from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.engine.refine.run.history import History, snapshots
 
 
-def weak(monkeypatch, before, after):
+def weak(monkeypatch, before, after, last=None):
     """Slopes along the slow axis of a weak scan, in standard deviations, of the first object and of the continued one.
 
     A drift of (0.6, 0) Å that the lattice shows moves the loss by as much.
     """
-    values = itertools.chain([before], itertools.repeat(after))
+    values = itertools.chain([before, after], itertools.repeat(after if last is None else last))
 
     def slopes(self, strains):
         self._context.pause()
@@ -86,8 +86,8 @@ def test_a_stop_before_a_suggested_drift_was_confirmed_keeps_the_first_run(movin
 
 def test_after_a_suggested_drift_the_search_goes_on_if_slopes_show_the_rest(moving, shows, monkeypatch):
     shows(TRUE_A, POSSIBLE, fall=20.0)
-    weak(monkeypatch, 3.0, 9.0)
-    monkeypatch.setattr(drift_afterwards, "is_lower", lambda result, than: True)
+    weak(monkeypatch, 3.0, 9.0, 0.0)
+    monkeypatch.setattr(drift_afterwards, "is_as_low", lambda result, than: True)
     told = []
     result = refined(moving, on_progress=told.append)
     assert result.drift.applied and result.drift.drift_A[0] > POSSIBLE.drift_A[0]
