@@ -87,7 +87,7 @@ def inspect(
             "notes": [*source.notes, *remarks(effective, header, Calibration())[len(questions) :]],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
             "estimated": _estimated(header, given),
-            "concerns": [*questions, *concerns(header)],
+            "questioned": [*questions, *concerns(header)],
         }
         if descan:
             outcome |= _descan(source, values, quiet=as_json)
