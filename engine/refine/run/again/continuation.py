@@ -24,8 +24,8 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 
-HIGHER = 1.01
-"""Ratio of two losses below which they are alike: runs that have not converged differ by a thousandth by chance."""
+HIGHER = 1.1
+"""Ratio of two losses below which they are alike: those of thick crystals that have not converged differ by percents."""
 
 
 @dataclass(frozen=True)
