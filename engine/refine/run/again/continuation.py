@@ -25,7 +25,7 @@ from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 
 HIGHER = 1.1
-"""Ratio of two losses below which they are alike: those of thick crystals that have not converged differ by percents."""
+"""Ratio of losses below which they are alike: of thick crystals that have not converged, they differ by percents."""
 
 
 @dataclass(frozen=True)
