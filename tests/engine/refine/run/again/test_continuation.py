@@ -6,6 +6,7 @@ from quick_first import quick_first
 from shown_drift import LEFT, REMOVED, SETTINGS, SHARE, STIFFNESS, TRUE_A, refined
 
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema.preset import Preset
@@ -80,6 +81,20 @@ def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, sho
     place_of_other.write_bytes(second)
     again = refined(moving, Preset.from_mapping({**SETTINGS, "seed": 1}), checkpoint=place, resume=True)
     assert again.state == "done"  # begun anew: the checkpoint belongs to other numbers
+
+
+def test_a_start_that_was_given_is_given_again(moving, shows, monkeypatch):
+    """Columns, an object or images: they are applied to the problem on the corrected positions."""
+    begun, with_start = [], run.with_start
+
+    def noted(problem, settings, warm_start):
+        begun.append(problem.measured.drift.applied)
+        return with_start(problem, settings, warm_start)
+
+    monkeypatch.setattr(run, "with_start", noted)
+    shows(TRUE_A)
+    refined(moving)
+    assert begun == [False, True]
 
 
 def test_it_begins_from_the_start_of_the_first_run(moving, shows):
