@@ -50,13 +50,11 @@ SHOWN = 7.5
 of a thousand scans, if slopes along two axes scatter as the patterns do."""
 SETTLED = 3.0
 """Chi-squared for each parameter below which the search ends: by chance one in twenty exceeds it."""
-HARMLESS = 0.04
-"""Correction below this share of the resolution (wavelength over semi-angle) that is not worth another run."""
 ALIGNED = 0.87
 """Cosine between the first step and the lattice's drift, in the metric of the curvature, from which the drift is tried
 before the step."""
 HARMLESS = 0.02
-"""Correction below this share of the resolution (wavelength over semi-angle) that is not worth another step."""
+"""Correction below this share of the resolution (wavelength over semi-angle) that is not worth another run."""
 
 
 def drift_is_tested(measured: Measurement, nominal: Dataset, preset: Preset) -> bool:
@@ -133,6 +131,7 @@ class _Attempt:
 class _Chain:
     """A finished run and those that followed it, of which the one with the smallest slopes stands.
 
+    ``_stopped``: message of a run that was stopped. ``_epochs``: planned for the first run, and for each that follows.
     ``_shown``: whether the slopes of the first object are beyond doubt. ``_evidence``: of lattice and first object for
     a drift that trials left alone.
     """
@@ -151,7 +150,7 @@ class _Chain:
         self._preset, self._observers, self._context, self._resume = preset, observers, context, resume
         self._standing, self._end = first, end
         self._continuation: Continuation | None = None
-        self._stopped: tuple[RefineResult, Problem] | None = None
+        self._stopped, self._epochs = "", first.problem.strategy.epochs
         self._frame = ScanStrains(lattice, turns=_may_turn(first.nominal, preset))
         self._point = self._frame.point_of(taken_A(measured.drift))
         self._resolution_A = 1 / measured.probe.semiangle_invA
@@ -238,15 +237,18 @@ class _Chain:
 
     def ended(self, epochs: int | None) -> Corrected:
         """The run or the continuation that stands, continued to that total number of epochs if they are given."""
-        if self._steps and self._continuation is None and self._stopped is None and self._shown:
+        if self._steps and self._continuation is None and not self._stopped and self._shown:
             self._say("; the refined object shows another, but is no better without it")
-        result, problem = self._stopped or (self._standing.result, self._standing.problem)
-        if epochs is not None and self._continuation is not None and self._stopped is None:
+        result, problem = self._standing.result, self._standing.problem
+        if self._stopped:  # what has ended is worth more than what has only begun
+            self._end.forget()
+            result = replace(result, state="stopped", message=self._stopped)
+        elif epochs is not None and self._continuation is not None:
             self._end.forget()
             self._end = self._end.another()
             result = self._continuation.lengthened(problem, self._end, epochs)
         self._end.release()
-        continued = self._continuation is not None or self._stopped is not None
+        continued = self._continuation is not None
         return Corrected(result, problem.measured, continued, self._frame.turn_deg(self._point))
 
     def _scan(self, ended: Finished) -> StrainedScan:
@@ -261,7 +263,7 @@ class _Chain:
         return noise or float(np.linalg.norm(search.step)) < HARMLESS * self._resolution_A
 
     def _tried(self, search: DriftSearch, point: DoubleArray) -> _Attempt | None:
-        """Refine again with the drift of a point of the search removed; None if it was stopped."""
+        """Refine again with the drift of a point of the search removed; None if it was stopped or failed."""
         self._steps += 1
         problem = self._problem(point, search)
         continuation = Continuation(
@@ -270,7 +272,8 @@ class _Chain:
         end = self._end.another()
         result, ended = continuation.refined(problem, end)
         if ended is None:
-            self._stopped, self._end, self._point = (result, problem), end, point
+            self._stopped = result.message if result.state == "stopped" else ""
+            undo(self._observers, self._standing.log, len(self._standing.log.losses))
             return None
         return _Attempt(ended, end, point, continuation)
 
@@ -303,7 +306,8 @@ class _Chain:
             measured.dataset, positions_A=placed.positions_A, reach_A=placed.reach_A, calibration=calibration
         )
         reason = reason.replace(NO_DRIFT if measured.drift is None else measured.drift.reason, drift.reason)
-        measured, strategy = replace(measured, dataset=dataset, drift=drift), replace(old.strategy, reason=reason)
+        measured = replace(measured, dataset=dataset, drift=drift)
+        strategy = replace(old.strategy, epochs=self._epochs, reason=reason)
         problem = self._standing.begin(lay_out(measured, strategy, self._preset, self._context.start))
         forward = replace(problem.forward, tilt_found=old.forward.tilt_found)
         return replace(problem, forward=forward, curves=old.curves)

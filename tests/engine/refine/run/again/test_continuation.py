@@ -1,34 +1,71 @@
 """Runs that continue on other positions: their files, their ends, and more epochs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from quick_first import quick_first
-from shown_drift import LEFT, REMOVED, SETTINGS, SHARE, STIFFNESS, TRUE_A, refined
+from shown_drift import LEFT, REMOVED, SETTINGS, SHARE, STIFFNESS, TRUE_A, UNLIKELY, refined
 
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
+from ptylive.engine.refine.run.again.continuation import Continuation
 from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema.preset import Preset
 
 
 @pytest.mark.parametrize("share", quick_first([SHARE / 2, SHARE]))
 def test_a_stopped_continuation_is_resumed_from_its_own_checkpoint(moving, shows, tmp_path, share):
-    shows(TRUE_A, share=share)
-    whole, place = refined(moving), tmp_path / "run.npz"
+    """Until then the run that has ended stands: it is worth more than one that has only begun."""
+    shows((0.0, 0.0), UNLIKELY)
+    alone = refined(moving)
+    shows(TRUE_A, UNLIKELY, share=share)
+    whole, place, table = refined(moving), tmp_path / "run.npz", tmp_path / "loss.csv"
     epochs = []
 
     def stop():
         return bool(epochs) and epochs[-1] >= len(whole.loss) - 3
 
-    stopped = refined(moving, checkpoint=place, on_progress=lambda one: epochs.append(one.epoch), should_stop=stop)
-    assert stopped.state == "stopped" and stopped.drift.applied
+    note = lambda one: epochs.append(one.epoch)  # noqa: E731
+    stopped = refined(moving, checkpoint=place, on_progress=note, should_stop=stop, loss_table=table)
+    assert stopped.state == "stopped" and "stopped on request" in stopped.message
+    assert len(table.read_text().splitlines()) == len(stopped.loss) + 1
+    if share == SHARE:  # one correction
+        assert not stopped.drift.applied
+        np.testing.assert_array_equal(stopped.object, alone.object)
     assert checkpoints.of_second_run(place).exists()
     resumed = refined(moving, checkpoint=place, resume=True)
     np.testing.assert_array_equal(resumed.loss, whole.loss)
     np.testing.assert_array_equal(resumed.object, whole.object)
     checkpoints.remove(place)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_each_run_that_follows_is_planned_as_long_as_the_first(moving, shows, monkeypatch):
+    planned, once = [], Continuation.refined
+
+    def noted(self, problem, end):
+        planned.append(problem.strategy.epochs)
+        return once(self, problem, end)
+
+    monkeypatch.setattr(Continuation, "refined", noted)
+    shows(TRUE_A, share=SHARE / 2)
+    refined(moving)
+    assert len(planned) == 2 and planned[0] == planned[1]
+
+
+def test_a_run_that_fails_leaves_the_first_one_done(moving, shows, monkeypatch):
+    once = Continuation.refined
+
+    def failing(self, problem, end):
+        result, _ = once(self, problem, end)
+        return replace(result, state="failed", message="the loss is not finite"), None
+
+    monkeypatch.setattr(Continuation, "refined", failing)
+    shows(TRUE_A, UNLIKELY)
+    result = refined(moving)
+    assert result.state == "done" and not result.drift.applied
 
 
 @pytest.mark.parametrize("share", quick_first([SHARE / 2, SHARE]))
