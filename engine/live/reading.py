@@ -205,7 +205,8 @@ def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc:
     scattered &= seen_everywhere(size, descan.at_points(np.arange(len(visited)), shape))
     for batch in frames():
         point = header.scan.point_of(batch.index)
-        keep = point >= 0
+        if not (keep := point >= 0).any():
+            continue
         counts = header.readout.counts(batch.frames[keep])[0]
         near, remainder = nearly_moved_back(header, descan, batch.index[keep], counts)
         if descan.moves:  # otherwise nothing moves by a fraction of a pixel, and there is nothing to learn

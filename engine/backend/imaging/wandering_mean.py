@@ -280,13 +280,13 @@ def _terms(rest_px: DoubleArray, knots: int) -> DoubleArray:
         u = place - first
         cubic = np.stack([(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3], axis=1) / 6
         values[axis][np.arange(len(remainder))[:, None], first[:, None] + np.arange(ORDER + 1)] = cubic
-    return np.asarray((values[0][:, :, None] * values[1][:, None]).reshape(len(rest_px), -1))
+    return np.asarray((values[0][:, :, None] * values[1][:, None]).reshape(len(rest_px), (knots + ORDER) ** 2))
 
 
 def _slow(field_place: DoubleArray, size: int) -> DoubleArray:
     """Return cosines along both axes of the scan (n, size^2 - 1), without the constant."""
     row, col = (np.cos(np.pi * (axis[:, None] + 1) / 2 * np.arange(size)) for axis in field_place.T)
-    return np.asarray((row[:, :, None] * col[:, None]).reshape(len(field_place), -1)[:, 1:])
+    return np.asarray((row[:, :, None] * col[:, None]).reshape(len(field_place), size**2)[:, 1:])
 
 
 def _powers(rest_px: DoubleArray) -> DoubleArray:
