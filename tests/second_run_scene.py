@@ -8,7 +8,7 @@ from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Runs, Standing, Way, refined_in_turn
+from ptylive.engine.refine.run.again.second_run import Incumbent, Runners, RunPlan, refined_in_turn
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
@@ -68,11 +68,11 @@ class Scene:
     dataset: Any
     first: Any
     preset: Preset = THICK
-    middles: list[Way] = field(default_factory=list)
-    scans: list[tuple[Way, Observers]] = field(default_factory=list)
+    middles: list[RunPlan] = field(default_factory=list)
+    scans: list[tuple[RunPlan, Observers]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
-    def standing(self, alternatives: Any, *second: Any, middle: tuple[Any, ...] = (), **files: Any) -> Standing:
+    def incumbent(self, alternatives: Any, *second: Any, middle: tuple[Any, ...] = (), **files: Any) -> Incumbent:
         """What stands if further runs end as ``second``, and those of the middle as ``middle``, in their order."""
         outcomes, of_middles = [self.first, *second], list(middle)
 
@@ -81,15 +81,15 @@ class Scene:
                 raise outcome
             return outcome
 
-        def of_middle(way: Way) -> Any:
-            self.middles.append(way)
+        def of_middle(plan: RunPlan) -> Any:
+            self.middles.append(plan)
             return came_of(of_middles.pop(0))
 
-        def of_scan(way: Way, observers: Observers) -> Any:
-            self.scans.append((way, observers))
-            ended = came_of(outcomes.pop(0))
-            observers.on_progress(progress(f"run {len(self.scans)}", ended.result.state))
-            return ended
+        def of_scan(plan: RunPlan, observers: Observers) -> Any:
+            self.scans.append((plan, observers))
+            record = came_of(outcomes.pop(0))
+            observers.on_progress(progress(f"run {len(self.scans)}", record.result.state))
+            return record
 
         def tell(one: Progress) -> None:
             if one.state == "done":
@@ -97,5 +97,5 @@ class Scene:
 
         identity = checkpoints.Identity("here")
         observers = Observers(tell, lambda: False, **{"checkpoint": None, "identity": identity, **files})
-        way, context = Way(self.dataset, self.preset), TrialContext("cpu", tell=lambda words: None)
-        return refined_in_turn(way, alternatives, observers, context, Runs(of_middle, of_scan))
+        plan, context = RunPlan(self.dataset, self.preset), TrialContext("cpu", tell=lambda words: None)
+        return refined_in_turn(plan, alternatives, observers, context, Runners(of_middle, of_scan))

@@ -28,18 +28,18 @@ from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prep
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import through_depth
-from ptylive.engine.refine.run.again.continuation import Finished, HeldEnd
+from ptylive.engine.refine.run.again.continuation import DeferredEnd, FinishedRun, RunEnvironment
 from ptylive.engine.refine.run.again.drift_afterwards import continued_without_drift, drift_is_tested
 from ptylive.engine.refine.run.again.from_columns import FromColumns
 from ptylive.engine.refine.run.again.more_epochs import refined_to_length, run_to_length
 from ptylive.engine.refine.run.again.other_half_turn import OtherHalfTurn
-from ptylive.engine.refine.run.again.second_run import Runs, Way
+from ptylive.engine.refine.run.again.second_run import Runners, RunPlan
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import (
-    Ended,
-    Staged,
+    RunRecord,
+    StagedResult,
     dataset_after,
     refine_stages,
     with_given_counts,
@@ -78,7 +78,7 @@ from ptylive.engine.refine.validation.unused_settings import KnownProblem, unuse
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset
 
-ALTERNATIVES = (*through_depth.WAYS, OtherHalfTurn(), FromColumns())
+ALTERNATIVES = (*through_depth.THICKNESSES, OtherHalfTurn(), FromColumns())
 """Other ways to refine a scan, in the order in which they are tested."""
 
 
@@ -134,12 +134,12 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
         if preset.stages:
             run = refine_stages(dataset, preset, once, observers, warm)
         else:
-            ended = once(dataset, preset, observers, warm)
-            run = Staged(ended.result, ended.preset, dataset_after(dataset, preset, ended), preset.patterns)
+            record = once(dataset, preset, observers, warm)
+            run = StagedResult(record.result, record.preset, dataset_after(dataset, preset, record), preset.patterns)
         return _judged(run, replace(context, tell=_trial_reporter(on_progress))) if judge else run.result
 
 
-def _judged(run: Staged, context: TrialContext) -> RefineResult:
+def _judged(run: StagedResult, context: TrialContext) -> RefineResult:
     """Result with its held-out quality if the run finished; a stop during this step loses only the quality."""
     if run.result.state != "done":
         return run.result
@@ -159,7 +159,7 @@ def settle(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     dataset, preset = _checked(dataset, preset.in_stages()[0].preset)
     quiet = Observers(lambda progress: None, lambda: False, None, checkpoints.Identity.of(dataset, preset))
-    return _settled(Way(dataset, preset), context, None, quiet)
+    return _settled(RunPlan(dataset, preset), context, None, quiet)
 
 
 def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
@@ -192,43 +192,43 @@ def _refined(
     preset: Preset,
     observers: Observers,
     warm: WarmStart | None,
-) -> Ended:
+) -> RunRecord:
     """One refinement, from data set to result, and another in another way if it leaves far more than noise."""
     alone = options.sharing is None
 
-    def of_scan(way: Way, watched: Observers) -> Ended:
-        start = None if way.decided else context.start
+    def of_scan(plan: RunPlan, watched: Observers) -> RunRecord:
+        start = None if plan.decided else context.start
         once = partial(_run_once, replace(context, start=start), options, warm)
-        return run_to_length(once, way, watched, resume=options.resume and alone)
+        return run_to_length(once, plan, watched, resume=options.resume and alone)
 
-    def of_middle(way: Way) -> RefineResult:
+    def of_middle(plan: RunPlan) -> RefineResult:
         options = _Options(resume=False, sharing=None)
-        return _run_once(replace(context, start=None), options, None, way, observers.silent(), None).result
+        return _run_once(replace(context, start=None), options, None, plan, observers.silent(), None).result
 
     telling = replace(context, tell=_trial_reporter(observers.on_progress), start=None)
     ways = ALTERNATIVES if alone and warm is None else ()
-    runs = Runs(of_middle, of_scan)
-    return refined_to_length(Way(dataset, preset), ways, observers, telling, runs, resume=options.resume)
+    runs = Runners(of_middle, of_scan)
+    return refined_to_length(RunPlan(dataset, preset), ways, observers, telling, runs, resume=options.resume)
 
 
 def _run_once(
     context: TrialContext,
     options: _Options,
     warm: WarmStart | None,
-    way: Way,
+    plan: RunPlan,
     observers: Observers,
     epochs: int | None,
-) -> Ended:
+) -> RunRecord:
     """One run, and its continuation with another drift removed, up to ``epochs`` if they are given."""
     sharing = options.sharing
-    path, identity = observers.checkpoint, replace(observers.identity, epochs=way.preset.solver.epoch_max)
+    path, identity = observers.checkpoint, replace(observers.identity, epochs=plan.preset.solver.epoch_max)
     observers = replace(observers, identity=identity)
     saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
     context = replace(context, tell=_trial_reporter(observers.on_progress))
-    dataset, preset = _checked(way.dataset, way.preset)
+    dataset, preset = _checked(plan.dataset, plan.preset)
     if sharing is None:
         check_room(dataset, preset.patterns)
-    tuned = _settled(replace(way, dataset=dataset, preset=preset), context, warm, observers)
+    tuned = _settled(replace(plan, dataset=dataset, preset=preset), context, warm, observers)
     context = _context_of(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
     tuned = without_drifts(tuned, context)
@@ -247,40 +247,40 @@ def _run_once(
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
     if sharing is not None:
-        return Ended.of(
+        return RunRecord.of(
             sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured
         )
     drift_tested = drift_is_tested(measured, tuned.dataset, tuned.preset)
-    end = HeldEnd(observers.on_progress)
+    end = DeferredEnd(observers.on_progress)
     observers = replace(observers, on_progress=end) if drift_tested else observers
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
         if preset.prior.method == "dgp":
             result = refined_with_prior(problem, preset, engine, observers, context, saved)
-            return Ended.of(result, tuned, problem.measured)
+            return RunRecord.of(result, tuned, problem.measured)
         run, measured = Refinement(problem, preset, engine, observers, context), problem.measured
         saved_state = [saved]
         del problem, saved  # the start takes as much memory as the object; free it once the run has moved on
         result = run.run(saved_state.pop())
-        first = Finished.of(run, result, engine, tuned.dataset, begin) if drift_tested else None
+        first = FinishedRun.of(run, result, engine, tuned.dataset, begin) if drift_tested else None
     if first is None:
         end.release()
-        return Ended.of(result, tuned, measured)
-    continuing = partial(continued_without_drift, first, tuned.preset, observers, end, context, epochs=epochs)
-    corrected = continuing(resume=options.resume)
-    ended = Ended.of(corrected.result, corrected.tuned(tuned), corrected.measured)
-    return replace(ended, continued=corrected.continued)
+        return RunRecord.of(result, tuned, measured)
+    environment = RunEnvironment(tuned.preset, observers, context, options.resume)
+    corrected = continued_without_drift(first, environment, end, epochs=epochs)
+    record = RunRecord.of(corrected.result, corrected.tuned(tuned), corrected.measured)
+    return replace(record, continued=corrected.continued)
 
 
-def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:
+def _settled(plan: RunPlan, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:
     """Data set and preset with the decisions of short trials: calibration, depth, regime, probe modes, slice tilt."""
-    preset = way.preset
-    tuned = Tuned(way.dataset, with_given_depth(way.dataset, preset), words=way.words)
-    if way.decided:
-        tuned = replace(tuned, half_turn_settled=True, warm_start=way.columns)
+    preset = plan.preset
+    tuned = Tuned(plan.dataset, with_given_depth(plan.dataset, preset), words=plan.words)
+    if plan.decided:
+        tuned = replace(tuned, half_turn_settled=True, warm_start=plan.columns)
     elif warm is None:
         tuned = with_found_orientation(with_likelier_rival(tuned, context), context)
         tuned = with_confirmed_astigmatism(tuned, context)
-        if not way.turned_by_depth:
+        if not plan.turned_by_depth:
             tuned = with_atoms_as_peaks(tuned, _context_of(tuned, context))
     before = with_half_turn_by_depth(tuned, _context_of(tuned, context))
     tuned = tune(before, _context_of(before, context))

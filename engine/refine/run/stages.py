@@ -52,8 +52,8 @@ DEPTH = ("num_slices", "total_thickness_A", "slice_distances_A")
 
 
 @dataclass(frozen=True)
-class Ended:
-    """Result of one stage, with everything that the next stage needs from it."""
+class RunRecord:
+    """Result of one run, often a stage, with everything that a run after it needs."""
 
     result: RefineResult
     preset: Preset
@@ -76,7 +76,7 @@ class Ended:
     """Whether it is the continuation of a run, with another drift removed."""
 
     @classmethod
-    def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:
+    def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> RunRecord:
         """Collect the end of a stage without the patterns, of which each stage has a copy in its own window."""
         calibration = tuned.dataset.calibration
         result = replace(result, calibration=calibration, scan_drifts=tuned.scan_drifts)
@@ -100,12 +100,12 @@ class Ended:
         return int(self.result.object.shape[1])
 
 
-Once = Callable[[Dataset, Preset, Observers, WarmStart | None], Ended]
+RefineOnce = Callable[[Dataset, Preset, Observers, WarmStart | None], RunRecord]
 """One refinement; it receives the whole data set, from which ``sequence`` chooses."""
 
 
 @dataclass(frozen=True)
-class Staged:
+class StagedResult:
     """Result of all stages, with what judging it requires: the last stage's settings and the data as it saw them."""
 
     result: RefineResult
@@ -117,28 +117,30 @@ class Staged:
     """Selection of the patterns refined in the last stage."""
 
 
-def refine_stages(dataset: Dataset, preset: Preset, once: Once, observers: Observers, warm: WarmStart | None) -> Staged:
+def refine_stages(
+    dataset: Dataset, preset: Preset, once: RefineOnce, observers: Observers, warm: WarmStart | None
+) -> StagedResult:
     """Refine all stages of a preset; ``warm`` is the start of the first. A stage that stops or fails is the last.
 
     Raises what a refinement raises if the first stage cannot start, or a later one for a reason other than a stop.
     """
-    chain = _Chain(dataset, preset.in_stages(), once, observers)
-    while chain.continues:
+    sequence = _StageSequence(dataset, preset.in_stages(), once, observers)
+    while sequence.continues:
         try:
-            warm = chain.step(warm)
+            warm = sequence.step(warm)
         except RefinementError:
-            if not (chain.ended and observers.should_stop()):
+            if not (sequence.records and observers.should_stop()):
                 raise
             break  # stopped during the trials of a later stage: the result of the stages before is kept
-    return Staged(chain.result(), chain.ended[-1].preset, chain.dataset, chain.patterns)
+    return StagedResult(sequence.result(), sequence.records[-1].preset, sequence.dataset, sequence.patterns)
 
 
-class _Chain:
+class _StageSequence:
     """Stages that have ended, and the start of the next one."""
 
-    def __init__(self, dataset: Dataset, stages: tuple[Stage, ...], once: Once, observers: Observers) -> None:
+    def __init__(self, dataset: Dataset, stages: tuple[Stage, ...], once: RefineOnce, observers: Observers) -> None:
         self.stages, self._once, self._observers = stages, once, observers
-        self.ended: list[Ended] = []
+        self.records: list[RunRecord] = []
         self._whole = self.dataset = dataset
         self.patterns = stages[0].preset.patterns
         self._estimated = dataset.calibration.origin("C10") is Origin.ESTIMATED
@@ -153,38 +155,38 @@ class _Chain:
     @property
     def continues(self) -> bool:
         """Whether another stage follows, and nothing has ended the run before it."""
-        stopped = bool(self.ended) and (self.ended[-1].result.state != "done" or self._observers.should_stop())
-        return len(self.ended) < len(self.stages) and not stopped
+        stopped = bool(self.records) and (self.records[-1].result.state != "done" or self._observers.should_stop())
+        return len(self.records) < len(self.stages) and not stopped
 
     def step(self, warm: WarmStart | None) -> WarmStart:
         """Refine the next stage; return the start of the one after it."""
-        stage = self.stages[len(self.ended)]
-        preset = self._following(stage) if self.ended else stage.preset
-        ended = self._once(self.dataset, preset, self._observers_of(stage), warm)
+        stage = self.stages[len(self.records)]
+        preset = self._following(stage) if self.records else stage.preset
+        record = self._once(self.dataset, preset, self._observers_of(stage), warm)
         if stage.preset.object.num_slices == "auto":
-            form = ended.preset.object
+            form = record.preset.object
             self._depth = {name: getattr(form, name) for name in DEPTH}
-        if any(curve.applied and curve.quantity is Scanned.THICKNESS for curve in ended.curves):
-            thickness_A = float(sum(ended.preset.object.slice_thickness_A))
+        if any(curve.applied and curve.quantity is Scanned.THICKNESS for curve in record.curves):
+            thickness_A = float(sum(record.preset.object.slice_thickness_A))
             self._thickness = {"total_thickness_A": thickness_A, "slice_distances_A": None}
-        self.dataset = dataset_after(self.dataset, preset, ended)
+        self.dataset = dataset_after(self.dataset, preset, record)
         self.patterns = preset.patterns
-        self._follows = _fingerprint(ended.result, self._follows)
-        self.ended.append(ended)
-        drift, warm = ended.result.drift, WarmStart.of(ended.result)
+        self._follows = _fingerprint(record.result, self._follows)
+        self.records.append(record)
+        drift, warm = record.result.drift, WarmStart.of(record.result)
         found = drift is not None and (drift.applied or preset.patterns.sequence is None)
-        self._drift_settled |= found or _positions_moved(ended.result) or self.dataset.scan_of is not None
+        self._drift_settled |= found or _positions_moved(record.result) or self.dataset.scan_of is not None
         return replace(
             warm,
             drift_A=None if drift is not None and drift.applied else warm.drift_A,  # already removed from the positions
-            nominal=ended.nominal,
-            first_invA=ended.first_invA,
+            nominal=record.nominal,
+            first_invA=record.first_invA,
             over_map=True,
         )
 
     def _following(self, stage: Stage) -> Preset:
         """Settings of a stage, completed by what earlier stages found for everything it does not state itself."""
-        last, preset = self.ended[-1], stage.preset
+        last, preset = self.records[-1], stage.preset
         changes = dict(SETTLED)
         if not self._drift_settled:
             del changes["refine_drift"]
@@ -196,15 +198,15 @@ class _Chain:
         if preset.object.slices > 1 and not stage.said.intersection(DEPTH[1:]):
             changes |= self._thickness | _distances(last, preset)
         if (last.slices > 1) == (preset.object.slices > 1) and not preset.object.weakly_damped_obj:
-            changes |= _form(last.preset, self.stages[len(self.ended) - 1].preset, preset)
+            changes |= _form(last.preset, self.stages[len(self.records) - 1].preset, preset)
         if last.slices > 1 and preset.object.slices > 1:
-            changes |= _anchor(last.preset, self.stages[len(self.ended) - 1].preset, preset)
+            changes |= _anchor(last.preset, self.stages[len(self.records) - 1].preset, preset)
         changes |= _carried_over(last, preset)
         return _with_changes(preset, {name: value for name, value in changes.items() if name not in stage.said})
 
     def _observers_of(self, stage: Stage) -> Observers:
         """Files and callbacks of the next stage."""
-        number = len(self.ended) + 1
+        number = len(self.records) + 1
         identity = replace(
             checkpoints.Identity.of(self._whole, stage.preset),
             stage=f"{titled(number, stage.name)} of {len(self.stages)}",
@@ -223,7 +225,7 @@ class _Chain:
 
     @property
     def _results(self) -> list[RefineResult]:
-        return [ended.result for ended in self.ended]
+        return [record.result for record in self.records]
 
     @property
     def _starts(self) -> tuple[int, ...]:
@@ -257,7 +259,7 @@ class _Chain:
         results, last = self._results, self._results[-1]
         ends = [
             StageEnd(stage.name, first, run.preset.model_dump_json(), r.state, r.algorithm, r.reason, r.message)
-            for stage, first, run, r in zip(self.stages, self._starts, self.ended, results, strict=False)
+            for stage, first, run, r in zip(self.stages, self._starts, self.records, results, strict=False)
         ]
         title = f"{titled(len(ends), ends[-1].name)} of {len(self.stages)}"
         missing = last.state == "done" and len(ends) < len(self.stages)
@@ -278,24 +280,24 @@ class _Chain:
         )
 
 
-def dataset_after(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
+def dataset_after(dataset: Dataset, preset: Preset, record: RunRecord) -> Dataset:
     """The whole data set, with the calibration and positions that a stage on part of it ended with."""
-    result, dataset = ended.result, dataset_found(dataset, ended)
+    result, dataset = record.result, dataset_found(dataset, record)
     if result.drift is not None and result.drift.applied:
         dataset = without_drift(dataset, result.drift)
     sequence, positions_A = preset.patterns.sequence, dataset.positions_A.copy()
     chosen = slice(None) if sequence is None else chosen_patterns(sequence, len(positions_A))
     positions_A[chosen] = result.positions_A
-    return replace(dataset, positions_A=positions_A, calibration=ended.calibration)
+    return replace(dataset, positions_A=positions_A, calibration=record.calibration)
 
 
-def dataset_found(dataset: Dataset, ended: Ended) -> Dataset:
+def dataset_found(dataset: Dataset, record: RunRecord) -> Dataset:
     """Any patterns of a data set in the orientation, and with the scan step, that a refinement of it found."""
-    dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
-    dataset = half_turned(dataset) if ended.half_turn else dataset
-    for curve in ended.curves:
+    dataset = dataset if record.orientation is None else record.orientation.of(dataset)
+    dataset = half_turned(dataset) if record.half_turn else dataset
+    for curve in record.curves:
         if curve.applied and curve.quantity in (Scanned.ROTATION, Scanned.SCALE):
-            dataset, _ = with_best(dataset, ended.preset, curve)
+            dataset, _ = with_best(dataset, record.preset, curve)
     return dataset
 
 
@@ -325,7 +327,7 @@ def _anchor(decided: Preset, stated: Preset, preset: Preset) -> dict[str, Any]:
     return {"anchor": decided.solver.anchor}
 
 
-def _carried_over(last: Ended, preset: Preset) -> dict[str, Any]:
+def _carried_over(last: RunRecord, preset: Preset) -> dict[str, Any]:
     """Settings that carry over other refined quantities."""
     refined, changes = last.result.refined, dict[str, Any]()
     if refined is None:
@@ -344,7 +346,7 @@ def _carried_over(last: Ended, preset: Preset) -> dict[str, Any]:
     return changes
 
 
-def _distances(last: Ended, preset: Preset) -> dict[str, Any]:
+def _distances(last: RunRecord, preset: Preset) -> dict[str, Any]:
     """Refined slice distances, if the number of slices is unchanged."""
     refined = last.result.refined
     if refined is None or refined.slice_distances_A is None or preset.object.slices != last.slices:

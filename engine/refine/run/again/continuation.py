@@ -29,7 +29,7 @@ HIGHER = 1.1
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A run that has ended, without the copy of the patterns on a device."""
 
     problem: Problem
@@ -50,7 +50,7 @@ class Finished:
         backend: MultisliceBackend,
         nominal: Dataset,
         begin: Callable[[Problem], Problem],
-    ) -> Finished | None:
+    ) -> FinishedRun | None:
         """Collect a run; None if it refined more than object, probe and a thickness, or did not finish."""
         layout = run.problem.layout
         other_blocks = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
@@ -59,8 +59,30 @@ class Finished:
             return None
         return cls(run.problem, backend.to_numpy(run.vector), run.log, result, nominal, begin)
 
+    def with_drift_remark(self, remark: str) -> FinishedRun:
+        """Append a remark to the reason of its drift, wherever that is stated; nothing changes if it has none."""
+        if (drift := self.problem.measured.drift) is None:
+            return self
+        remarked = replace(drift, reason=f"{drift.reason}{remark}")
+        reason = self.result.reason.replace(drift.reason, remarked.reason)
+        forward = replace(self.problem.forward, measured=replace(self.problem.measured, drift=remarked))
+        result = replace(self.result, drift=remarked, reason=reason)
+        return replace(self, problem=replace(self.problem, forward=forward), result=result)
 
-class HeldEnd:
+
+@dataclass(frozen=True)
+class RunEnvironment:
+    """What runs that follow each other have in common."""
+
+    preset: Preset
+    """Settings with nothing left to decide."""
+    observers: Observers
+    context: TrialContext
+    resume: bool
+    """Whether each run continues from its checkpoint, if it has one."""
+
+
+class DeferredEnd:
     """Progress of a run that may continue: its end is reported only once it is known to be final."""
 
     def __init__(self, report: Callable[[Progress], None]) -> None:
@@ -74,9 +96,9 @@ class HeldEnd:
             progress = replace(progress, state="running")
         self._report(progress)
 
-    def another(self) -> HeldEnd:
+    def another(self) -> DeferredEnd:
         """Return another holder for the run that continues, separate from the end of the first."""
-        return HeldEnd(self._report)
+        return DeferredEnd(self._report)
 
     def forget(self) -> None:
         """Discard the held end because another one replaces it."""
@@ -92,22 +114,19 @@ class HeldEnd:
 class Continuation:
     """Another run after a finished one, from its own start; its epochs are counted on from those of the first."""
 
-    first: Finished
-    preset: Preset
-    observers: Observers
-    context: TrialContext
-    resume: bool
+    first: FinishedRun
+    environment: RunEnvironment
     number: int
     """Place among the runs that followed, from 1."""
 
-    def refined(self, problem: Problem, end: HeldEnd) -> tuple[RefineResult, Finished | None]:
+    def refined(self, problem: Problem, end: DeferredEnd) -> tuple[RefineResult, FinishedRun | None]:
         """Refine the problem from its start; return the result and how it ended, None if it was stopped."""
-        return self._refined(self._counted_on(problem, problem.strategy.epochs), self.preset, end)
+        return self._refined(self._counted_on(problem, problem.strategy.epochs), self.environment.preset, end)
 
-    def lengthened(self, problem: Problem, end: HeldEnd, epochs: int) -> RefineResult:
+    def lengthened(self, problem: Problem, end: DeferredEnd, epochs: int) -> RefineResult:
         """Run on to a total number of epochs, those of the first run included."""
         further = max(problem.strategy.sweeps, epochs - len(self.first.log.losses))
-        preset = self.preset.model_copy(update={"epoch_max": epochs})
+        preset = self.environment.preset.model_copy(update={"epoch_max": epochs})
         return self._refined(self._counted_on(problem, further), preset, end)[0]
 
     def _counted_on(self, problem: Problem, epochs: int) -> Problem:
@@ -115,17 +134,17 @@ class Continuation:
         before = self.first.log.phases.count("sweep")
         return replace(problem, strategy=replace(problem.strategy, epochs=before + epochs))
 
-    def _refined(self, problem: Problem, preset: Preset, end: HeldEnd) -> tuple[RefineResult, Finished | None]:
-        observers = replace(self.observers, on_progress=end)
-        path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint, self.number)
-        identity = replace(observers.identity, follows=_fingerprint(self.first, observers.identity.follows))
-        saved = checkpoints.load(path, identity) if path is not None and self.resume else None
+    def _refined(self, problem: Problem, preset: Preset, end: DeferredEnd) -> tuple[RefineResult, FinishedRun | None]:
+        context, watching = self.environment.context, self.environment.observers
+        path = None if watching.checkpoint is None else checkpoints.of_second_run(watching.checkpoint, self.number)
+        identity = replace(watching.identity, follows=_fingerprint(self.first, watching.identity.follows))
+        observers = replace(watching, on_progress=end, checkpoint=path, identity=identity)
+        saved = checkpoints.load(path, identity) if path is not None and self.environment.resume else None
         start = checkpoints.Checkpoint(SweepState(problem.start, striped=True), self.first.log, "")
-        observers = replace(observers, checkpoint=path, identity=identity)
-        with closing(open_backend(self.context.backend, problem.multislice, self.context.threads)) as backend:
-            run = Refinement(problem, preset, backend, observers, self.context)
+        with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
+            run = Refinement(problem, preset, backend, observers, context)
             result = run.run(start if saved is None else saved)
-            return result, Finished.of(run, result, backend, self.first.nominal, self.first.begin)
+            return result, FinishedRun.of(run, result, backend, self.first.nominal, self.first.begin)
 
 
 def is_as_low(result: RefineResult, than: RefineResult) -> bool:
@@ -143,6 +162,6 @@ def undo(observers: Observers, log: Log, epochs: int) -> None:
             observers.history.drop_after(observers.epochs_before + epochs)
 
 
-def _fingerprint(first: Finished, previous: str) -> str:
+def _fingerprint(first: FinishedRun, previous: str) -> str:
     """Fingerprint of the state that the run continues from."""
     return hashlib.sha256(previous.encode() + np.ascontiguousarray(first.vector).tobytes()).hexdigest()

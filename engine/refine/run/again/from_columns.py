@@ -16,7 +16,7 @@ from pathlib import Path
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Alternative, Standing, Way, may_run_again
+from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, RunPlan, may_run_again
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
 from ptylive.engine.refine.tuning.start.columns import likeliest_columns
@@ -38,9 +38,9 @@ class FromColumns(Alternative):
 
     name = "a start from columns"
 
-    def less(self, standing: Standing) -> float:
+    def less(self, incumbent: Incumbent) -> float:
         """Ratio of losses below which it is adopted."""
-        del standing
+        del incumbent
         return LESS
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
@@ -55,27 +55,27 @@ class FromColumns(Alternative):
         """The checkpoint of the run from columns."""
         return checkpoints.of_columns(path)
 
-    def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
+    def of(self, first: Incumbent, middle: Dataset, context: TrialContext) -> Callable[[Dataset], RunPlan] | None:
         """Return a function from data to a run from its columns; None if the first run began so, or trials rule it out.
 
         They do if an empty object predicts held-out patterns better, or the columns become the object of the first run.
         """
-        if first.ended.from_columns:
+        if first.record.from_columns:
             return None
         preset = _in_more_slices(first)
         settled = Tuned(middle, preset)
         context = replace(context, start=None, warm_start=None)
-        columns_of = likeliest_columns(settled, context, unlike=WarmStart.of(first.ended.result))
+        columns_of = likeliest_columns(settled, context, unlike=WarmStart.of(first.record.result))
         if columns_of is None:
             return None
-        times = first.ended.result.loss_over_noise
+        times = first.record.result.loss_over_noise
         why = f"the first run, from an empty object, ended at {times:.3g} times the counting noise"
-        state = first.way.ended(first.ended)
+        state = first.plan.relative_to_given(first.record)
         slices = preset.object.slices
-        findings = tuple(_of_slices(words, slices) for words in first.ended.words if not _is_found_again(words))
+        findings = tuple(_of_slices(words, slices) for words in first.record.words if not _is_found_again(words))
 
-        def from_columns(dataset: Dataset) -> Way:
-            return Way(
+        def from_columns(dataset: Dataset) -> RunPlan:
+            return RunPlan(
                 dataset,
                 preset,
                 decided=True,
@@ -89,13 +89,13 @@ class FromColumns(Alternative):
         return from_columns
 
 
-def _in_more_slices(first: Standing) -> Preset:
+def _in_more_slices(first: Incumbent) -> Preset:
     """The settings that the first run ended with, in more slices if their number was left open."""
-    given, preset = first.way.preset.object, first.ended.preset
+    given, preset = first.plan.preset.object, first.record.preset
     if given.num_slices != "auto" or given.slice_distances_A is not None:
         return preset
     slices = min(MOST_SLICES, math.ceil(MORE_SLICES * preset.object.slices))
-    return varied(first.way.dataset, preset, Scanned.SLICES, slices)[1]
+    return varied(first.plan.dataset, preset, Scanned.SLICES, slices)[1]
 
 
 def _of_slices(words: str, slices: int) -> str:

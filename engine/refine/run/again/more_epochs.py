@@ -12,61 +12,61 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.continuation import HeldEnd
-from ptylive.engine.refine.run.again.second_run import Alternative, Runs, Way, refined_in_turn
+from ptylive.engine.refine.run.again.continuation import DeferredEnd
+from ptylive.engine.refine.run.again.second_run import Alternative, Runners, RunPlan, refined_in_turn
 from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.run.stages import Ended
+from ptylive.engine.refine.run.stages import RunRecord
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.preset import Preset
 
-Run = Callable[[Way, Observers, int | None], Ended]
+Run = Callable[[RunPlan, Observers, int | None], RunRecord]
 """One run, and the number of epochs (None: open) of its continuation with another drift removed, if that stands."""
 
 
 def refined_to_length(
-    way: Way,
+    plan: RunPlan,
     alternatives: Sequence[Alternative],
     observers: Observers,
     context: TrialContext,
-    runs: Runs,
+    runs: Runners,
     *,
     resume: bool,
-) -> Ended:
+) -> RunRecord:
     """Refine a scan, and again in other ways as long as far more than noise is left; a given length continues the last.
 
     ``resume``: whether the run continues from its checkpoint.
     """
     epochs = None
     if resume and (path := observers.checkpoint) is not None:
-        epochs = epochs_after(way.preset, path, [alternative.checkpoint(path) for alternative in alternatives])
-    asked = way if epochs is None else replace(way, preset=of_open_length(way.preset))
+        epochs = epochs_after(plan.preset, path, [alternative.checkpoint(path) for alternative in alternatives])
+    asked = plan if epochs is None else replace(plan, preset=of_open_length(plan.preset))
     possible = [each for each in alternatives if each.is_tested(asked.dataset, asked.preset)]
     if not possible:
-        return runs.of_scan(way, observers)
+        return runs.of_scan(plan, observers)
     if epochs is None:
-        return refined_in_turn(way, possible, observers, context, runs).final()
-    end = HeldEnd(observers.on_progress)
-    standing = refined_in_turn(asked, possible, replace(observers, on_progress=end), context, runs)
-    if standing.ended.result.state != "done":
-        return standing.final()
-    last = replace(standing.way, preset=of_length(standing.way.preset, epochs))
-    longer = runs.of_scan(last, replace(standing.observers, on_progress=observers.on_progress))
-    return replace(standing, ended=longer).final()
+        return refined_in_turn(plan, possible, observers, context, runs).final()
+    end = DeferredEnd(observers.on_progress)
+    incumbent = refined_in_turn(asked, possible, replace(observers, on_progress=end), context, runs)
+    if incumbent.record.result.state != "done":
+        return incumbent.final()
+    last = replace(incumbent.plan, preset=of_length(incumbent.plan.preset, epochs))
+    longer = runs.of_scan(last, replace(incumbent.observers, on_progress=observers.on_progress))
+    return replace(incumbent, record=longer).final()
 
 
-def run_to_length(run: Run, way: Way, observers: Observers, *, resume: bool) -> Ended:
+def run_to_length(run: Run, plan: RunPlan, observers: Observers, *, resume: bool) -> RunRecord:
     """Run once; a given length continues what stands: the run itself, or its continuation with another drift."""
     epochs = None
     if resume and (path := observers.checkpoint) is not None:
-        epochs = epochs_after(way.preset, path, [checkpoints.of_second_run(path)])
+        epochs = epochs_after(plan.preset, path, [checkpoints.of_second_run(path)])
     if epochs is None:
-        return run(way, observers, None)
-    end = HeldEnd(observers.on_progress)
-    ended = run(replace(way, preset=of_open_length(way.preset)), replace(observers, on_progress=end), epochs)
-    if not ended.continued:
-        return run(way, observers, None)
+        return run(plan, observers, None)
+    end = DeferredEnd(observers.on_progress)
+    record = run(replace(plan, preset=of_open_length(plan.preset)), replace(observers, on_progress=end), epochs)
+    if not record.continued:
+        return run(plan, observers, None)
     end.release()
-    return ended
+    return record
 
 
 def epochs_after(preset: Preset, first: Path, seconds: Iterable[Path]) -> int | None:

@@ -18,8 +18,8 @@ from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.second_run import (
     Alternative,
-    Standing,
-    Way,
+    Incumbent,
+    RunPlan,
     may_run_again,
     residual_is_above,
     residual_is_large,
@@ -45,35 +45,35 @@ class OtherHalfTurn(Alternative):
 
     name = "the other half turn"
 
-    def less(self, standing: Standing) -> float:
+    def less(self, incumbent: Incumbent) -> float:
         """Ratio of losses below which it is adopted."""
-        return FAR_LESS if residual_is_large(standing.ended) else LESS
+        return FAR_LESS if residual_is_large(incumbent.record) else LESS
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
         """Whether nobody stated the half turn."""
         return may_run_again(preset) and is_open(dataset, preset)
 
-    def is_called_for(self, standing: Standing) -> bool:
+    def is_called_for(self, incumbent: Incumbent) -> bool:
         """Whether far more than noise is left, or anything at all under a half turn that the maps did not determine."""
-        left = residual_is_above(SOME, standing.ended)
-        return residual_is_large(standing.ended) or (left and _was_undecided(standing))
+        left = residual_is_above(SOME, incumbent.record)
+        return residual_is_large(incumbent.record) or (left and _was_undecided(incumbent))
 
     def checkpoint(self, path: Path) -> Path:
         """The checkpoint under the other half turn."""
         return checkpoints.of_other_half_turn(path)
 
-    def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
+    def of(self, first: Incumbent, middle: Dataset, context: TrialContext) -> Callable[[Dataset], RunPlan] | None:
         """Return a function that turns data."""
         del middle, context
 
-        def turned(dataset: Dataset) -> Way:
+        def turned(dataset: Dataset) -> RunPlan:
             # the entrance surface of one is the exit surface of the other
-            other, preset = half_turned(dataset), first.ended.preset
+            other, preset = half_turned(dataset), first.record.preset
             entrance_A = present_value(other, preset, Scanned.DEFOCUS) + sum(preset.object.slice_thickness_A)
             other, preset = varied(other, preset, Scanned.DEFOCUS, entrance_A)
-            state = first.way.ended(first.ended)
+            state = first.plan.relative_to_given(first.record)
             words = _words(other, first, turns_back=state.half_turn)
-            return Way(
+            return RunPlan(
                 other,
                 preset,
                 decided=True,
@@ -86,15 +86,15 @@ class OtherHalfTurn(Alternative):
         return turned
 
 
-def _was_undecided(standing: Standing) -> bool:
+def _was_undecided(incumbent: Incumbent) -> bool:
     """Whether the maps left the half turn undecided."""
-    return standing.way.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
+    return incumbent.plan.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
 
 
-def _words(turned: Dataset, first: Standing, *, turns_back: bool) -> str:
+def _words(turned: Dataset, first: Incumbent, *, turns_back: bool) -> str:
     """Explain in words why the other half turn is refined."""
     calibration = turned.calibration
     name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
     name = "no half turn" if turns_back else name
-    times = first.ended.result.loss_over_noise
+    times = first.record.result.loss_over_noise
     return f"{name}: the first run ended at {times:.3g} times the counting noise"

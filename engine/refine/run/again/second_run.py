@@ -20,10 +20,10 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.continuation import HeldEnd, undo
+from ptylive.engine.refine.run.again.continuation import DeferredEnd, undo
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.run.stages import Ended, dataset_found
+from ptylive.engine.refine.run.stages import RunRecord, dataset_found
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -39,7 +39,7 @@ MIDDLE = 1024
 
 
 @dataclass(frozen=True)
-class Way:
+class RunPlan:
     """How a scan is refined: data set, settings and, if an earlier run decided them, half turn and start."""
 
     dataset: Dataset
@@ -63,28 +63,28 @@ class Way:
     turned_by_depth: bool = False
     """Whether depth alone decides an open half turn, and not the phase of one slice."""
 
-    def ended(self, ended: Ended) -> Ended:
-        """The end of a run in this way, relative to the data set as given."""
-        orientation = self.orientation if ended.orientation is None else ended.orientation
-        curves = (*self.curves, *ended.curves)
-        return replace(ended, half_turn=self.half_turn != ended.half_turn, orientation=orientation, curves=curves)
+    def relative_to_given(self, record: RunRecord) -> RunRecord:
+        """The record of a run under this plan, relative to the data set as given."""
+        orientation = self.orientation if record.orientation is None else record.orientation
+        curves = (*self.curves, *record.curves)
+        return replace(record, half_turn=self.half_turn != record.half_turn, orientation=orientation, curves=curves)
 
 
 @dataclass(frozen=True)
-class Runs:
+class Runners:
     """How to run refinements: of part of the patterns, without files; and of the scan."""
 
-    of_middle: Callable[[Way], RefineResult]
-    of_scan: Callable[[Way, Observers], Ended]
+    of_middle: Callable[[RunPlan], RefineResult]
+    of_scan: Callable[[RunPlan, Observers], RunRecord]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The refinement whose result stands so far."""
+class Incumbent:
+    """The best refinement so far, as the plan that led to it and the record of its run."""
 
-    way: Way
-    ended: Ended
-    """How it ended, relative to the data set of its way."""
+    plan: RunPlan
+    record: RunRecord
+    """Relative to the data set of the plan."""
     observers: Observers
     """With its checkpoint."""
     rejected: tuple[str, ...] = field(default=())
@@ -92,21 +92,21 @@ class Standing:
 
     def found(self, dataset: Dataset, *, drift_removed: bool = False) -> Dataset:
         """Some of its patterns as it refined them; ``drift_removed``: without the drift that was removed."""
-        ended, drift = self.ended, self.ended.result.drift
-        dataset = dataset_found(dataset, ended)
+        record, drift = self.record, self.record.result.drift
+        dataset = dataset_found(dataset, record)
         if drift_removed and drift is not None and drift.applied:
             dataset = without_drift(dataset, drift)
-        return replace(dataset, calibration=ended.calibration)
+        return replace(dataset, calibration=record.calibration)
 
-    def compared(self, words: str) -> Standing:
+    def compared(self, words: str) -> Incumbent:
         """Return a copy that states how another way compared."""
         return replace(self, rejected=(*self.rejected, words))
 
-    def final(self) -> Ended:
-        """How it ended, relative to the data set as given."""
-        ended = self.way.ended(self.ended)
-        reason = "; ".join([ended.result.reason, *self.rejected])
-        return replace(ended, result=replace(ended.result, reason=reason))
+    def final(self) -> RunRecord:
+        """Its record relative to the data set as given, with what was rejected in its reason."""
+        record = self.plan.relative_to_given(self.record)
+        reason = "; ".join([record.result.reason, *self.rejected])
+        return replace(record, result=replace(record.result, reason=reason))
 
 
 class Alternative(Protocol):
@@ -117,13 +117,13 @@ class Alternative(Protocol):
     as_given: ClassVar[bool] = False
     """Whether it begins with the data as they were given, and not as the run before it found them to be."""
 
-    def is_called_for(self, standing: Standing) -> bool:
-        """Whether what stands leaves so much that this way is tried."""
-        return residual_is_large(standing.ended)
+    def is_called_for(self, incumbent: Incumbent) -> bool:
+        """Whether the incumbent leaves so much that this way is tried."""
+        return residual_is_large(incumbent.record)
 
-    def former(self, standing: Standing) -> str:
-        """What stood before it, in words."""
-        del standing
+    def former(self, incumbent: Incumbent) -> str:
+        """What the incumbent is, in words, for the reason of a run that replaces it."""
+        del incumbent
         return "the first run"
 
     def ratio(self, other: RefineResult, present: RefineResult) -> float | None:
@@ -137,7 +137,7 @@ class Alternative(Protocol):
         """What is different, in words."""
         ...
 
-    def less(self, standing: Standing) -> float:
+    def less(self, incumbent: Incumbent) -> float:
         """Ratio of losses, of it over the first run, below which it is adopted."""
         ...
 
@@ -149,8 +149,8 @@ class Alternative(Protocol):
         """The checkpoint of the second run; that of the first is ``path``."""
         ...
 
-    def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
-        """Return a function from data, as the first run refined them, to this way; None if there is none.
+    def of(self, first: Incumbent, middle: Dataset, context: TrialContext) -> Callable[[Dataset], RunPlan] | None:
+        """Return a function from data, as the first run refined them, to a plan for this way; None if there is none.
 
         ``middle`` is the middle of the scan as the first run refined it. With ``as_given`` the data are those given.
         """
@@ -165,98 +165,98 @@ def may_run_again(preset: Preset) -> bool:
     return bool(ordinary and (preset.object.num_slices == "auto" or preset.object.slices > 1))
 
 
-def residual_is_large(ended: Ended) -> bool:
+def residual_is_large(record: RunRecord) -> bool:
     """Whether a finished refinement of several slices leaves more than the usual faults of a model."""
-    return residual_is_above(MUCH, ended)
+    return residual_is_above(MUCH, record)
 
 
-def residual_is_above(limit: float, ended: Ended) -> bool:
+def residual_is_above(limit: float, record: RunRecord) -> bool:
     """Whether a finished refinement of several slices leaves more than ``limit`` times the loss of counting noise."""
-    result, ratio = ended.result, ended.result.loss_over_noise
-    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > limit
+    result, ratio = record.result, record.result.loss_over_noise
+    return ratio is not None and result.state == "done" and record.slices > 1 and ratio > limit
 
 
 def refined_in_turn(
-    way: Way, alternatives: Sequence[Alternative], observers: Observers, context: TrialContext, runs: Runs
-) -> Standing:
+    plan: RunPlan, alternatives: Sequence[Alternative], observers: Observers, context: TrialContext, runs: Runners
+) -> Incumbent:
     """Refine a scan, and again in other ways as long as far more than noise is left; reports one end."""
-    end = HeldEnd(observers.on_progress)
-    standing = Standing(way, runs.of_scan(way, replace(observers, on_progress=end)), observers)
+    end = DeferredEnd(observers.on_progress)
+    incumbent = Incumbent(plan, runs.of_scan(plan, replace(observers, on_progress=end)), observers)
     for alternative in alternatives:
-        if alternative.is_called_for(standing):
-            standing, end = _compared(standing, alternative, end, context, runs)
+        if alternative.is_called_for(incumbent):
+            incumbent, end = _compared(incumbent, alternative, end, context, runs)
     end.release()
-    return standing
+    return incumbent
 
 
 def _compared(
-    first: Standing, alternative: Alternative, end: HeldEnd, context: TrialContext, runs: Runs
-) -> tuple[Standing, HeldEnd]:
-    """Return what stands after one alternative, and the end to report for it.
+    first: Incumbent, alternative: Alternative, end: DeferredEnd, context: TrialContext, runs: Runners
+) -> tuple[Incumbent, DeferredEnd]:
+    """Return the incumbent after one alternative, and the end to report for it.
 
-    If a run stops or fails, ``first`` stands.
+    It is still ``first`` if a run stops or fails.
     """
     try:
         context.tell(f"{alternative.name} in a full refinement")
-        way, less, ratio = _way(first, alternative, context, runs)
+        plan, less, ratio = _plan(first, alternative, context, runs)
     except PtyliveError:
         return first, end
-    if way is None:
+    if plan is None:
         return first if ratio is None else first.compared(_worse(alternative, ratio)), end
     last = end.another()
-    observers = _observers_of_second(first, alternative, way)
+    observers = _observers_of_second(first, alternative, plan)
     try:
-        ended = runs.of_scan(way, replace(observers, on_progress=last))
-        ratio = alternative.ratio(ended.result, first.ended.result)
+        record = runs.of_scan(plan, replace(observers, on_progress=last))
+        ratio = alternative.ratio(record.result, first.record.result)
     except PtyliveError:
         ratio = None
     if ratio is None or ratio >= less:
         _undo(first)
         return first if ratio is None else first.compared(_worse(alternative, ratio)), end
-    second = Standing(way, ended, observers, first.rejected)
+    second = Incumbent(plan, record, observers, first.rejected)
     times = alternative.measure.replace("the", f"{1 / ratio:.3g} times this", 1)
     return second.compared(f"{alternative.former(first)} ended at {times}"), last
 
 
-def _way(
-    first: Standing, alternative: Alternative, context: TrialContext, runs: Runs
-) -> tuple[Way | None, float, float | None]:
-    """The way to refine the scan again (None: not), the ratio of losses that is required, and that in the middle."""
-    patterns = selected(first.way.dataset, first.way.preset.patterns)
+def _plan(
+    first: Incumbent, alternative: Alternative, context: TrialContext, runs: Runners
+) -> tuple[RunPlan | None, float, float | None]:
+    """The plan to refine the scan again (None: not), the ratio of losses that is required, and that in the middle."""
+    patterns = selected(first.plan.dataset, first.plan.preset.patterns)
     middle = central_part(patterns, MIDDLE)
     part, complete = first.found(middle, drift_removed=True), len(middle.patterns) == len(patterns.patterns)
-    way_of, required = alternative.of(first, part, context), alternative.less(first)
-    if way_of is None:
+    plan_of, required = alternative.of(first, part, context), alternative.less(first)
+    if plan_of is None:
         return None, required, None
     less, ratio = required, None
     if not complete or first.observers.history is not None:  # the snapshots of the first run would be lost
-        decided = Way(part, first.ended.preset, decided=True, columns=first.way.columns)
-        present = first.ended.result if complete else runs.of_middle(decided)
+        decided = RunPlan(part, first.record.preset, decided=True, columns=first.plan.columns)
+        present = first.record.result if complete else runs.of_middle(decided)
         given = middle if alternative.as_given else part
-        less, ratio = 1.0, alternative.ratio(runs.of_middle(way_of(given)), present)
+        less, ratio = 1.0, alternative.ratio(runs.of_middle(plan_of(given)), present)
         if ratio is None or ratio >= required:
             return None, less, ratio
-    way = way_of(first.way.dataset if alternative.as_given else first.found(first.way.dataset))
-    sequence = first.way.preset.patterns.sequence
-    return replace(way, preset=way.preset.model_copy(update={"sequence": sequence})), less, ratio
+    plan = plan_of(first.plan.dataset if alternative.as_given else first.found(first.plan.dataset))
+    sequence = first.plan.preset.patterns.sequence
+    return replace(plan, preset=plan.preset.model_copy(update={"sequence": sequence})), less, ratio
 
 
 def _worse(alternative: Alternative, ratio: float) -> str:
     return f"{alternative.name} ends at {ratio:.3g} times {alternative.measure}"
 
 
-def _observers_of_second(first: Standing, alternative: Alternative, way: Way) -> Observers:
+def _observers_of_second(first: Incumbent, alternative: Alternative, plan: RunPlan) -> Observers:
     """Observers of a second run, with its own checkpoint; its snapshots replace those of the first."""
     observers = first.observers
     path = None if observers.checkpoint is None else alternative.checkpoint(observers.checkpoint)
     if observers.history is not None and not (path is not None and checkpoints.exists(path)):
         with suppress(OSError):
             observers.history.drop_after(observers.epochs_before)
-    return replace(observers, checkpoint=path, identity=checkpoints.Identity.of(way.dataset, way.preset))
+    return replace(observers, checkpoint=path, identity=checkpoints.Identity.of(plan.dataset, plan.preset))
 
 
-def _undo(first: Standing) -> None:
+def _undo(first: Incumbent) -> None:
     """Restore the loss table of the first run and drop snapshots of the other; failures to write are ignored."""
-    result = first.ended.result
+    result = first.record.result
     log = Log(tuple(map(float, result.loss)), result.phases, tuple(map(float, result.seconds)))
     undo(first.observers, log, 0)

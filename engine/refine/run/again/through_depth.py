@@ -20,7 +20,7 @@ from typing import ClassVar
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Alternative, Standing, Way, may_run_again
+from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, RunPlan, may_run_again
 from ptylive.engine.refine.tuning.depth.depth_trials import THICKEST_A, slices_for
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
@@ -59,9 +59,9 @@ class ThroughDepth(Alternative):
         depths = "the given thickness" if self._depths is None else f"a thickness of {self._depths:g} depths of focus"
         return f"{depths}{turned}"
 
-    def less(self, standing: Standing) -> float:
+    def less(self, incumbent: Incumbent) -> float:
         """Ratio of likelihoods below which it is adopted."""
-        del standing
+        del incumbent
         return LESS
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
@@ -74,22 +74,22 @@ class ThroughDepth(Alternative):
             return self._depths is None and form.total_thickness_A is not None
         return self._depths * depth_A <= THICKEST_A
 
-    def is_called_for(self, standing: Standing) -> bool:
+    def is_called_for(self, incumbent: Incumbent) -> bool:
         """Whether much is left in one slice, or through half of this thickness, which was better than one slice."""
-        result, depths = standing.ended.result, standing.way.depths
+        result, depths = incumbent.record.result, incumbent.plan.depths
         left = result.likelihood_over_noise
         if result.state != "done" or left is None:
             return False
         if self._turned_by_depth:
-            deep = depths is not None or standing.ended.slices == 1
-            return deep and standing.ended.turned_by_phase and left > MUCH
+            deep = depths is not None or incumbent.record.slices == 1
+            return deep and incumbent.record.turned_by_phase and left > MUCH
         if depths is None:
-            return standing.ended.slices == 1 and left > MUCH
+            return incumbent.record.slices == 1 and left > MUCH
         return depths * STEP == self._depths and left > MORE
 
-    def former(self, standing: Standing) -> str:
+    def former(self, incumbent: Incumbent) -> str:
         """The slices that stood before it, in words."""
-        slices = standing.ended.slices
+        slices = incumbent.record.slices
         return "one slice" if slices == 1 else f"{slices} slices"
 
     def ratio(self, other: RefineResult, present: RefineResult) -> float | None:
@@ -104,14 +104,14 @@ class ThroughDepth(Alternative):
         name = "told" if self._depths is None else f"depth{self._depths:g}"
         return checkpoints.through_depth(path, f"{name}-turned" if self._turned_by_depth else name)
 
-    def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
+    def of(self, first: Incumbent, middle: Dataset, context: TrialContext) -> Callable[[Dataset], RunPlan] | None:
         """Return a function from data, as given, to a run through this thickness."""
         del context
-        depth_A, asked = depth_of_focus_A(middle), first.way.preset
+        depth_A, asked = depth_of_focus_A(middle), first.plan.preset
         if depth_A is None:
             return None
-        left = first.ended.result.likelihood_over_noise
-        why = first.way.why or f"one slice leaves {left:.2g} times the counting noise"
+        left = first.record.result.likelihood_over_noise
+        why = first.plan.why or f"one slice leaves {left:.2g} times the counting noise"
         if self._depths is None:
             thickness_A = float(asked.object.total_thickness_A or 0.0)
             slices = slices_for(thickness_A / depth_A)
@@ -124,14 +124,14 @@ class ThroughDepth(Alternative):
             words = f"{FoundDepth(slices, thickness_A, thickness_A / STEP, thickness_A * STEP)}: {why}"
         preset = asked.model_copy(update=changes)
 
-        def through_depth(dataset: Dataset) -> Way:
-            way = Way(dataset, preset, words=(words,), depths=self._depths, why=why)
-            return replace(way, turned_by_depth=self._turned_by_depth)
+        def through_depth(dataset: Dataset) -> RunPlan:
+            plan = RunPlan(dataset, preset, words=(words,), depths=self._depths, why=why)
+            return replace(plan, turned_by_depth=self._turned_by_depth)
 
         return through_depth
 
 
-WAYS = (
+THICKNESSES = (
     ThroughDepth(None),
     ThroughDepth(1.0),
     ThroughDepth(2.0),

@@ -11,7 +11,7 @@ from quick_first import quick_first
 from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.run import refinement, run
-from ptylive.engine.refine.run.again.second_run import Way
+from ptylive.engine.refine.run.again.second_run import RunPlan
 from ptylive.engine.refine.run.checkpoint import Identity
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.orientation import Orientation
@@ -259,7 +259,7 @@ def test_a_phase_of_one_slice_is_no_witness_where_depth_shall_decide(small, monk
     once = partial(run._run_once, TrialContext("cpu"), run._Options(resume=False, sharing=None), None)
     preset = Preset.from_mapping(ONE_MODE | {"epoch_max": 1, "sweeps": 1})
     observers = Observers(lambda progress: None, lambda: False, None, Identity("here"))
-    once(Way(small.dataset, preset, turned_by_depth=by_depth), observers, None)
+    once(RunPlan(small.dataset, preset, turned_by_depth=by_depth), observers, None)
     assert bool(seen) is not by_depth
 
 

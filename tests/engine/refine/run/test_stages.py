@@ -13,7 +13,7 @@ from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.checkpoint import Identity, of_stage
 from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.run.stages import KEPT, Ended, _anchor, refine_stages
+from ptylive.engine.refine.run.stages import KEPT, RunRecord, _anchor, refine_stages
 from ptylive.engine.refine.tuning.parameter_search import Tuned, with_best
 from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -172,7 +172,7 @@ def requested(dataset, preset, end):
 
     def once(dataset, preset, observers, warm):
         presets.append(preset)
-        return Ended(end, preset, dataset.calibration, (), None, (1.0, 1.0))
+        return RunRecord(end, preset, dataset.calibration, (), None, (1.0, 1.0))
 
     observers = Observers(lambda progress: None, lambda: False, None, Identity.of(dataset, preset))
     refine_stages(dataset, preset, once, observers, None)

@@ -145,7 +145,7 @@ def test_it_begins_from_the_start_of_the_first_run(moving, shows):
 
 def test_runs_that_refine_more_than_object_and_probe_are_not_asked(moving, shows, monkeypatch):
     shows(TRUE_A)
-    monkeypatch.setattr(drift_afterwards, "continued_without_drift", None)
+    monkeypatch.setattr(run, "continued_without_drift", None)
     result = refined(moving, Preset.from_mapping({**SETTINGS, "update_beam_current": True}))
     assert result.state == "done" and not result.drift.applied
 

@@ -9,11 +9,13 @@ from shown_drift import LEFT, PRESET, REMOVED, SETTINGS, SHARE, STIFFNESS, THICK
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import taken_A, without_drift
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
 from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.continuation import Continuation
 from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, SHOWN, drift_is_tested
 from ptylive.engine.refine.run.again.strained_scan import UNSURE
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
@@ -178,6 +180,9 @@ def test_positions_that_form_no_lattice_are_not_asked(moving):
     assert not drift_is_tested(measured, replace(moving.dataset, positions_A=scattered), PRESET)
 
 
-def test_few_patterns_are_not_asked(simulated):
-    measured = prepare(simulated.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
-    assert not drift_is_tested(measured, simulated.dataset, PRESET)
+def test_few_patterns_are_not_asked(moving):
+    """Neither are those of a lattice, of which part is missing."""
+    part = moving.dataset.part(np.arange(LEAST_PATTERNS - 1))
+    assert Lattice.of(part) is not None
+    measured = prepare(part, PRESET.model_copy(update={"refine_drift": False}), None).measured
+    assert not drift_is_tested(measured, part, PRESET)

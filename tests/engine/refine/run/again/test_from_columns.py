@@ -42,19 +42,19 @@ def columns(monkeypatch):
 
 def test_it_stands_if_it_leaves_less(scene, columns):
     second = came(0.9 * LARGE)
-    standing = scene.standing([FromColumns()], second)
-    assert standing.ended is second
-    assert standing.final().half_turn is True, "the half turn of the first run is kept"
-    way, _ = scene.scans[1]
-    turned = standing.way.dataset
+    incumbent = scene.incumbent([FromColumns()], second)
+    assert incumbent.record is second
+    assert incumbent.final().half_turn is True, "the half turn of the first run is kept"
+    plan, _ = scene.scans[1]
+    turned = incumbent.plan.dataset
     np.testing.assert_allclose(turned.positions_A, -scene.dataset.positions_A)
-    assert way.columns == (turned, "the first run, from an empty object, ended at 13 times the counting noise")
-    assert way.decided and way.preset.object.slices == THICK.object.slices
-    assert way.curves == scene.first.curves == (CURVE,)
+    assert plan.columns == (turned, "the first run, from an empty object, ended at 13 times the counting noise")
+    assert plan.decided and plan.preset.object.slices == THICK.object.slices
+    assert plan.curves == scene.first.curves == (CURVE,)
 
 
 def test_what_the_first_run_found_is_said_again_but_for_what_the_second_finds_itself(scene, columns):
-    scene.standing([FromColumns()], came(0.9 * LARGE))
+    scene.incumbent([FromColumns()], came(0.9 * LARGE))
     assert scene.scans[1][0].words == ("4 slices of 30 Å", OPEN)
 
 
@@ -71,27 +71,27 @@ def test_what_the_first_run_found_is_said_again_but_for_what_the_second_finds_it
 def test_a_number_of_slices_that_was_left_open_is_raised(scene, columns, given, slices):
     scene.preset = given
     scene.first = replace(scene.first, words=("4 slices, 120 Å (100 to 144 Å): a depth of 90 Å shows",))
-    scene.standing([FromColumns()], came(0.9 * LARGE))
-    way = scene.scans[1][0]
-    assert way.preset.object.slices == columns.of[0].preset.object.slices == slices
-    assert sum(way.preset.object.slice_thickness_A) == pytest.approx(120.0)
-    assert way.words == (f"{slices} slices, 120 Å (100 to 144 Å): a depth of 90 Å shows",)
+    scene.incumbent([FromColumns()], came(0.9 * LARGE))
+    plan = scene.scans[1][0]
+    assert plan.preset.object.slices == columns.of[0].preset.object.slices == slices
+    assert sum(plan.preset.object.slice_thickness_A) == pytest.approx(120.0)
+    assert plan.words == (f"{slices} slices, 120 Å (100 to 144 Å): a depth of 90 Å shows",)
 
 
 def test_one_that_leaves_as_much_leaves_the_first_which_says_so(scene, columns):
-    final = scene.standing([FromColumns()], came((1 + LESS) / 2 * LARGE)).final()
+    final = scene.incumbent([FromColumns()], came((1 + LESS) / 2 * LARGE)).final()
     assert final.result.reason == f"4 slices; a start from columns ends at {(1 + LESS) / 2:.3g} times the loss"
 
 
 def test_a_run_that_began_from_columns_is_not_repeated(scene, columns):
     scene.first = replace(scene.first, from_columns=True)
-    assert scene.standing([FromColumns()]).ended is scene.first
+    assert scene.incumbent([FromColumns()]).record is scene.first
     assert columns.of == []
 
 
 def test_nor_one_whose_columns_were_all_given_up(scene, columns):
     columns.found = None
-    assert scene.standing([FromColumns()]).final().result.reason == "4 slices"
+    assert scene.incumbent([FromColumns()]).final().result.reason == "4 slices"
     assert len(scene.scans) == 1
 
 

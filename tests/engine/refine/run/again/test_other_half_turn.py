@@ -32,37 +32,37 @@ def scene(simulated) -> Scene:
 
 def test_it_stands_if_it_leaves_far_less(scene):
     second = came(0.4 * LARGE)
-    standing = scene.standing([OtherHalfTurn()], second)
-    assert standing.ended is second
-    assert standing.final().half_turn is False, "the first was turned, and this one is as the data set is"
-    way, _ = scene.scans[1]
-    assert way.words == ("no half turn: the first run ended at 13 times the counting noise",)
-    assert way.curves == scene.first.curves == (CURVE,)
-    np.testing.assert_allclose(way.dataset.positions_A, scene.dataset.positions_A)
+    incumbent = scene.incumbent([OtherHalfTurn()], second)
+    assert incumbent.record is second
+    assert incumbent.final().half_turn is False, "the first was turned, and this one is as the data set is"
+    plan, _ = scene.scans[1]
+    assert plan.words == ("no half turn: the first run ended at 13 times the counting noise",)
+    assert plan.curves == scene.first.curves == (CURVE,)
+    np.testing.assert_allclose(plan.dataset.positions_A, scene.dataset.positions_A)
 
 
 def test_a_turn_is_said_so_that_the_page_hears_it(scene):
     scene.first = replace(scene.first, half_turn=False)
-    standing = scene.standing([OtherHalfTurn()], came(0.4 * LARGE))
-    assert standing.final().half_turn is True
+    incumbent = scene.incumbent([OtherHalfTurn()], came(0.4 * LARGE))
+    assert incumbent.final().half_turn is True
     heard = heard_half_turn(scene.scans[1][0].words[0])
     assert heard is not None and heard[0] == pytest.approx(-155.0)
 
 
 def test_one_that_leaves_hardly_less_leaves_the_first_which_says_so(scene):
-    final = scene.standing([OtherHalfTurn()], came(1.1 * FAR_LESS * LARGE)).final()
+    final = scene.incumbent([OtherHalfTurn()], came(1.1 * FAR_LESS * LARGE)).final()
     assert final.result.reason == f"4 slices; the other half turn ends at {1.1 * FAR_LESS:.3g} times the loss"
     assert final.half_turn is True
 
 
 def test_what_was_the_exit_is_the_entrance(scene):
     scene.first = replace(scene.first, half_turn=False)
-    standing = scene.standing([OtherHalfTurn()], came(LARGE))
-    way, _ = scene.scans[1]
+    incumbent = scene.incumbent([OtherHalfTurn()], came(LARGE))
+    plan, _ = scene.scans[1]
     middle_A = present_value(scene.dataset, THICK, Scanned.DEFOCUS) - THICKNESS_A / 2
-    assert present_value(way.dataset, way.preset, Scanned.DEFOCUS) == pytest.approx(-middle_A + THICKNESS_A / 2)
-    np.testing.assert_allclose(way.dataset.positions_A, -scene.dataset.positions_A)
-    assert standing.ended is scene.first
+    assert present_value(plan.dataset, plan.preset, Scanned.DEFOCUS) == pytest.approx(-middle_A + THICKNESS_A / 2)
+    np.testing.assert_allclose(plan.dataset.positions_A, -scene.dataset.positions_A)
+    assert incumbent.record is scene.first
 
 
 @pytest.mark.parametrize(
@@ -89,23 +89,23 @@ def undecided(scene) -> Scene:
 
 def test_one_that_the_maps_left_undecided_is_asked_where_little_is_left(undecided):
     second = came(0.98 * LESS * LARGE)
-    assert undecided.standing([OtherHalfTurn()], second).ended is second
-    assert undecided.standing([OtherHalfTurn()], came(1.02 * LESS * LARGE)).ended is undecided.first
+    assert undecided.incumbent([OtherHalfTurn()], second).record is second
+    assert undecided.incumbent([OtherHalfTurn()], came(1.02 * LESS * LARGE)).record is undecided.first
 
 
 def test_where_far_more_is_left_it_has_to_leave_far_less(undecided):
     undecided.first = replace(undecided.first, result=replace(undecided.first.result, noise=NOISE))
-    assert undecided.standing([OtherHalfTurn()], came(0.98 * LESS * LARGE)).ended is undecided.first
+    assert undecided.incumbent([OtherHalfTurn()], came(0.98 * LESS * LARGE)).record is undecided.first
 
 
 def test_one_that_the_maps_determined_is_not_asked_where_little_is_left(undecided):
     undecided.dataset = replace(undecided.dataset, calibration=undecided.dataset.calibration.having(**FOUND))
-    assert undecided.standing([OtherHalfTurn()], came(0.1 * LARGE)).ended is undecided.first
+    assert undecided.incumbent([OtherHalfTurn()], came(0.1 * LARGE)).record is undecided.first
 
 
 def test_nobody_asks_where_nothing_but_noise_is_left(undecided):
     undecided.first = replace(undecided.first, result=replace(undecided.first.result, noise=LARGE / (0.95 * SOME)))
-    assert undecided.standing([OtherHalfTurn()], came(0.1 * LARGE)).ended is undecided.first
+    assert undecided.incumbent([OtherHalfTurn()], came(0.1 * LARGE)).record is undecided.first
 
 
 @pytest.mark.parametrize(

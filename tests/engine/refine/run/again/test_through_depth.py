@@ -9,7 +9,7 @@ import pytest
 from second_run_scene import LARGE, Result, Scene, came
 
 from ptylive.engine.refine.run.again import second_run
-from ptylive.engine.refine.run.again.through_depth import LESS, MORE, MUCH, WAYS, ThroughDepth
+from ptylive.engine.refine.run.again.through_depth import LESS, MORE, MUCH, THICKNESSES, ThroughDepth
 from ptylive.engine.refine.tuning import mode_choice
 from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
 from ptylive.schema.advice.depth import FoundDepth
@@ -18,7 +18,7 @@ from ptylive.schema.preset import Preset
 OPEN = Preset(probe_modes=1)
 TOLD = Preset(probe_modes=1, total_thickness_A=300.0)
 LEFT = 2 * MUCH
-TOLD_ONE, *DEPTHS, TURNED = WAYS
+TOLD_ONE, *DEPTHS, TURNED = THICKNESSES
 
 
 def left(times: float | None, slices: int = 3, state: str = "done", **other: Any) -> Any:
@@ -35,49 +35,49 @@ def scene(simulated, monkeypatch) -> Scene:
 
 def thicknesses(scene: Scene) -> list[float]:
     """Depths of focus of the runs after the first."""
-    return [way.depths for way, _ in scene.scans[1:]]
+    return [plan.depths for plan, _ in scene.scans[1:]]
 
 
 @pytest.mark.parametrize("first", [left(0.99 * MUCH, 1), left(None, 1), left(LEFT, 1, "stopped"), left(LEFT, 4)])
 def test_without_much_left_in_one_slice_nothing_runs(scene, first):
     scene.first = first
-    assert scene.standing(DEPTHS).ended is first
+    assert scene.incumbent(DEPTHS).record is first
     assert len(scene.scans) == 1
 
 
 def test_one_two_and_four_depths_are_refined_anew_from_the_data_as_given(scene, tmp_path):
     same = [left(LEFT) for _ in range(3)]
-    standing = scene.standing(DEPTHS, *same, checkpoint=tmp_path / "run")
-    assert standing.ended is scene.first
+    incumbent = scene.incumbent(DEPTHS, *same, checkpoint=tmp_path / "run")
+    assert incumbent.record is scene.first
     assert thicknesses(scene) == [1, 2, 4]
     depth_A = depth_of_focus_A(scene.dataset)
-    for (way, observers), number, slices in zip(scene.scans[1:], (1, 2, 4), (3, 6, 12), strict=True):
-        form = way.preset.object
-        assert (form.slices, way.preset.refined.update_thickness) == (slices, True)
+    for (plan, observers), number, slices in zip(scene.scans[1:], (1, 2, 4), (3, 6, 12), strict=True):
+        form = plan.preset.object
+        assert (form.slices, plan.preset.refined.update_thickness) == (slices, True)
         assert form.total_thickness_A == pytest.approx(number * depth_A)
-        assert way.dataset is scene.dataset and not way.decided
+        assert plan.dataset is scene.dataset and not plan.decided
         assert observers.checkpoint == tmp_path / f"run.stage-depth{number}"
-        found = FoundDepth.heard(way.words[0])
+        found = FoundDepth.heard(plan.words[0])
         assert found is not None and found.slices == slices
-        assert way.words[0].endswith(f"one slice leaves {LEFT:.2g} times the counting noise")
-    assert standing.final().result.reason == "4 slices; " + "; ".join(
+        assert plan.words[0].endswith(f"one slice leaves {LEFT:.2g} times the counting noise")
+    assert incumbent.final().result.reason == "4 slices; " + "; ".join(
         f"a thickness of {number} depths of focus ends at 1 times the loss by counts" for number in (1, 2, 4)
     )
 
 
 def test_a_thickness_that_leaves_less_stands_and_twice_as_much_is_compared_with_it(scene):
     one, two = left(0.8 * LEFT, calibration=scene.dataset.calibration), left(0.8 * 1.01 * LESS * LEFT)
-    assert scene.standing(DEPTHS, one, two).ended is one
+    assert scene.incumbent(DEPTHS, one, two).record is one
     assert thicknesses(scene) == [1, 2], "four depths are not tried where two are worse than one"
 
 
 def test_the_thickest_may_be_the_only_one_that_leaves_less(scene):
     two = left(0.8 * LEFT, calibration=scene.dataset.calibration)
     runs = left(0.99 * LEFT), two, left(0.5 * LEFT)
-    standing = scene.standing(DEPTHS, *runs)
-    assert standing.ended is runs[-1]
-    assert f"one slice leaves {LEFT:.2g} times" in standing.way.words[0]
-    assert standing.rejected == (
+    incumbent = scene.incumbent(DEPTHS, *runs)
+    assert incumbent.record is runs[-1]
+    assert f"one slice leaves {LEFT:.2g} times" in incumbent.plan.words[0]
+    assert incumbent.rejected == (
         "a thickness of 1 depths of focus ends at 0.99 times the loss by counts",
         "one slice ended at 1.25 times this loss by counts",
         "3 slices ended at 1.6 times this loss by counts",
@@ -86,25 +86,25 @@ def test_the_thickest_may_be_the_only_one_that_leaves_less(scene):
 
 def test_what_explains_the_patterns_is_not_made_thicker(scene):
     one = left(0.99 * MORE)
-    assert scene.standing(DEPTHS, one).ended is one
+    assert scene.incumbent(DEPTHS, one).record is one
     assert thicknesses(scene) == [1]
 
 
 @pytest.mark.parametrize("second", [left(0.1, state="stopped"), left(None)])
 def test_what_did_not_end_or_cannot_be_compared_is_not_adopted(scene, second):
-    assert scene.standing(DEPTHS[:1], second).ended is scene.first
+    assert scene.incumbent(DEPTHS[:1], second).record is scene.first
 
 
 def test_a_given_thickness_is_the_only_one_and_stays(scene):
     scene.first, scene.preset = replace(scene.first, preset=TOLD), TOLD
-    tested = [way for way in WAYS if way.is_tested(scene.dataset, TOLD)]
+    tested = [plan for plan in THICKNESSES if plan.is_tested(scene.dataset, TOLD)]
     assert tested == [TOLD_ONE]
     second = left(0.5 * LEFT)
-    assert scene.standing(tested, second).ended is second
-    way = scene.scans[1][0]
-    assert (way.preset.object.total_thickness_A, way.preset.refined.update_thickness) == (300.0, "auto")
-    assert way.preset.object.slices > 1
-    assert "300 Å in total, as the given thickness requires" in way.words[0]
+    assert scene.incumbent(tested, second).record is second
+    plan = scene.scans[1][0]
+    assert (plan.preset.object.total_thickness_A, plan.preset.refined.update_thickness) == (300.0, "auto")
+    assert plan.preset.object.slices > 1
+    assert "300 Å in total, as the given thickness requires" in plan.words[0]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_given_number_of_slices_stays(scene):
 
 def test_only_where_patterns_suffice_for_trials(scene, monkeypatch):
     monkeypatch.setattr(mode_choice, "LEAST_PATTERNS", len(scene.dataset.patterns) + 1)
-    assert not any(way.is_tested(scene.dataset, preset) for way in WAYS for preset in (OPEN, TOLD))
+    assert not any(plan.is_tested(scene.dataset, preset) for plan in THICKNESSES for preset in (OPEN, TOLD))
 
 
 def test_a_thickness_beyond_what_electrons_pass_is_not_tried(scene):
@@ -140,7 +140,7 @@ def test_a_thickness_beyond_what_electrons_pass_is_not_tried(scene):
 
 def test_a_thickness_that_shall_not_be_refined_is_not(scene):
     scene.preset = OPEN.model_copy(update={"update_thickness": False})
-    scene.standing(DEPTHS[:1], left(LEFT))
+    scene.incumbent(DEPTHS[:1], left(LEFT))
     assert scene.scans[1][0].preset.refined.update_thickness is False
 
 
@@ -150,7 +150,7 @@ def test_the_middle_of_a_large_scan_is_taken_as_it_was_given(scene, monkeypatch)
     shown = Result((1.0,), likelihood_over_noise=0.5 * LEFT)
     second = left(0.5 * LEFT)
     middle = (Result((1.0,), likelihood_over_noise=LEFT), shown)
-    assert scene.standing(DEPTHS[:1], second, middle=middle).ended is second
+    assert scene.incumbent(DEPTHS[:1], second, middle=middle).record is second
     present, other = scene.middles
     assert present.decided and not other.decided
     assert len(other.dataset.patterns) <= 25
@@ -166,11 +166,11 @@ def test_four_depths_are_turned_by_depth_where_the_phase_of_one_slice_has_turned
     one = left(0.8 * LEFT, calibration=scene.dataset.calibration, turned_by_phase=True)
     before, ways = ([], [TURNED]) if stands == "one slice" else ([one], [DEPTHS[0], TURNED])
     last = left(0.5 * LEFT)
-    standing = scene.standing(ways, *before, last)
-    assert standing.ended is last and standing.way.turned_by_depth
-    assert standing.way.depths == 4 and not any(way.turned_by_depth for way, _ in scene.scans[:-1])
+    incumbent = scene.incumbent(ways, *before, last)
+    assert incumbent.record is last and incumbent.plan.turned_by_depth
+    assert incumbent.plan.depths == 4 and not any(plan.turned_by_depth for plan, _ in scene.scans[:-1])
     scene.scans.clear()
-    rejected = scene.standing(ways, *before, left(LEFT)).rejected[-1]
+    rejected = scene.incumbent(ways, *before, left(LEFT)).rejected[-1]
     times = "1" if stands == "one slice" else "1.25"
     words = "a thickness of 4 depths of focus and a half turn that depth decides ends at"
     assert rejected == f"{words} {times} times the loss by counts"
@@ -181,9 +181,9 @@ def test_four_depths_are_turned_by_depth_where_the_phase_of_one_slice_has_turned
 )
 def test_a_half_turn_is_not_left_to_depth_otherwise(scene, changed):
     scene.first = replace(scene.first, **{"turned_by_phase": True, **changed})
-    scene.standing([TURNED])
+    scene.incumbent([TURNED])
     assert len(scene.scans) == 1
 
 
 def test_checkpoints_of_all_thicknesses_differ():
-    assert len({way.checkpoint(Path("run")) for way in WAYS}) == len(WAYS)
+    assert len({plan.checkpoint(Path("run")) for plan in THICKNESSES}) == len(THICKNESSES)

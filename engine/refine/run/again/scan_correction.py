@@ -1,0 +1,81 @@
+"""A drift, and perhaps a rotation, that a search has found: what they change in the problem of a finished run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.refine.data.drift import Drift
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import NO_DRIFT, Problem, lay_out
+from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
+from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
+from ptylive.engine.refine.run.again.scan_strains import ScanStrains
+from ptylive.schema import Origin
+from ptylive.schema.model import DoubleArray
+
+UNMEASURED = Drift((0.0, 0.0), (0.0, 0.0), math.nan, math.nan, False, NO_DRIFT)
+"""Stands for the lattice's drift where there is none."""
+
+
+@dataclass(frozen=True)
+class ScanCorrection:
+    """Drift to be removed from nominal positions, and angle to be added to their rotation."""
+
+    drift: Drift
+    turn_deg: float = 0.0
+    turn_uncertainty_deg: float = 0.0
+    """Standard deviation of the angle."""
+
+    @classmethod
+    def at(
+        cls, point: DoubleArray, covariance: DoubleArray, strains: ScanStrains, earlier: Drift | None
+    ) -> ScanCorrection:
+        """Correction at a point (n,) of a search, Å, with covariance (n, n), Å²; its drift replaces an earlier one."""
+        drift_A, turn_deg = strains.drift_A(point), strains.turn_deg(point)
+        slow_A, fast_A = (float(sd) for sd in np.sqrt(np.diag(covariance))[:2])
+        turn_uncertainty_deg = strains.turn_uncertainty_deg(covariance)
+        how = f" along with the rotation ({turn_deg:+.2f} ± {turn_uncertainty_deg:.2g}°)" if strains.turns else ""
+        numbers = f"{drift_A[0]:z.2f} ± {slow_A:.2f}, {drift_A[1]:z.2f} ± {fast_A:.2f}"
+        reason = f"drift ({numbers}) Å along slow and fast axis: corrected{how}, found with the refined object"
+        drift = earlier or UNMEASURED
+        drift = replace(drift, drift_A=drift_A, uncertainty_A=(slow_A, fast_A), applied=True, reason=reason)
+        return cls(drift, turn_deg, turn_uncertainty_deg)
+
+    @classmethod
+    def of_lattice(cls, drift: Drift, evidence: DriftEvidence) -> ScanCorrection:
+        """The drift of a lattice, which trials left alone; its reason assumes that the next object confirms it."""
+        if evidence.is_enough:
+            why = f"lattice and refined object show it ({evidence})"
+        else:
+            why = f"the object refined without it shows it, as lattice and refined object had suggested ({evidence})"
+        found = drift.reason.split(": ", 1)[0]  # without the reason why it was left alone
+        return cls(replace(drift, applied=True, reason=f"{found}: corrected, {why}"))
+
+    def problem(self, run: FinishedRun, strains: ScanStrains, environment: RunEnvironment, epochs: int) -> Problem:
+        """The problem of a run with this correction instead of its own, all else decided as it was, from its start.
+
+        ``epochs``: number planned. Raises RefinementError if the start does not fit.
+        """
+        old, drift = run.problem, run.problem.measured.drift
+        reason = old.strategy.reason.replace(NO_DRIFT if drift is None else drift.reason, self.drift.reason)
+        strategy = replace(old.strategy, epochs=epochs, reason=reason)
+        measured, start = self._measured(run, strains), environment.context.start
+        problem = run.begin(lay_out(measured, strategy, environment.preset, start))
+        forward = replace(problem.forward, tilt_found=old.forward.tilt_found)
+        return replace(problem, forward=forward, curves=old.curves)
+
+    def _measured(self, run: FinishedRun, strains: ScanStrains) -> Measurement:
+        """The measurement of a run with corrected positions and rotation."""
+        measured, placed = run.problem.measured, strains.placed(run.nominal, self.drift, self.turn_deg)
+        calibration = measured.dataset.calibration
+        if self.turn_deg:
+            turned = placed.calibration.entries["rotation_deg"]
+            rotation = replace(turned, origin=Origin.ESTIMATED, uncertainty=self.turn_uncertainty_deg)
+            calibration = calibration.having(rotation_deg=rotation)
+        dataset = replace(
+            measured.dataset, positions_A=placed.positions_A, reach_A=placed.reach_A, calibration=calibration
+        )
+        return replace(measured, dataset=dataset, drift=self.drift)

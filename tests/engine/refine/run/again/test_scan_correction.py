@@ -1,0 +1,102 @@
+"""What a correction changes in the problem of a finished run, and what it leaves."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
+from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
+from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection
+from ptylive.engine.refine.run.again.scan_strains import ScanStrains
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.schema import Origin
+from ptylive.schema.preset import Preset
+
+PRESET = Preset(window_px=32, num_slices=1, probe_modes=1, refine_drift=False)
+LATTICE = Drift((0.6, 0.2), (0.3, 0.4), 60.0, 5.0, False, "drift (a, b) Å: not corrected, trials do not show it", 3.0)
+COVARIANCE = np.diag([0.01, 0.04, 0.0025])
+POINT = np.array([0.5, -0.3, 0.1])
+
+
+def finished(moving, drift=LATTICE):
+    """A run on nominal positions; its start is marked by 7."""
+    problem = prepare(moving.dataset, PRESET, None)
+    reason = f"one slice; {NO_DRIFT if drift is None else drift.reason}; more"
+    forward = replace(problem.forward, measured=replace(problem.measured, drift=drift), tilt_found=True)
+    problem = replace(problem, forward=forward, strategy=replace(problem.strategy, reason=reason), curves=("a curve",))
+    result = SimpleNamespace(reason=reason, drift=drift)
+    return FinishedRun(problem, problem.start, Log(), result, moving.dataset, lambda new: replace(new, start=[7]))
+
+
+def corrected(moving, correction, run):
+    strains = ScanStrains(Lattice.of(moving.dataset), turns=True)
+    environment = RunEnvironment(PRESET, None, TrialContext("cpu"), resume=False)
+    return correction.problem(run, strains, environment, epochs=3)
+
+
+def test_a_point_of_the_search_is_a_drift_and_an_angle_with_their_uncertainties(moving):
+    strains = ScanStrains(Lattice.of(moving.dataset), turns=True)
+    correction = ScanCorrection.at(POINT, COVARIANCE, strains, LATTICE)
+    drift, turn_deg = correction.drift, strains.turn_deg(POINT)
+    assert (drift.drift_A, drift.applied, drift.defocus_A) == ((0.5, -0.3), True, LATTICE.defocus_A)
+    assert drift.uncertainty_A == pytest.approx((0.1, 0.2))
+    assert correction.turn_deg == turn_deg != 0
+    assert correction.turn_uncertainty_deg == strains.turn_uncertainty_deg(COVARIANCE) > 0
+    assert drift.reason == (
+        "drift (0.50 ± 0.10, -0.30 ± 0.20) Å along slow and fast axis: corrected along with the rotation "
+        f"({turn_deg:+.2f} ± {correction.turn_uncertainty_deg:.2g}°), found with the refined object"
+    )
+
+
+def test_where_a_lattice_showed_nothing_the_drift_is_the_object_s_alone(moving):
+    strains = ScanStrains(Lattice.of(moving.dataset), turns=False)
+    correction = ScanCorrection.at(POINT[:2], COVARIANCE[:2, :2], strains, None)
+    assert correction.drift.applied and correction.drift.drift_A == (0.5, -0.3)
+    assert np.isnan(correction.drift.defocus_A) and correction.drift.deviations == 0
+    assert correction.turn_deg == correction.turn_uncertainty_deg == 0
+    assert correction.drift.reason.endswith("fast axis: corrected, found with the refined object")
+
+
+@pytest.mark.parametrize(
+    ("lattice", "why"),
+    [
+        (4.0, "lattice and refined object show it ("),
+        (1.0, "the object refined without it shows it, as lattice and refined object had suggested ("),
+    ],
+)
+def test_the_drift_of_the_lattice_says_why_it_is_removed_after_all(lattice, why):
+    evidence = DriftEvidence(lattice, 2.5)
+    correction = ScanCorrection.of_lattice(LATTICE, evidence)
+    assert correction.drift == replace(LATTICE, applied=True, reason=f"drift (a, b) Å: corrected, {why}{evidence})")
+    assert correction.turn_deg == 0
+
+
+@pytest.mark.parametrize("earlier", [LATTICE, None])
+def test_positions_and_reason_change_and_every_decision_stays(moving, earlier):
+    run = finished(moving, earlier)
+    drift = replace(LATTICE, applied=True, reason="another drift")
+    problem = corrected(moving, ScanCorrection(drift), run)
+    np.testing.assert_allclose(problem.positions_A, without_drift(moving.dataset, drift).positions_A)
+    assert problem.measured.drift == drift
+    assert problem.measured.dataset.calibration == run.problem.measured.dataset.calibration
+    assert problem.strategy == replace(run.problem.strategy, epochs=3, reason="one slice; another drift; more")
+    assert problem.start == [7], "from the start that the run had"
+    assert problem.forward.tilt_found and problem.curves == ("a curve",)
+
+
+def test_a_rotation_that_is_added_is_stated_with_its_uncertainty(moving):
+    run = finished(moving)
+    problem = corrected(moving, ScanCorrection(replace(LATTICE, drift_A=(0.0, 0.0), applied=True), 0.8, 0.2), run)
+    before = moving.dataset.calibration.entries["rotation_deg"]
+    after = problem.measured.dataset.calibration.entries["rotation_deg"]
+    assert after.value == pytest.approx(before.value + 0.8)
+    assert (after.origin, after.uncertainty) == (Origin.ESTIMATED, 0.2)
+    strains = ScanStrains(Lattice.of(moving.dataset), turns=True)
+    placed = strains.placed(moving.dataset, LATTICE, 0.8)
+    np.testing.assert_allclose(problem.positions_A, placed.positions_A)
