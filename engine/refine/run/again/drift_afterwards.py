@@ -42,7 +42,7 @@ from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.schema.errors import StoppedError
+from ptylive.schema.errors import PtyliveError, StoppedError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
@@ -103,7 +103,8 @@ def continued_without_drift(
     """Refine a scan again without the drift that its object shows, if it shows any.
 
     ``end``: of the first run; discarded if the end of one that follows is reported instead. ``epochs``: total number
-    that a resumed run which follows shall have; None: it ends by itself.
+    that a resumed run which follows shall have; None: it ends by itself. Whatever prevents a run that follows, the best
+    so far is returned; raises only what prevents its further epochs.
     """
     correction = _DriftCorrection(first, environment, end)
     try:
@@ -112,6 +113,8 @@ def continued_without_drift(
             search = correction.advance(search)
     except StoppedError:
         pass  # what was refined stands
+    except (PtyliveError, MemoryError) as error:  # the finished run is worth more
+        correction.give_up(error.line() if isinstance(error, PtyliveError) else "not enough memory")
     return correction.finish(epochs)
 
 
@@ -149,6 +152,8 @@ class _DriftCorrection:
         """Number of runs that followed the first."""
         self._stopped = ""
         """Message of a run that was stopped."""
+        self._failed = False
+        """Whether a run, or the test of its object, could not be made."""
 
     def begin(self) -> DriftSearch | None:
         """Begin the search if the object shows a drift, or lattice and object together one that trials left alone."""
@@ -191,10 +196,16 @@ class _DriftCorrection:
             self._restore_files()
         return search.then(candidate.point, slopes) if better or self._shown else None
 
+    def give_up(self, why: str) -> None:
+        """Keep the best run, because nothing further could be tested; ``why``: in words."""
+        self._restore_files()
+        self._failed = True
+        self._say(f"; the refined object could not be tested for it: {why}")
+
     def finish(self, epochs: int | None) -> CorrectedRun:
         """The best run, continued to that total number of epochs if it followed another and they are given."""
         continuation = self._best.continuation
-        if self._steps and continuation is None and not self._stopped and self._shown:
+        if self._steps and continuation is None and self._shown and not (self._stopped or self._failed):
             self._say("; the refined object shows another, but is no better without it")
         result, problem, end = self._best.run.result, self._best.run.problem, self._best.end
         if self._stopped:  # what has ended is worth more than what has only begun

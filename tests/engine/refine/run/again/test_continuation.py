@@ -43,16 +43,17 @@ def test_a_stopped_continuation_is_resumed_from_its_own_checkpoint(moving, shows
 
 
 def test_each_run_that_follows_is_planned_as_long_as_the_first(moving, shows, monkeypatch):
-    planned, once = [], Continuation.refined
+    planned, followed, once = [], [], Continuation.refined
 
     def noted(self, problem, end):
         planned.append(problem.strategy.epochs)
+        followed.append(self.first.problem.strategy.epochs)
         return once(self, problem, end)
 
     monkeypatch.setattr(Continuation, "refined", noted)
     shows(TRUE_A, share=SHARE / 2)
     refined(moving)
-    assert len(planned) == 2 and planned[0] == planned[1]
+    assert planned == [followed[0], followed[0]]
 
 
 def test_a_run_that_fails_leaves_the_first_one_done(moving, shows, monkeypatch):

@@ -14,9 +14,9 @@ from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
 from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.continuation import Continuation
 from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, SHOWN, drift_is_tested
-from ptylive.engine.refine.run.again.strained_scan import UNSURE
+from ptylive.engine.refine.run.again.strained_scan import UNSURE, StrainedScan
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
-from ptylive.schema import Origin
+from ptylive.schema import Origin, RefinementError
 from ptylive.schema.preset import Preset
 
 
@@ -82,6 +82,38 @@ def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, shows, 
     assert result.state == "done" and not result.drift.applied
     np.testing.assert_array_equal(result.loss, alone.loss)
     np.testing.assert_array_equal(result.object, alone.object)
+    assert [one.state for one in told].index("done") == len(told) - 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "words"),
+    [
+        (1, MemoryError(), "not enough memory"),
+        (2, RefinementError("the device is lost", "restart it"), "the device is lost: restart it"),
+    ],
+)
+def test_whatever_prevents_the_test_of_an_object_leaves_the_run_that_was_made(
+    moving, shows, monkeypatch, tmp_path, asked, error, words
+):
+    """The finished run failed with it, again whenever it was resumed."""
+    shows((0.0, 0.0))
+    alone = refined(moving)
+    shows(TRUE_A, UNLIKELY)
+    slopes, left, told, table = StrainedScan.slopes, [asked - 1], [], tmp_path / "loss.csv"
+
+    def fails(self, strains):
+        if not left[0]:
+            raise error
+        left[0] -= 1
+        return slopes(self, strains)
+
+    monkeypatch.setattr(StrainedScan, "slopes", fails)
+    result = refined(moving, on_progress=told.append, loss_table=table)
+    assert result.state == "done" and not result.drift.applied
+    assert result.drift.reason == f"{UNLIKELY.reason}; the refined object could not be tested for it: {words}"
+    assert result.reason.count(result.drift.reason) == 1
+    np.testing.assert_array_equal(result.object, alone.object)
+    assert len(table.read_text().splitlines()) == len(alone.loss) + 1
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
