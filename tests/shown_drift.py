@@ -8,9 +8,9 @@ import pytest
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import Drift, taken_A, without_drift
 from ptylive.engine.refine.problem import measurement
-from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again.drift_search import LEFT as SHARE
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
+from ptylive.engine.refine.run.before import decisions
 from ptylive.schema.preset import Preset
 
 SETTINGS = {"window_px": 32, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
@@ -48,7 +48,7 @@ def shows(monkeypatch):
 
         asked = {}
         monkeypatch.setattr(measurement, "find_drift", lambda *_, **__: None)  # the lattice's is given here
-        monkeypatch.setattr(run, "with_checked_drift", checked)
+        monkeypatch.setattr(decisions, "with_checked_drift", checked)
         monkeypatch.setattr(StrainedScan, "slopes", slopes)
         monkeypatch.setattr(StrainedScan, "curvatures", lambda self, strains: np.full(len(strains), fall / share))
         monkeypatch.setattr(StrainedScan, "with_even", lambda self, slopes: replace(slopes, even=even))

@@ -12,7 +12,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
@@ -52,10 +52,7 @@ class FinishedRun:
         begin: Callable[[Problem], Problem],
     ) -> FinishedRun | None:
         """Collect a run; None if it refined more than object, probe and a thickness, or did not finish."""
-        layout = run.problem.layout
-        other_blocks = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
-        plain = not other_blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
-        if result.state != "done" or not plain or layout.cleaning is not None:
+        if result.state != "done" or not is_plain(run.problem.layout):
             return None
         return cls(run.problem, backend.to_numpy(run.vector), run.log, result, nominal, begin)
 
@@ -145,6 +142,13 @@ class Continuation:
             run = Refinement(problem, preset, backend, observers, context)
             result = run.run(start if saved is None else saved)
             return result, FinishedRun.of(run, result, backend, self.first.nominal, self.first.begin)
+
+
+def is_plain(layout: ParameterLayout) -> bool:
+    """Whether only one object, one probe and a thickness are refined."""
+    other_blocks = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
+    plain = not other_blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
+    return plain and layout.cleaning is None
 
 
 def is_as_low(result: RefineResult, than: RefineResult) -> bool:

@@ -18,11 +18,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import HINT, Drift, taken_A
-from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.again.continuation import (
@@ -35,44 +32,24 @@ from ptylive.engine.refine.run.again.continuation import (
 )
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
 from ptylive.engine.refine.run.again.drift_search import DriftSearch
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, drift_may_show, turned
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
-from ptylive.engine.refine.tuning.half_turn import FOUND
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
-from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.errors import PtyliveError, StoppedError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.solver import ENGINES
 
 MOST_STEPS = 4
 """Maximum number of corrections, each of which takes as long as the first run."""
-SHOWN = 7.5
-"""Chi-squared of the slopes, for each parameter, beyond which the object shows a drift: 7 is exceeded by chance in one
-of a thousand scans, if slopes along two axes scatter as the patterns do."""
-SETTLED = 3.0
-"""Chi-squared for each parameter below which the search ends: by chance one in twenty exceeds it."""
 ALIGNED = 0.87
 """Cosine between the first step and the lattice's drift, in the metric of the curvature, from which the drift is tried
 before the step."""
-HARMLESS = 0.02
-"""Correction below this share of the resolution (wavelength over semi-angle) that is not worth another run."""
 
 
 def drift_is_tested(measured: Measurement, nominal: Dataset, preset: Preset) -> bool:
-    """Whether a run with these settings, all decided, is tested for drift when it has ended.
-
-    Nominal positions have to form a lattice, only object, probe and a thickness may be refined, and the length of the
-    run must be open.
-    """
-    solver = preset.solver
-    is_open = preset.start.refine_drift == "auto" and preset.refined.update_obj
-    ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
-    ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
-    enough = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    return is_open and ordinary and enough and measured.plain and Lattice.of(nominal) is not None
+    """Whether a run with these settings, all decided, is tested for drift when it has ended: its length is open."""
+    return isinstance(preset.solver.epoch_max, str) and drift_may_show(measured, nominal, preset)
 
 
 @dataclass(frozen=True)
@@ -88,13 +65,7 @@ class CorrectedRun:
 
     def tuned(self, before: Tuned) -> Tuned:
         """The data set and orientation that the run began with, turned by the rotation that was added."""
-        if not self.turn_deg:
-            return before
-        turned = AS_IT_IS.turned(self.turn_deg).of(before.dataset)
-        rotation = self.measured.dataset.calibration.entries["rotation_deg"]
-        dataset = replace(turned, calibration=turned.calibration.having(rotation_deg=rotation))
-        orientation = (before.orientation or AS_IT_IS).turned(self.turn_deg)
-        return replace(before, dataset=dataset, orientation=orientation)
+        return turned(before, self.turn_deg, self.measured)
 
 
 def continued_without_drift(
@@ -134,10 +105,10 @@ class _DriftCorrection:
     """The search from run to run; of the runs made, the best so far is kept."""
 
     def __init__(self, first: FinishedRun, environment: RunEnvironment, end: DeferredEnd) -> None:
-        lattice, measured = Lattice.of(first.nominal), first.problem.measured
-        assert lattice is not None  # noqa: S101  (drift_is_tested)
+        strains, measured = ScanStrains.of(first.nominal, environment.preset), first.problem.measured
+        assert strains is not None  # noqa: S101  (drift_is_tested)
         self._environment, self._context = environment, environment.context
-        self._strains = ScanStrains(lattice, turns=_may_turn(first.nominal, environment.preset))
+        self._strains = strains
         self._best = _Candidate(first, end, self._strains.point_of(taken_A(measured.drift)))
         self._least_chi_squared = math.inf
         """Chi-squared of the slopes at the end of the best run."""
@@ -162,8 +133,8 @@ class _DriftCorrection:
         scan, drift = self._strained(run), run.problem.measured.drift
         slopes = scan.slopes(self._strains.strains)
         possible = drift is not None and not drift.applied and drift.deviations > HINT
-        slopes = scan.with_even(slopes) if possible or _is_shown(slopes) else slopes
-        self._shown, self._least_chi_squared = _is_shown(slopes), slopes.chi_squared
+        slopes = scan.with_even(slopes) if possible or slopes.are_beyond_doubt else slopes
+        self._shown, self._least_chi_squared = slopes.are_beyond_doubt, slopes.chi_squared
         if drift is not None and possible:
             self._evidence = self._evidence_of(drift, slopes)
         if remark := self._remark_on_none(run):
@@ -240,9 +211,9 @@ class _DriftCorrection:
         """Whether another step is not worth its time: one that lattice and object suggested needs slopes of its own."""
         if search.lead is not None:
             return False
-        noise = search.slopes.chi_squared < SETTLED * len(search.point)
-        noise = noise or not (self._shown or _is_shown(search.slopes))
-        return noise or float(np.linalg.norm(search.step)) < HARMLESS * self._resolution_A
+        if not (self._shown or search.slopes.are_beyond_doubt) or search.is_settled:
+            return True
+        return not self._strains.are_possible(search.point + search.step)
 
     def _refined_at(self, point: DoubleArray, search: DriftSearch) -> _Candidate | None:
         """Refine from the start with the drift of a point (n,) removed, Å; None if that was stopped or failed."""
@@ -310,14 +281,3 @@ class _DriftCorrection:
         """Give the loss table and the snapshots back to the best run."""
         log = self._best.run.log
         undo(self._environment.observers, log, len(log.losses))
-
-
-def _is_shown(slopes: Slopes) -> bool:
-    """Whether slopes are beyond doubt."""
-    return slopes.chi_squared > SHOWN * len(slopes.falls) * slopes.doubt**2
-
-
-def _may_turn(nominal: Dataset, preset: Preset) -> bool:
-    """Whether the rotation is open: nobody stated it, nor an input that is tied to the orientation of the scan."""
-    tied = preset.start.start_object, preset.start.start_positions, preset.probe.start_probe
-    return nominal.calibration.origin("rotation_deg") in FOUND and all(value is None for value in tied)

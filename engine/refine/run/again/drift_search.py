@@ -24,6 +24,9 @@ LEFT, LEFT_OF_SEVERAL = 0.5, 0.25
 LEAST_LEFT = 1 / 3
 """Least share of the curvature along a step that one estimate may keep."""
 
+HARMLESS = 0.02
+"""Step, as a share of the resolution, that is not worth another refinement."""
+
 
 @dataclass(frozen=True)
 class DriftSearch:
@@ -34,14 +37,14 @@ class DriftSearch:
     slopes: Slopes
     curvature: DoubleArray
     """(n, n) estimate of the loss's curvature."""
-    longest_A: float
-    """Length that no step exceeds."""
+    resolution_A: float
+    """Wavelength over semi-angle, which no step exceeds."""
     lead: DoubleArray | None = None
     """(n,) point to go to first, because of other evidence."""
 
     @classmethod
     def begin(
-        cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, longest_A: float, *, several: bool = False
+        cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, resolution_A: float, *, several: bool = False
     ) -> DriftSearch:
         """Begin at a point, with the curvatures (n,) that the loss has there if the object's values are held.
 
@@ -49,7 +52,7 @@ class DriftSearch:
         """
         floor = 1e-3 * float(np.abs(held).max()) or 1.0
         left = LEFT_OF_SEVERAL if several else LEFT
-        return cls(point, slopes, np.diag(np.maximum(left * held, floor)), longest_A)
+        return cls(point, slopes, np.diag(np.maximum(left * held, floor)), resolution_A)
 
     @property
     def step(self) -> DoubleArray:
@@ -57,7 +60,12 @@ class DriftSearch:
         if self.lead is not None:
             return self.lead - self.point
         step = np.linalg.solve(self.curvature, self.slopes.falls)
-        return np.asarray(step * min(1.0, self.longest_A / max(float(np.linalg.norm(step)), 1e-12)))
+        return np.asarray(step * min(1.0, self.resolution_A / max(float(np.linalg.norm(step)), 1e-12)))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the slopes may be noise, or the next step does not matter."""
+        return self.slopes.may_be_noise or float(np.linalg.norm(self.step)) < HARMLESS * self.resolution_A
 
     @property
     def uncertainty(self) -> DoubleArray:

@@ -7,14 +7,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import Drift
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, Problem, lay_out
 from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES
 
 UNMEASURED = Drift((0.0, 0.0), (0.0, 0.0), math.nan, math.nan, False, NO_DRIFT)
 """Stands for the lattice's drift where there is none."""
@@ -31,7 +38,12 @@ class ScanCorrection:
 
     @classmethod
     def at(
-        cls, point: DoubleArray, covariance: DoubleArray, strains: ScanStrains, earlier: Drift | None
+        cls,
+        point: DoubleArray,
+        covariance: DoubleArray,
+        strains: ScanStrains,
+        earlier: Drift | None,
+        found_with: str = "the refined object",
     ) -> ScanCorrection:
         """Correction at a point (n,) of a search, Å, with covariance (n, n), Å²; its drift replaces an earlier one."""
         drift_A, turn_deg = strains.drift_A(point), strains.turn_deg(point)
@@ -39,7 +51,7 @@ class ScanCorrection:
         turn_uncertainty_deg = strains.turn_uncertainty_deg(covariance)
         how = f" along with the rotation ({turn_deg:+.2f} ± {turn_uncertainty_deg:.2g}°)" if strains.turns else ""
         numbers = f"{drift_A[0]:z.2f} ± {slow_A:.2f}, {drift_A[1]:z.2f} ± {fast_A:.2f}"
-        reason = f"drift ({numbers}) Å along slow and fast axis: corrected{how}, found with the refined object"
+        reason = f"drift ({numbers}) Å along slow and fast axis: corrected{how}, found with {found_with}"
         drift = earlier or UNMEASURED
         drift = replace(drift, drift_A=drift_A, uncertainty_A=(slow_A, fast_A), applied=True, reason=reason)
         return cls(drift, turn_deg, turn_uncertainty_deg)
@@ -79,3 +91,29 @@ class ScanCorrection:
             measured.dataset, positions_A=placed.positions_A, reach_A=placed.reach_A, calibration=calibration
         )
         return replace(measured, dataset=dataset, drift=self.drift)
+
+
+def drift_may_show(measured: Measurement, nominal: Dataset, preset: Preset) -> bool:
+    """Whether objects that are refined with these settings, all decided, show a drift that was left to be found.
+
+    Nominal positions have to form a lattice, and only object, probe and a thickness may be refined.
+    """
+    is_open = preset.start.refine_drift == "auto" and preset.refined.update_obj
+    ordinary = preset.solver.optimizer not in ENGINES and not preset.schedules and not preset.stages
+    enough = len(measured.dataset.patterns) >= LEAST_PATTERNS
+    ordinary = ordinary and enough and preset.prior.method != "dgp"
+    return is_open and ordinary and measured.plain and Lattice.of(nominal) is not None
+
+
+def turned(before: Tuned, turn_deg: float, measured: Measurement) -> Tuned:
+    """The data set and orientation that a run began with, turned by the rotation that was added with a drift.
+
+    ``measured``: with the rotation in its calibration.
+    """
+    if not turn_deg:
+        return before
+    dataset = AS_IT_IS.turned(turn_deg).of(before.dataset)
+    rotation = measured.dataset.calibration.entries["rotation_deg"]
+    dataset = replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))
+    orientation = (before.orientation or AS_IT_IS).turned(turn_deg)
+    return replace(before, dataset=dataset, orientation=orientation)

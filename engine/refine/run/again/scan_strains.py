@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
 
 UNEVEN = np.array([[0.5, 0.0], [0.0, -0.5]])
 """Stretch along the slow axis without its even part, axes (slow, fast)."""
@@ -35,6 +37,17 @@ class ScanStrains:
     """Nominal positions, as the run began with them."""
     turns: bool
     """Whether the rotation is a parameter, too."""
+
+    @classmethod
+    def of(cls, nominal: Dataset, preset: Preset) -> ScanStrains | None:
+        """Parameters for nominal positions; None if they form no lattice.
+
+        The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan.
+        """
+        tied = preset.start.start_object, preset.start.start_positions, preset.probe.start_probe
+        turns = nominal.calibration.origin("rotation_deg") in FOUND and all(value is None for value in tied)
+        lattice = Lattice.of(nominal)
+        return None if lattice is None else cls(lattice, turns)
 
     @property
     def strains(self) -> tuple[DoubleArray, ...]:
@@ -53,6 +66,10 @@ class ScanStrains:
     def drift_A(self, point: DoubleArray) -> tuple[float, float]:
         """Drift that is removed, along the (slow, fast) axis."""
         return float(point[0]), float(point[1])
+
+    def are_possible(self, point: DoubleArray) -> bool:
+        """Whether a scan may drift as far as a point says."""
+        return math.hypot(*self.drift_A(point)) < MOST_STRAIN * self.lattice.lengths_A[0]
 
     def turn_deg(self, point: DoubleArray) -> float:
         """Angle to be added to the rotation."""

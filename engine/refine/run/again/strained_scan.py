@@ -39,6 +39,11 @@ UNSURE = 0.0625
 """Share of the slope in an even stretch, in standard deviations, that counts as uncertain in every other slope."""
 ORDER: Final = 5
 """Order of the spline that the object is moved by."""
+SHOWN = 7.5
+"""Chi-squared of slopes, for each of them, beyond which the object shows a strain: 7 is exceeded by chance in one of a
+thousand scans, if slopes along two axes scatter as the patterns do."""
+NOISE = 3.0
+"""Chi-squared for each slope below which they may be noise: by chance one in twenty exceeds it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ class Slopes:
     def doubt(self) -> float:
         """Factor by which slopes are less certain than patterns scatter, because the model lacks something."""
         return math.hypot(1.0, UNSURE * self.even)
+
+    @property
+    def are_beyond_doubt(self) -> bool:
+        """Whether the object shows a strain, whatever the model lacks."""
+        return self.chi_squared > SHOWN * len(self.falls) * self.doubt**2
+
+    @property
+    def may_be_noise(self) -> bool:
+        """Whether they are as small as those of an object that is not strained."""
+        return self.chi_squared < NOISE * len(self.falls)
 
     def along(self, point: DoubleArray) -> tuple[float, float]:
         """Fall of the loss by these amounts (n,) of the strains, if it is linear, and its standard deviation."""

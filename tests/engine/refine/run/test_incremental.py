@@ -4,7 +4,7 @@ from columns import scan_of_columns
 
 from ptylive.engine.refine import TrialContext, refine
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.depth import anchor_choice
 from ptylive.engine.refine.tuning.start import columns
@@ -23,7 +23,7 @@ SHORT = {"sweeps": 1, "epoch_max": 2, "scan_defocus": False, "scan_thickness": F
 
 def test_the_anchor_is_chosen_once_at_the_end_as_offline(monkeypatch):
     looked, anchors = [], []
-    decide, is_open = run.decide, anchor_choice._is_open
+    decide, is_open = decisions.decide, anchor_choice._is_open
 
     def noted(*given, **options):
         strategy = decide(*given, **options)
@@ -34,7 +34,7 @@ def test_the_anchor_is_chosen_once_at_the_end_as_offline(monkeypatch):
         looked.append(is_open(dataset, preset))
         return looked[-1]
 
-    monkeypatch.setattr(run, "decide", noted)
+    monkeypatch.setattr(decisions, "decide", noted)
     monkeypatch.setattr(anchor_choice, "_is_open", asked)
     monkeypatch.setattr(anchor_choice, "_gain", lambda *told: Gain(0.02, 0.002))
     monkeypatch.setattr(columns, "_best", lambda *told: (None, columns.NONE))  # trials that take long

@@ -1,7 +1,6 @@
 """The whole refinement on a simulated scan: the right object in the right place, stoppable and resumable."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,14 +8,7 @@ from columns import DEFOCUS_A, scan_of_columns
 from quick_first import quick_first
 
 from ptylive.engine.refine import StartGuess, TrialContext, refine
-from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.run import refinement, run
-from ptylive.engine.refine.run.again.second_run import RunPlan
-from ptylive.engine.refine.run.checkpoint import Identity
-from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration, MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -213,54 +205,6 @@ def test_what_trials_kept_is_given_back_before_the_run_takes_its_memory(simulate
     monkeypatch.setattr(run, "open_backend", lambda *given: (order.append("run"), opened(*given))[1])
     refine(simulated.dataset, Preset.from_mapping({**ONE_MODE, "epoch_max": 1}), backend="cpu")
     assert order == ["forgotten", "run"]
-
-
-def test_a_start_turns_with_the_scan_that_was_found_turned(small, monkeypatch):
-    def turned(measured, tuned, context, *, may_turn):
-        return replace(tuned, orientation=Orientation(True, 12.0)), measured
-
-    monkeypatch.setattr(run, "with_checked_drift", turned)
-    tuned = Tuned(small.dataset, Preset(num_slices=1), orientation=Orientation(True, 10.0))
-    start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
-    begun = WarmStart(np.ones((1, 1, 2, 2)), 0.5, (0.0, 0.0))
-    still, context, _ = run._drift_checked(
-        replace(tuned, warm_start=begun), TrialContext("cpu", start=start), may_turn=True
-    )
-    assert context.start.rotation_deg == 32.0
-    assert still.warm_start is context.warm_start is None  # an object cannot be rotated, so it is begun anew
-
-
-@pytest.mark.parametrize(("deviations", "doubted"), [(1.5, True), (0.9, False)])
-def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(small, monkeypatch, deviations, doubted):
-    """A shear of the scan looks like astigmatism; the lattice, which is fitted again, must not take it as certain."""
-    asked = []
-
-    def freed(tuned, context):
-        optics = {name: Quantity(value, Origin.ESTIMATED) for name, value in {"C12a": 3.0, "C12b": -4.0}.items()}
-        return replace(tuned, dataset=replace(tuned.dataset, calibration=tuned.dataset.calibration.having(**optics)))
-
-    monkeypatch.setattr(run, "with_freed_optics", freed)
-    monkeypatch.setattr(
-        run, "_drift_checked", lambda found, context, *, may_turn: asked.append(found.dataset.calibration)
-    )
-    drift = Drift((1.0, 1.0), (0.3, 0.3), 60.0, 0.0, False, "left alone", deviations)
-    context, tuned = TrialContext("cpu"), Tuned(small.dataset, Preset(num_slices=1))
-    run._with_optics(tuned, context, replace(context.cache.measure(tuned.dataset, tuned.preset), drift=drift))
-    assert asked[0].astigmatism_is_doubted is doubted
-    assert (asked[0].get("C12a"), asked[0].get("C12b")) == (3.0, -4.0)
-    assert asked[0].entries["C12a"].uncertainty == (5.0 if doubted else None)
-
-
-@pytest.mark.parametrize("by_depth", [True, False])
-def test_a_phase_of_one_slice_is_no_witness_where_depth_shall_decide(small, monkeypatch, by_depth):
-    """It would settle the half turn: 134 Å of SrTiO3 stayed upside down."""
-    seen = []
-    monkeypatch.setattr(run, "with_atoms_as_peaks", lambda tuned, context: seen.append(tuned) or tuned)
-    once = partial(run._run_once, TrialContext("cpu"), run._Options(resume=False, sharing=None), None)
-    preset = Preset.from_mapping(ONE_MODE | {"epoch_max": 1, "sweeps": 1})
-    observers = Observers(lambda progress: None, lambda: False, None, Identity("here"))
-    once(RunPlan(small.dataset, preset, turned_by_depth=by_depth), observers, None)
-    assert bool(seen) is not by_depth
 
 
 @pytest.mark.parametrize("error", [RefinementError("no room", "use fewer modes"), MemoryError()])

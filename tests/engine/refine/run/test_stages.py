@@ -10,7 +10,7 @@ from quick_first import quick_first
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
-from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.checkpoint import Identity, of_stage
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import KEPT, RunRecord, _anchor, refine_stages
@@ -58,7 +58,7 @@ def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(smal
         open_ = form.phase_only_obj == "auto" and not form.weakly_damped_obj
         return replace(tuned, preset=tuned.preset.model_copy(update=chosen)) if open_ else tuned
 
-    monkeypatch.setattr(run, "with_chosen_form", decided)
+    monkeypatch.setattr(decisions, "with_chosen_form", decided)
     thick = {"num_slices": 2, "total_thickness_A": 20.0}
     preset = staged(thick, thick, {**thick, "phase_only_obj": False}, sweeps=1, epoch_max=1)
     forms = [used(end).object for end in refined(small.dataset, preset).stages]
@@ -76,7 +76,7 @@ def test_absorption_that_trials_found_in_one_slice_is_kept(small, monkeypatch):
             return tuned
         return tuned.with_settings("damped", weakly_damped_obj=True, non_negative_phase=True)
 
-    monkeypatch.setattr(run, "with_absorption", damped)
+    monkeypatch.setattr(decisions, "with_absorption", damped)
     one, two = {"num_slices": 1}, {"num_slices": 2, "total_thickness_A": 20.0}
     preset = staged(one, one, {**one, "phase_only_obj": True}, two, sweeps=1, epoch_max=1)
     forms = [used(end).object for end in refined(small.dataset, preset).stages]
@@ -85,7 +85,7 @@ def test_absorption_that_trials_found_in_one_slice_is_kept(small, monkeypatch):
 
 
 def test_one_slice_without_absorption_stays_open(small, monkeypatch):
-    monkeypatch.setattr(run, "with_absorption", lambda tuned, context: tuned)
+    monkeypatch.setattr(decisions, "with_absorption", lambda tuned, context: tuned)
     preset = staged({"num_slices": 1}, {"num_slices": 1}, sweeps=1, epoch_max=1)
     forms = [used(end).object for end in refined(small.dataset, preset).stages]
     assert [(form.phase_only_obj, form.non_negative_phase) for form in forms] == [("auto", "auto")] * 2
@@ -108,7 +108,7 @@ def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_o
         tried.append(tuned.preset.object.slices)
         return replace(tuned, preset=tuned.preset.model_copy(update={"anchor": 0.03}))
 
-    monkeypatch.setattr(run, "with_chosen_anchor", weaker)
+    monkeypatch.setattr(decisions, "with_chosen_anchor", weaker)
     two, three = ({"num_slices": n, "total_thickness_A": 20.0} for n in (2, 3))
     shared = {"sweeps": 1, "epoch_max": 2, "phase_only_obj": True}
     result = refined(small.dataset, staged({}, two, three, {**two, "anchor": 0.2}, **shared))
@@ -257,7 +257,7 @@ def test_a_thickness_that_trials_changed_is_that_of_later_stages(small, monkeypa
             return tuned
         return Tuned(*with_best(tuned.dataset, tuned.preset, curve), (curve,))
 
-    monkeypatch.setattr(run, "tune", tune)
+    monkeypatch.setattr(decisions, "tune", tune)
     stages = ({"scan_thickness": True}, {"num_slices": 2}, {"total_thickness_A": 18.0})
     result = refined(small.dataset, staged(*stages, **SLICES))
     total_A = [sum(used(end).object.slice_thickness_A) for end in result.stages]

@@ -11,6 +11,7 @@ from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.continuation import Continuation
+from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema.preset import Preset
 
@@ -123,13 +124,13 @@ def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, sho
 
 def test_a_start_that_was_given_is_given_again(moving, shows, monkeypatch):
     """Columns, an object or images: they are applied to the problem on the corrected positions."""
-    begun, with_start = [], run.with_start
+    begun, with_start = [], decisions.with_start
 
     def noted(problem, settings, warm_start):
         begun.append(problem.measured.drift.applied)
         return with_start(problem, settings, warm_start)
 
-    monkeypatch.setattr(run, "with_start", noted)
+    monkeypatch.setattr(decisions, "with_start", noted)
     shows(TRUE_A)
     refined(moving)
     assert begun == [False, True]

@@ -11,10 +11,10 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import taken_A, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
-from ptylive.engine.refine.run.again import drift_afterwards
+from ptylive.engine.refine.run.again import drift_search
 from ptylive.engine.refine.run.again.continuation import Continuation
-from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, SHOWN, drift_is_tested
-from ptylive.engine.refine.run.again.strained_scan import UNSURE, StrainedScan
+from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, drift_is_tested
+from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.schema import Origin, RefinementError
 from ptylive.schema.preset import Preset
@@ -150,7 +150,7 @@ def test_the_drift_of_a_lattice_that_agrees_with_the_object_is_tried_first(
 @pytest.mark.parametrize(("share", "steps"), [(SHARE, 1), (0.8 * SHARE, 2), (SHARE / 1000, MOST_STEPS)])
 def test_steps_end_where_slopes_are_noise_and_are_few(moving, shows, monkeypatch, share, steps):
     shows(TRUE_A, share=share, fall=10 * STIFFNESS)
-    monkeypatch.setattr(drift_afterwards, "HARMLESS", 0.0)
+    monkeypatch.setattr(drift_search, "HARMLESS", 0.0)
     told = []
     refined(moving, on_progress=told.append)
     assert sum("object refined without it" in one.message for one in told) == steps

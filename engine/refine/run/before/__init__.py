@@ -1,0 +1,1 @@
+"""What is decided and corrected before a refinement's first epoch."""

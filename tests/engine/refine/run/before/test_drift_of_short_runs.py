@@ -1,0 +1,165 @@
+"""A drift that objects of a few sweeps show is removed before the run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from quick_first import quick_first
+from shown_drift import LEFT, REMOVED, SETTINGS, SHARE, STIFFNESS, THICK, TRUE_A, refined
+
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.problem.prepare import NO_DRIFT
+from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run.again import drift_search
+from ptylive.engine.refine.run.again.continuation import FinishedRun
+from ptylive.engine.refine.run.again.scan_strains import ScanStrains
+from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE
+from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS
+from ptylive.engine.refine.run.refinement import Refinement
+from ptylive.schema import Origin
+from ptylive.schema.errors import StoppedError
+from ptylive.schema.preset import Preset
+
+PRESET = Preset.from_mapping({**SETTINGS, "sweeps": SWEEPS})
+WORDS = f"corrected, found with objects of {SWEEPS} sweeps; the refined object confirms it"
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Numbers of epochs of the runs that were made."""
+    made, run_one = [], Refinement.run
+
+    def noted(self, saved):
+        result = run_one(self, saved)
+        made.append(len(result.loss))
+        return result
+
+    monkeypatch.setattr(Refinement, "run", noted)
+    return made
+
+
+@pytest.mark.parametrize("drift", quick_first([LEFT, None, REMOVED]))
+def test_the_run_begins_without_the_drift_that_short_runs_show(moving, shows, runs, tmp_path, drift):
+    """Whatever the lattice shows of it, or trials removed of what the lattice shows."""
+    shows(TRUE_A, drift)
+    told, table = [], tmp_path / "loss.csv"
+    result = refined(moving, PRESET, on_progress=told.append, loss_table=table)
+    assert result.state == "done" and result.drift.applied
+    assert result.drift.drift_A == pytest.approx(TRUE_A)
+    assert result.drift.reason == f"drift (0.60 ± 0.00, -0.40 ± 0.00) Å along slow and fast axis: {WORDS}"
+    assert result.reason.count(result.drift.reason) == 1
+    assert NO_DRIFT not in result.reason and "(a, b)" not in result.reason
+    np.testing.assert_allclose(result.positions_A, without_drift(moving.dataset, result.drift).positions_A)
+    assert runs == [SWEEPS, SWEEPS, len(result.loss)]  # none of the complete runs is in vain
+    assert result.phases.count("sweep") == SWEEPS < len(result.phases)
+    assert len(table.read_text().splitlines()) == len(result.loss) + 1
+    short = [one for one in told if "for a drift that they show" in one.message]
+    assert {one.phase for one in short} == {"trial"}
+    assert any(f"({SWEEPS} made)" in one.message for one in short)
+
+
+def test_without_slopes_one_short_run_is_made(moving, shows, runs):
+    shows((0.0, 0.0))
+    result = refined(moving, PRESET)
+    assert not result.drift.applied and "sweeps" not in result.drift.reason
+    assert runs == [SWEEPS, len(result.loss)]
+
+
+@pytest.mark.parametrize(
+    ("chi_squared", "even", "applied"),
+    [(1.8, 0.0, False), (2.2, 0.0, True), (3.8, 1 / UNSURE, False), (4.2, 1 / UNSURE, True)],
+)
+def test_slopes_have_to_be_beyond_doubt(moving, shows, chi_squared, even, applied):
+    shows((1.0, 0.0), replace(LEFT, deviations=0.0), fall=np.sqrt(chi_squared * SHOWN), even=even)
+    assert refined(moving, PRESET).drift.applied == applied
+
+
+@pytest.mark.slow
+def test_several_slices_are_searched_too(moving, shows):
+    shows(TRUE_A)
+    result = refined(moving, PRESET.model_copy(update=THICK))
+    assert result.drift.drift_A == pytest.approx(TRUE_A, abs=0.02)
+    assert "sweeps" in result.drift.reason
+
+
+@pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.GIVEN])
+def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, origin):
+    """The run, and all that is reported of its scan, begins with it."""
+    calibration, turn_A = moving.dataset.calibration, 0.5
+    stated_deg, length_A = calibration.get("rotation_deg"), Lattice.of(moving.dataset).lengths_A[0]
+    rotation = replace(calibration.entries["rotation_deg"], origin=origin)
+    asked = shows(TRUE_A, turn_A=turn_A)
+    asked.update(rotation_deg=stated_deg, length_A=length_A)
+    dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    result = refine(dataset, PRESET, backend="cpu")
+    after = result.calibration.entries["rotation_deg"]
+    expected_deg = np.degrees(turn_A / length_A) if origin is Origin.ESTIMATED else 0.0
+    assert after.value - stated_deg == pytest.approx(expected_deg, abs=0.001)
+    assert after.origin is origin
+    assert ("along with the rotation" in result.drift.reason) is (origin is Origin.ESTIMATED)
+    assert result.drift.drift_A == pytest.approx(TRUE_A, abs=0.001)
+
+
+def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monkeypatch):
+    """After the run, its object is asked as if there had been none."""
+    asked_after = []
+    shows(TRUE_A, share=SHARE / 1000, fall=10 * STIFFNESS)  # curvatures are too large, so steps are too short
+    monkeypatch.setattr(drift_search, "HARMLESS", 0.0)
+    monkeypatch.setattr(run, "drift_is_tested", lambda *given: asked_after.append(given))
+    result = refined(moving, PRESET)
+    assert not result.drift.applied and len(asked_after) == 1
+    assert runs == [SWEEPS] * (1 + MOST_STEPS) + [len(result.loss)]
+
+
+def test_drifts_that_are_too_large_to_be_true_end_the_search(moving, shows, runs, monkeypatch):
+    shows(TRUE_A)
+    monkeypatch.setattr(ScanStrains, "are_possible", lambda self, point: False)
+    assert not refined(moving, PRESET).drift.applied
+    assert runs[0] == SWEEPS < min(runs[1:])
+
+
+def test_a_short_run_that_fails_ends_the_search(moving, shows, runs, monkeypatch):
+    shows(TRUE_A)
+    monkeypatch.setattr(FinishedRun, "of", lambda *given: None)
+    result = refined(moving, PRESET)
+    assert (result.state, result.drift.applied) == ("done", False)
+    assert runs == [SWEEPS, len(result.loss)]
+
+
+def test_a_stop_during_a_short_run_ends_it_all(moving, shows, runs):
+    shows(TRUE_A)
+    told = []
+    with pytest.raises(StoppedError, match="before the refinement began"):
+        refined(
+            moving,
+            PRESET,
+            on_progress=told.append,
+            should_stop=lambda: bool(told) and "(1 made)" in told[-1].message,
+        )
+    assert len(runs) == 1 and runs[0] < SWEEPS
+
+
+@pytest.mark.parametrize(
+    ("changes", "searched"),
+    [
+        ({"epoch_max": 2 * SWEEPS}, True),
+        ({"epoch_max": 2 * SWEEPS - 1}, False),
+        ({"sweeps": SWEEPS - 1}, False),
+        ({"refine_drift": False}, False),
+        ({"update_beam_current": True}, False),
+        ({"update_probe": "epoch > 3"}, False),
+    ],
+)
+def test_before_which_runs_it_is_searched(moving, shows, runs, monkeypatch, changes, searched):
+    shows(TRUE_A)
+    monkeypatch.setattr(run, "drift_is_tested", lambda *given: False)
+    refined(moving, Preset.from_mapping({**SETTINGS, "sweeps": SWEEPS, **changes}))
+    assert (len(runs) > 1) is searched
+
+
+def test_a_resumed_run_begins_on_the_same_positions(moving, shows):
+    """Sums over threads differ in their last digits, and the search amplifies them."""
+    shows((0.5 + 1e-7, -0.4 - 1e-7))
+    assert refined(moving, PRESET).drift.drift_A == (0.5, -0.4)
