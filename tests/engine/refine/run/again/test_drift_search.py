@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.run.again.drift_search import LEAST_LEFT, LEFT, LEFT_OF_SEVERAL, DriftSearch
+from ptylive.engine.refine.run.again.drift_search import HARMLESS, LEAST_LEFT, LEFT, LEFT_OF_SEVERAL, DriftSearch
+from ptylive.engine.refine.run.again.strained_scan import NOISE as MAY_BE_NOISE
 from ptylive.engine.refine.run.again.strained_scan import Slopes
 
 TRUE = np.array([1.2, -0.5])
@@ -86,3 +87,16 @@ def test_a_lead_is_followed_first_and_once():
     np.testing.assert_array_equal(search.step, [1.0, 1.0])
     after = search.then(np.array([1.0, 1.0]), slopes_at(np.array([1.0, 1.0])))
     assert after.lead is None and np.linalg.norm(after.step) == pytest.approx(0.1)
+
+
+def test_a_search_is_settled_by_slopes_that_may_be_noise_or_by_a_step_that_does_not_matter():
+    def settled(chi_squared, step_A):
+        slopes = Slopes(np.array([np.sqrt(chi_squared), 0.0]), np.eye(2))
+        held = np.full(2, np.sqrt(chi_squared) / step_A / LEFT)
+        return DriftSearch.begin(np.zeros(2), slopes, held, 1.0).is_settled
+
+    noise, large = 2 * MAY_BE_NOISE, 10 * HARMLESS
+    assert settled(0.99 * noise, large)
+    assert not settled(1.01 * noise, large)
+    assert not settled(1.01 * noise, 1.01 * HARMLESS)
+    assert settled(1.01 * noise, 0.99 * HARMLESS)

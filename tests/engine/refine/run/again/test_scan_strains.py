@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.data.drift import Drift
+from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.schema import Origin
+from ptylive.schema.preset import Preset
 
 
 @pytest.fixture(params=["as it is", "mirrored"])
@@ -77,3 +79,33 @@ def test_the_uncertainty_of_the_turn_is_of_the_rotation_less_half_the_shear():
     expected = np.degrees(np.sqrt(0.25 * 0.04 + 0.01) / 16)
     assert frame.turn_uncertainty_deg(np.diag([9.0, 0.04, 0.01])) == pytest.approx(expected)
     assert ScanStrains(lattice, turns=False).turn_uncertainty_deg(np.eye(2)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("origin", "tied", "turns"),
+    [
+        (Origin.ESTIMATED, {}, True),
+        (Origin.UNDECIDED, {}, True),
+        (Origin.GIVEN, {}, False),
+        (Origin.ESTIMATED, {"start_object": "object.h5"}, False),
+        (Origin.ESTIMATED, {"start_positions": "positions.npy"}, False),
+        (Origin.ESTIMATED, {"start_probe": "probe.h5"}, False),
+    ],
+)
+def test_the_rotation_is_a_parameter_if_nothing_ties_it(moving, origin, tied, turns):
+    calibration = moving.dataset.calibration
+    rotation = replace(calibration.entries["rotation_deg"], origin=origin)
+    dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    assert ScanStrains.of(dataset, Preset.from_mapping(tied)).turns is turns
+
+
+def test_positions_without_a_lattice_have_no_strains(moving):
+    scattered = moving.dataset.positions_A + np.random.default_rng(0).normal(0, 0.3, moving.dataset.positions_A.shape)
+    assert ScanStrains.of(replace(moving.dataset, positions_A=scattered), Preset()) is None
+
+
+def test_a_scan_does_not_drift_by_much_of_its_length(nominal):
+    frame = ScanStrains(Lattice.of(nominal), False)
+    longest_A = MOST_STRAIN * frame.lattice.lengths_A[0]
+    assert frame.are_possible(np.array([0.6, -0.79]) * longest_A)
+    assert not frame.are_possible(np.array([0.61, -0.8]) * longest_A)

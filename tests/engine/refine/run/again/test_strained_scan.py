@@ -8,7 +8,7 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
-from ptylive.engine.refine.run.again.strained_scan import UNSURE, Slopes, StrainedScan
+from ptylive.engine.refine.run.again.strained_scan import NOISE, SHOWN, UNSURE, Slopes, StrainedScan
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.preset import Preset
 
@@ -134,3 +134,16 @@ def test_slopes_of_several_strains_and_their_scatter_between_groups():
         pytest.approx(4.0),
         pytest.approx(np.sqrt(2 * (36 + 1))),
     )
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("even", [0.0, 1 / UNSURE])
+def test_slopes_are_beyond_doubt_or_may_be_noise_by_their_number(number, even):
+    """What the model lacks makes them less certain."""
+
+    def slopes(chi_squared):
+        return Slopes(np.sqrt(np.full(number, chi_squared / number)), np.eye(number), even)
+
+    shown = number * SHOWN * (2.0 if even else 1.0)
+    assert slopes(1.01 * shown).are_beyond_doubt and not slopes(0.99 * shown).are_beyond_doubt
+    assert slopes(0.99 * number * NOISE).may_be_noise and not slopes(1.01 * number * NOISE).may_be_noise
