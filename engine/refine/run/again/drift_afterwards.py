@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import HINT, Drift, taken_A
+from ptylive.engine.refine.data.drift import HARMLESS, HINT, Drift, taken_A
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.again.continuation import (
@@ -142,11 +142,15 @@ class _DriftCorrection:
             return None
         several, held = self._environment.preset.object.slices > 1, scan.curvatures(self._strains.strains)
         search = DriftSearch.begin(self._best.point, slopes, held, self._resolution_A, several=several)
-        if drift is None or self._evidence is None:
+        if drift is not None and self._evidence is not None:
+            lead = self._strains.point_of(drift.drift_A)
+            trusted = self._evidence.is_enough and search.leads_towards(lead) > ALIGNED
+            if trusted or not self._shown:
+                return search.leading_to(lead)
+        if not self._is_settled(search):
             return search
-        lead = self._strains.point_of(drift.drift_A)
-        trusted = self._evidence.is_enough and search.leads_towards(lead) > ALIGNED
-        return search.leading_to(lead) if trusted or not self._shown else search
+        self._say(self._remark_on_rest(search))
+        return None
 
     def advance(self, search: DriftSearch) -> DriftSearch | None:
         """Refine with the next correction, and keep the run if it is better; None if that was the last one."""
@@ -207,13 +211,20 @@ class _DriftCorrection:
             return ""
         return f", and lattice and refined object do not show it either ({self._evidence})"
 
+    def _remark_on_rest(self, search: DriftSearch) -> str:
+        """What is remarked if the first object shows a drift that is not corrected."""
+        if search.step_share >= HARMLESS:
+            return "; the refined object shows more than a scan may drift"
+        removed = taken_A(self._best.run.problem.measured.drift) != (0.0, 0.0)
+        return f"; the refined object {'confirms it' if removed else 'shows none'} within a tenth of the resolution"
+
     def _is_settled(self, search: DriftSearch) -> bool:
         """Whether another step is not worth its time: one that lattice and object suggested needs slopes of its own."""
         if search.lead is not None:
             return False
-        if not (self._shown or search.slopes.are_beyond_doubt) or search.is_settled:
+        if not (self._shown or search.slopes.are_beyond_doubt) or search.slopes.may_be_noise:
             return True
-        return not self._strains.are_possible(search.point + search.step)
+        return search.step_share < HARMLESS or not self._strains.are_possible(search.point + search.step)
 
     def _refined_at(self, point: DoubleArray, search: DriftSearch) -> _Candidate | None:
         """Refine from the start with the drift of a point (n,) removed, Å; None if that was stopped or failed."""

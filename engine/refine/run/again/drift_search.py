@@ -24,8 +24,8 @@ LEFT, LEFT_OF_SEVERAL = 0.5, 0.25
 LEAST_LEFT = 1 / 3
 """Least share of the curvature along a step that one estimate may keep."""
 
-HARMLESS = 0.02
-"""Step, as a share of the resolution, that is not worth another refinement."""
+SMALL = 0.02
+"""Step, as a share of the resolution, that is not worth another short run."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,14 @@ class DriftSearch:
         return np.asarray(step * min(1.0, self.resolution_A / max(float(np.linalg.norm(step)), 1e-12)))
 
     @property
+    def step_share(self) -> float:
+        """Length of the next step, as a share of the resolution."""
+        return float(np.linalg.norm(self.step)) / self.resolution_A
+
+    @property
     def is_settled(self) -> bool:
-        """Whether the slopes may be noise, or the next step does not matter."""
-        return self.slopes.may_be_noise or float(np.linalg.norm(self.step)) < HARMLESS * self.resolution_A
+        """Whether the slopes may be noise, or the next step is small."""
+        return self.slopes.may_be_noise or self.step_share < SMALL
 
     @property
     def uncertainty(self) -> DoubleArray:

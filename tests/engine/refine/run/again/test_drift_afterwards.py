@@ -11,9 +11,10 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import taken_A, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
-from ptylive.engine.refine.run.again import drift_search
+from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.continuation import Continuation
 from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, drift_is_tested
+from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.schema import Origin, RefinementError
@@ -150,15 +151,38 @@ def test_the_drift_of_a_lattice_that_agrees_with_the_object_is_tried_first(
 @pytest.mark.parametrize(("share", "steps"), [(SHARE, 1), (0.8 * SHARE, 2), (SHARE / 1000, MOST_STEPS)])
 def test_steps_end_where_slopes_are_noise_and_are_few(moving, shows, monkeypatch, share, steps):
     shows(TRUE_A, share=share, fall=10 * STIFFNESS)
-    monkeypatch.setattr(drift_search, "HARMLESS", 0.0)
+    monkeypatch.setattr(drift_afterwards, "HARMLESS", 0.0)
     told = []
     refined(moving, on_progress=told.append)
     assert sum("object refined without it" in one.message for one in told) == steps
 
 
-def test_a_step_that_changes_nothing_is_not_made(moving, shows):
-    shows((0.001, 0.0), fall=100 * STIFFNESS, drift=UNLIKELY)
-    assert not refined(moving).drift.applied
+@pytest.mark.parametrize(
+    ("drift", "words"),
+    [
+        (UNLIKELY, "shows none within a tenth of the resolution"),
+        (REMOVED, "confirms it within a tenth of the resolution"),
+    ],
+)
+def test_a_step_that_hardly_matters_is_not_worth_another_run(moving, shows, drift, words):
+    """Of SrTiO₃ three further runs were made for 0.1 Å."""
+    resolution_A = 1 / prepare(moving.dataset, PRESET, None).measured.probe.semiangle_invA
+    left_A = np.array([0.09 * resolution_A, 0.0])
+    shows(taken_A(drift) + left_A, drift, fall=100 * STIFFNESS)
+    result = refined(moving)
+    assert result.drift.applied is drift.applied
+    assert result.drift.reason == f"{drift.reason}; the refined object {words}"
+    assert result.reason.count(result.drift.reason) == 1
+    shows(taken_A(drift) + 1.2 * left_A, drift, fall=100 * STIFFNESS)
+    assert refined(moving).drift.drift_A == pytest.approx(taken_A(drift) + 1.2 * left_A, abs=0.01)
+
+
+def test_a_drift_that_is_too_large_to_be_true_is_not_corrected(moving, shows, monkeypatch):
+    shows(TRUE_A)
+    monkeypatch.setattr(ScanStrains, "are_possible", lambda self, point: False)
+    result = refined(moving)
+    assert not result.drift.applied
+    assert result.drift.reason == f"{LEFT.reason}; the refined object shows more than a scan may drift"
 
 
 @pytest.mark.parametrize("origin", quick_first([Origin.ESTIMATED, Origin.UNDECIDED, Origin.GIVEN]))

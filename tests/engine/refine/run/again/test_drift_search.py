@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.run.again.drift_search import HARMLESS, LEAST_LEFT, LEFT, LEFT_OF_SEVERAL, DriftSearch
+from ptylive.engine.refine.run.again.drift_search import LEAST_LEFT, LEFT, LEFT_OF_SEVERAL, SMALL, DriftSearch
 from ptylive.engine.refine.run.again.strained_scan import NOISE as MAY_BE_NOISE
 from ptylive.engine.refine.run.again.strained_scan import Slopes
 
@@ -95,8 +95,8 @@ def test_a_search_is_settled_by_slopes_that_may_be_noise_or_by_a_step_that_does_
         held = np.full(2, np.sqrt(chi_squared) / step_A / LEFT)
         return DriftSearch.begin(np.zeros(2), slopes, held, 1.0).is_settled
 
-    noise, large = 2 * MAY_BE_NOISE, 10 * HARMLESS
+    noise, large = 2 * MAY_BE_NOISE, 10 * SMALL
     assert settled(0.99 * noise, large)
     assert not settled(1.01 * noise, large)
-    assert not settled(1.01 * noise, 1.01 * HARMLESS)
-    assert settled(1.01 * noise, 0.99 * HARMLESS)
+    assert not settled(1.01 * noise, 1.01 * SMALL)
+    assert settled(1.01 * noise, 0.99 * SMALL)

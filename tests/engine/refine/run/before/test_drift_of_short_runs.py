@@ -106,7 +106,7 @@ def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monk
     """After the run, its object is asked as if there had been none."""
     asked_after = []
     shows(TRUE_A, share=SHARE / 1000, fall=10 * STIFFNESS)  # curvatures are too large, so steps are too short
-    monkeypatch.setattr(drift_search, "HARMLESS", 0.0)
+    monkeypatch.setattr(drift_search, "SMALL", 0.0)
     monkeypatch.setattr(run, "drift_is_tested", lambda *given: asked_after.append(given))
     result = refined(moving, PRESET)
     assert not result.drift.applied and len(asked_after) == 1
