@@ -23,6 +23,7 @@ from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES
 
 HIGHER = 1.1
 """Ratio of losses below which they are alike: of thick crystals that have not converged, they differ by percents."""
@@ -145,6 +146,13 @@ class Continuation:
             run = Refinement(problem, preset, backend, observers, context)
             result = run.run(start if saved is None else saved)
             return result, FinishedRun.of(run, result, backend, self.first.nominal, self.first.begin)
+
+
+def may_be_followed(preset: Preset) -> bool:
+    """Whether another run may follow one with these settings: it ends by itself, and its solver refines an object."""
+    solver = preset.solver
+    by_itself = isinstance(solver.epoch_max, str) and not preset.schedules
+    return by_itself and solver.optimizer not in ENGINES and preset.prior.method != "dgp" and preset.refined.update_obj
 
 
 def is_as_low(result: RefineResult, than: RefineResult) -> bool:

@@ -31,6 +31,7 @@ from ptylive.engine.refine.run.again.continuation import (
     FinishedRun,
     RunEnvironment,
     is_as_low,
+    may_be_followed,
     undo,
 )
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
@@ -45,7 +46,6 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.errors import PtyliveError, StoppedError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.solver import ENGINES
 
 MOST_STEPS = 4
 """Maximum number of corrections, each of which takes as long as the first run."""
@@ -67,12 +67,9 @@ def drift_is_tested(measured: Measurement, nominal: Dataset, preset: Preset) -> 
     Nominal positions have to form a lattice, only object, probe and a thickness may be refined, and the length of the
     run must be open.
     """
-    solver = preset.solver
-    is_open = preset.start.refine_drift == "auto" and preset.refined.update_obj
-    ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
-    ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
+    is_open = preset.start.refine_drift == "auto" and may_be_followed(preset) and not preset.stages
     enough = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    return is_open and ordinary and enough and measured.plain and Lattice.of(nominal) is not None
+    return is_open and enough and measured.plain and Lattice.of(nominal) is not None
 
 
 @dataclass(frozen=True)
