@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.memory import Scratch, check_fits
 from ptylive.engine.probe import chi_polynomial
 from ptylive.engine.refine.data.pattern_view import PatternView
-from ptylive.engine.refine.data.scan_window import KEPT_DTYPES, ScanWindow
+from ptylive.engine.refine.data.scan_window import KEPT_DTYPES, ROWS_AT_ONCE, ScanWindow
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 from ptylive.schema.preset.kinds import Auto
 from ptylive.schema.preset.patterns import PatternSettings
+
+PIXEL_BYTES = 32
+"""Minimum memory per pixel of the model: both frequencies in double precision, and a complex wave."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,13 @@ class ModelWindow:
         """The window of the detector with ``upsampling`` model pixels per detector pixel along each axis.
 
         Pixel j of the detector is the sum of model pixels u j … u j + u - 1, so their middle is at its frequency.
+        Raises MetadataError if they do not fit into memory.
         """
         if upsampling == 1:
             return cls(window.size, window.pixel_invA, window.k_row, window.k_col)
         size, pixel = window.size * upsampling, window.pixel_invA / upsampling
+        smaller = "use a smaller upsample_pattern or window_px"
+        check_fits(float(PIXEL_BYTES) * size**2, f"a model of {size} x {size} pixels", smaller)
         frequency = np.rint(np.fft.fftfreq(size) * size) - (upsampling - 1) / 2
         k_row = np.broadcast_to(frequency[:, None] * pixel + window.k_row[0, 0], (size, size)).copy()
         k_col = np.broadcast_to(frequency[None, :] * pixel + window.k_col[0, 0], (size, size)).copy()
@@ -94,10 +101,12 @@ def image_window(dataset: Dataset, pixel_A: float | None, window_px: int | Auto)
     if size < max(rows, columns):
         raise MetadataError(f"window_px = {size} is smaller than the images", f"use at least {max(rows, columns)}")
     dtype = dataset.patterns.dtype if dataset.patterns.dtype.name in KEPT_DTYPES else np.dtype(np.float32)
-    images = np.zeros((len(dataset.patterns), size, size), dtype)
+    images = Scratch().zeros((len(dataset.patterns), size, size), dtype.type, "images")
     measured = np.zeros((size, size), dtype=bool)
-    images[:, :rows, :columns] = np.where(dataset.bad_pixels, 0, np.maximum(dataset.patterns[:], 0))
+    for start in range(0, len(images), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        images[block, :rows, :columns] = np.where(dataset.bad_pixels, 0, np.maximum(dataset.patterns[block], 0))
     measured[:rows, :columns] = ~dataset.bad_pixels
     q = np.fft.fftfreq(size, pixel_A)
     k_row, k_col = (np.ascontiguousarray(k) for k in np.meshgrid(q, q, indexing="ij"))
-    return ScanWindow(images, measured, k_row, k_col, 1 / (size * pixel_A))
+    return ScanWindow(np.asarray(images), measured, k_row, k_col, 1 / (size * pixel_A))

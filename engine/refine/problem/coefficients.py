@@ -28,6 +28,9 @@ FLOOR_SHARE = 0.1
 MOST_OVER_NOISE = 100.0
 """Largest weight of a perpendicular length over that by its counting noise. On simulated scans 20 to 30 cost 0 to 0.02
 of the object's correlation, 200 to 300 cost 0.05 to 0.2, and with 3000 no step of a sweep lowers the loss."""
+ROUNDING = float(np.finfo(np.float32).eps)
+"""Relative rounding of masks. A sum of K masks, each scaled to unit variance, whose variance is K times its square is
+due to rounding: the masks depend on each other."""
 SIGNED = (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
 """Losses that accept coefficients of either sign."""
 
@@ -71,10 +74,13 @@ class Coefficients:
     def strategy(self, strategy: Strategy, settings: LossSettings) -> Strategy:
         """Set the loss for these coefficients in the strategy. Raises RefinementError if it does not suit them."""
         kind = self._kind(settings)
+        of_masks = max(1.0, float(self.masks.sum(axis=0).max()))
         curvature_scale = {
             CoefficientTermKind.ROOT: 1.0,
             CoefficientTermKind.LEAST_SQUARES: PEAK if settings.noise_weighting else 4 * PEAK * float(self.mean.max()),
-        }.get(kind, max(1.0, float(self.masks.sum(axis=0).max())))
+            CoefficientTermKind.GAUSS: of_masks,
+            CoefficientTermKind.POISSON: of_masks,
+        }[kind]
         reason = f"{strategy.reason.split(';')[0]}; {kind} of {len(self.masks)} {self.dataset.basis.kind} coefficients"
         offset = 0.0
         if kind is CoefficientTermKind.POISSON:  # the starting model is dark where the first electrons are scattered to
@@ -133,8 +139,19 @@ class Coefficients:
         return np.asarray(on_detector & unseen)
 
     def _whitening(self, masks: FloatArray) -> FloatArray:
+        """Matrix W (K, K). Raises RefinementError if masks depend on each other, or one has no pixel in the window."""
         mean = np.maximum(self.mean, LEAST_MEAN * self.mean.max())
         covariance = (masks * mean) @ masks.T.astype(float)
+        deviation = np.sqrt(np.diagonal(covariance))
+        independent = deviation.min() > 0
+        if independent:
+            variances = np.linalg.eigvalsh(covariance / np.outer(deviation, deviation))  # ascending
+            independent = variances[0] > len(masks) * ROUNDING**2 * variances[-1]
+        if not independent:
+            raise RefinementError(
+                "the masks depend on each other in the window, so coefficients have no noise of their own",
+                "give a larger window_px, or set noise_weighting=false",
+            )
         return np.asarray(0.5 * np.linalg.inv(np.linalg.cholesky(covariance)), dtype=np.float32)
 
     def _perpendicular(self, settings: LossSettings, kind: CoefficientTermKind) -> tuple[PerpendicularTerm, ...]:

@@ -46,8 +46,9 @@ BRIGHT_FIELD_EDGE = 1.05
 VACUUM_PERCENTILE = 5.0
 """Start phases are shifted so that this percentile is 0 if the phase is constrained to be at or above 0."""
 LARGEST_OBJECT_PIXELS = 2**31
-OBJECT_BYTES = 48
-"""Minimum memory per object pixel: its parameters, gradient, steps and a complex plane, in single precision."""
+OBJECT_BYTES, PROBE_BYTES = 48, 48
+"""Minimum memory per pixel of the object, and of each mode of each probe: its parameters, gradient, steps and a complex
+plane, in single precision."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     modes = measured.start_modes(preset.probe, strategy.coherence, preset.start.start_depth_A)
     modes = forward.with_given_aberrations(modes)
     modes = _without_background(modes, measured, preset)
+    _check_probes(modes, forward.probe_shares())
     settings = preset.regularisers, preset.loss.noise_weighting, preset.start
     blocks = ParameterBlocks(forward, strategy, grid, modes, *settings)
     precision = Precision(preset.solver.precision)
@@ -251,7 +253,7 @@ def _multislice(
 
 
 def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None:
-    """Raise RefinementError if the object is too large."""
+    """Raise RefinementError if the object has too many pixels, MetadataError if they do not fit into memory."""
     pixels = np.prod(shape, dtype=float) * modes
     if pixels > LARGEST_OBJECT_PIXELS:
         raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
@@ -260,6 +262,13 @@ def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None
         f"the object of {' x '.join(map(str, shape))} pixels of {pixel_A:.3g} Å",
         "check scan_step_A, detector_pixel_mrad and energy_eV, or use fewer slices",
     )
+
+
+def _check_probes(modes: ComplexPlane, shares: FloatArray | None) -> None:
+    """Raise MetadataError if the probes of all parts of the scan do not fit into memory."""
+    if shares is not None:
+        parts = f"{len(shares)} probes of {len(modes)} modes, {modes.shape[1]} x {modes.shape[2]} pixels each,"
+        check_fits(float(PROBE_BYTES) * modes.size * len(shares), parts, "divide the scan into fewer (probe_marker)")
 
 
 def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray:

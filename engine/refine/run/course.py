@@ -164,8 +164,8 @@ class Course:
 
 
 def _held_out(count: int, settings: SolverSettings) -> tuple[IndexArray | None, IndexArray | None]:
-    """Patterns to sweep over and patterns to hold out; (None, None) unless the sweeps stop early."""
-    if not settings.early_stop:
+    """Patterns to sweep over and patterns to hold out; (None, None) unless sweeps stop early, or for one pattern."""
+    if not settings.early_stop or count < 2:
         return None, None
     order = np.random.default_rng(settings.seed).permutation(count)
     held_count = max(1, int(HELD_OUT_SHARE * count))

@@ -131,28 +131,15 @@ class Refinement:
 
     def run(self, saved: checkpoints.Checkpoint | None) -> RefineResult:
         """Run to the end, from a saved state if one is given; may be called once."""
-        xp = self._backend.xp
-        state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))
-        earlier: Log | None = None
-        if saved is not None:
-            state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
-            self._course = self._course.continuing(state, self._log)
-            earlier = self._log
-            del saved  # frees its L-BFGS pairs as newer ones replace them
-        self._hold_out()
+        state, earlier = self._begun(saved), None if saved is None else self._log
+        del saved  # frees its L-BFGS pairs as newer ones replace them
         outcome: State = "done"
-        self._report(state, "running", force=True)
-        self._write_snapshot(state)
         try:
-            with np.errstate(over="ignore", invalid="ignore"):  # steps that are too long are halved
-                while not self._course.finished(state):
-                    self._pause()
-                    state = self._advance(state)
+            while not self._course.finished(state):
+                state = self._advance(state)
         except StopRequested:
             outcome = "stopped"
             self._add_words("stopped on request")
-        except MemoryError:
-            raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
         wrong = self._course.problem_of(state, len(self._log.losses), stopped=outcome == "stopped")
         if wrong:
             outcome = "failed"
@@ -172,6 +159,29 @@ class Refinement:
         result = replace(self._result(state, outcome), phase_deviation=deviation, convergence=trend)
         fit = self._likelihood_over_noise(state) if outcome == "done" else None
         return replace(result, likelihood_over_noise=fit, unchanged=self._log == earlier)
+
+    def first_epochs(self, count: int) -> checkpoints.Checkpoint:
+        """Run the first epochs only; return the state that :meth:`run` of another continues from.
+
+        May be called once, instead of :meth:`run`. Raises StopRequested.
+        """
+        state = self._begun(None)
+        while len(self._log.losses) < count and not self._course.finished(state):
+            state = self._advance(state)
+        self.vector = state.vector
+        return checkpoints.Checkpoint(state, self._log, "")
+
+    def _begun(self, saved: checkpoints.Checkpoint | None) -> checkpoints.SolverState:
+        """The first state, or a saved one, with patterns held out."""
+        xp = self._backend.xp
+        state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))
+        if saved is not None:
+            state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
+            self._course = self._course.continuing(state, self._log)
+        self._hold_out()
+        self._report(state, "running", force=True)
+        self._write_snapshot(state)
+        return state
 
     def _hold_out(self) -> None:
         """Hold out patterns if the number of epochs was left open, or keep holding out those of the resumed run."""
@@ -196,6 +206,15 @@ class Refinement:
             raise StopRequested
 
     def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
+        """Take one solver step. Raises StopRequested, and RefinementError without enough memory."""
+        self._pause()
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # steps that are too long are halved
+                return self._advanced(state)
+        except MemoryError:
+            raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
+
+    def _advanced(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """Take one solver step; log and report an epoch that ends with it."""
         state = self._with_epoch_settings(state)
         after, passes = self._course.advanced(state)

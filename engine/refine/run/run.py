@@ -28,7 +28,7 @@ from ptylive.engine.refine.run.again.more_epochs import refined_to_length, run_t
 from ptylive.engine.refine.run.again.other_half_turn import OtherHalfTurn
 from ptylive.engine.refine.run.again.second_run import Runners, RunPlan
 from ptylive.engine.refine.run.before.decisions import checked, decided, settled
-from ptylive.engine.refine.run.before.drift_of_short_runs import with_drift_of_short_runs
+from ptylive.engine.refine.run.before.drift_of_short_runs import without_drift_of_short_runs
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
@@ -182,7 +182,9 @@ def _run_once(
     problem, preset, tuned, context, begin = decided(context, warm, plan, observers, alone=sharing is None)
     environment = RunEnvironment(tuned.preset, observers, context, options.resume)
     if sharing is None:
-        problem, tuned = with_drift_of_short_runs(problem, tuned, environment, begin)
+        beginning = without_drift_of_short_runs(problem, tuned, environment, begin)
+        problem, tuned, saved = beginning.problem, beginning.tuned, saved or beginning.state
+        del beginning
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
     if sharing is not None:

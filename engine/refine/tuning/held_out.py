@@ -26,11 +26,14 @@ from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, Sweeps, SweepState
 from ptylive.engine.refine.tuning.measured_once import MeasuredOnce
 from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
 HELD_OUT = 8
 """One pattern in eight is kept from the refinement."""
+LEAST_TRIED = 3
+"""Fewest patterns of a trial: one to refine, and two groups to hold out."""
 BATCHES, SMALLEST_BATCH = 32, 8
 """Minimum number of batches in a sweep, given enough patterns: it determines how far a sweep moves the object."""
 LEAST_BATCHES = 96
@@ -202,7 +205,14 @@ class Trial:
         held_out: int = HELD_OUT,
         split: int = 0,
     ) -> Trial:
-        """Trial of a data set under a preset, one pattern in ``held_out`` held out; ``split`` selects which ones."""
+        """Trial of a data set under a preset, one pattern in ``held_out`` held out; ``split`` selects which ones.
+
+        Raises RefinementError for fewer patterns than ``LEAST_TRIED``.
+        """
+        if (count := len(dataset.patterns)) < LEAST_TRIED:
+            raise RefinementError(
+                f"trials refine some patterns and hold out others, and there are {count}", "give what they would find"
+            )
         plain = preset.model_copy(update={"refine_drift": False})
         measured = context.cache.measure(dataset, plain) if measured is None else measured
         problem = prepare(dataset, plain, context.start, measured)

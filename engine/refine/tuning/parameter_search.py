@@ -18,7 +18,13 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.tuning.half_turn import FOUND
-from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
+from ptylive.engine.refine.tuning.held_out import (
+    LEAST_TRIED,
+    HeldOutLoss,
+    TrialContext,
+    central_part,
+    held_out_loss,
+)
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -91,8 +97,8 @@ def tune(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def requested_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
-    """Scans that the preset requests. ``auto`` scans a defocus that was only estimated, for one slice or several."""
-    estimated = dataset.calibration.origin("C10") in FOUND
+    """Scans that the preset requests. ``auto`` scans a defocus that was only estimated, from enough patterns."""
+    estimated = dataset.calibration.origin("C10") in FOUND and len(dataset.patterns) >= LEAST_TRIED
     defocus = estimated if isinstance(preset.start.scan_defocus, str) else preset.start.scan_defocus
     if preset.propagation.near_field:  # images have a defocus each, and no scan
         return []
@@ -202,7 +208,7 @@ def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) ->
         return dataset, preset.model_copy(update=number)
     middle = dataset.positions_A.mean(axis=0)  # the start of a trial stays under the patterns
     offsets_A = dataset.positions_A - middle
-    moved = offsets_A * value if quantity is Scanned.SCALE else offsets_A @ rotation_matrix(value).T
+    moved = {Scanned.SCALE: offsets_A * value, Scanned.ROTATION: offsets_A @ rotation_matrix(value).T}[quantity]
     return replace(dataset, positions_A=middle + moved), preset
 
 

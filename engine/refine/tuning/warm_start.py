@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.drift import HARMLESS, taken_A
-from ptylive.engine.refine.data.object_resampling import in_modes, in_slices, on_pixels
+from ptylive.engine.refine.data.object_resampling import FAINTEST, in_modes, in_slices, on_pixels
 from ptylive.engine.refine.data.probe_resampling import in_number, in_window
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout
 from ptylive.engine.refine.parameters.probe_model import ProbeForm
@@ -212,5 +212,5 @@ def _parameters(transmission: ComplexArray, layout: ParameterLayout) -> FloatArr
         phase = np.maximum(np.where(phase < WRAPPED_RAD, phase + 2 * np.pi, phase), 0)
     if layout.object_form is ObjectForm.PHASE:
         return phase.astype(np.float32)
-    absorption = np.maximum(-np.log(np.maximum(np.abs(transmission), 1e-6)), 0)
+    absorption = np.maximum(-np.log(np.maximum(np.abs(transmission), FAINTEST)), 0)
     return np.stack([phase, absorption]).astype(np.float32)

@@ -23,6 +23,7 @@ from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES
 
 HIGHER = 1.1
 """Ratio of losses below which they are alike: of thick crystals that have not converged, they differ by percents."""
@@ -149,6 +150,17 @@ def is_plain(layout: ParameterLayout) -> bool:
     other_blocks = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
     plain = not other_blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
     return plain and layout.cleaning is None
+
+
+def may_be_followed(preset: Preset) -> bool:
+    """Whether another run may follow one with these settings: it ends by itself, and is ordinary."""
+    return isinstance(preset.solver.epoch_max, str) and is_ordinary(preset)
+
+
+def is_ordinary(preset: Preset) -> bool:
+    """Whether sweeps and L-BFGS refine an object, without a schedule or a prior made by a network."""
+    ordinary = preset.solver.optimizer not in ENGINES and not preset.schedules
+    return ordinary and preset.prior.method != "dgp" and preset.refined.update_obj
 
 
 def is_as_low(result: RefineResult, than: RefineResult) -> bool:

@@ -28,11 +28,12 @@ from ptylive.engine.refine.run.again.continuation import (
     FinishedRun,
     RunEnvironment,
     is_as_low,
+    may_be_followed,
     undo,
 )
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
 from ptylive.engine.refine.run.again.drift_search import DriftSearch
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, drift_may_show, turned
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, turned
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -48,8 +49,8 @@ before the step."""
 
 
 def drift_is_tested(measured: Measurement, nominal: Dataset, preset: Preset) -> bool:
-    """Whether a run with these settings, all decided, is tested for drift when it has ended: its length is open."""
-    return isinstance(preset.solver.epoch_max, str) and drift_may_show(measured, nominal, preset)
+    """Whether a run with these settings, all decided, is tested for drift when it has ended."""
+    return may_be_followed(preset) and drift_may_show(measured, nominal, preset)
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,8 @@ class _DriftCorrection:
         self._steps += 1
         run = self._best.run
         continuation = Continuation(run, self._environment, self._steps)
-        problem = self._correction_at(point, search).problem(run, self._strains, self._environment, self._epochs)
+        scan = UncorrectedScan(run.nominal, self._strains, run.begin)
+        problem = self._correction_at(point, search).problem(run.problem, scan, self._environment, self._epochs)
         end = self._best.end.another()
         result, ended = continuation.refined(problem, end)
         if ended is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, Problem, lay_out
-from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
+from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_ordinary
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
@@ -21,10 +22,19 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.solver import ENGINES
 
 UNMEASURED = Drift((0.0, 0.0), (0.0, 0.0), math.nan, math.nan, False, NO_DRIFT)
 """Stands for the lattice's drift where there is none."""
+
+
+@dataclass(frozen=True)
+class UncorrectedScan:
+    """The scan of a run before a drift is removed, and how a run of it begins."""
+
+    nominal: Dataset
+    strains: ScanStrains
+    begin: Callable[[Problem], Problem]
+    """Give a problem on other positions the start that the run had."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +76,22 @@ class ScanCorrection:
         found = drift.reason.split(": ", 1)[0]  # without the reason why it was left alone
         return cls(replace(drift, applied=True, reason=f"{found}: corrected, {why}"))
 
-    def problem(self, run: FinishedRun, strains: ScanStrains, environment: RunEnvironment, epochs: int) -> Problem:
+    def problem(self, old: Problem, scan: UncorrectedScan, environment: RunEnvironment, epochs: int) -> Problem:
         """The problem of a run with this correction instead of its own, all else decided as it was, from its start.
 
         ``epochs``: number planned. Raises RefinementError if the start does not fit.
         """
-        old, drift = run.problem, run.problem.measured.drift
+        drift = old.measured.drift
         reason = old.strategy.reason.replace(NO_DRIFT if drift is None else drift.reason, self.drift.reason)
         strategy = replace(old.strategy, epochs=epochs, reason=reason)
-        measured, start = self._measured(run, strains), environment.context.start
-        problem = run.begin(lay_out(measured, strategy, environment.preset, start))
+        measured, start = self._measured(old.measured, scan), environment.context.start
+        problem = scan.begin(lay_out(measured, strategy, environment.preset, start))
         forward = replace(problem.forward, tilt_found=old.forward.tilt_found)
         return replace(problem, forward=forward, curves=old.curves)
 
-    def _measured(self, run: FinishedRun, strains: ScanStrains) -> Measurement:
+    def _measured(self, measured: Measurement, scan: UncorrectedScan) -> Measurement:
         """The measurement of a run with corrected positions and rotation."""
-        measured, placed = run.problem.measured, strains.placed(run.nominal, self.drift, self.turn_deg)
+        placed = scan.strains.placed(scan.nominal, self.drift, self.turn_deg)
         calibration = measured.dataset.calibration
         if self.turn_deg:
             turned = placed.calibration.entries["rotation_deg"]
@@ -98,11 +108,9 @@ def drift_may_show(measured: Measurement, nominal: Dataset, preset: Preset) -> b
 
     Nominal positions have to form a lattice, and only object, probe and a thickness may be refined.
     """
-    is_open = preset.start.refine_drift == "auto" and preset.refined.update_obj
-    ordinary = preset.solver.optimizer not in ENGINES and not preset.schedules and not preset.stages
+    is_open = preset.start.refine_drift == "auto" and is_ordinary(preset) and not preset.stages
     enough = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    ordinary = ordinary and enough and preset.prior.method != "dgp"
-    return is_open and ordinary and measured.plain and Lattice.of(nominal) is not None
+    return is_open and enough and measured.plain and Lattice.of(nominal) is not None
 
 
 def turned(before: Tuned, turn_deg: float, measured: Measurement) -> Tuned:

@@ -20,7 +20,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.continuation import DeferredEnd, undo
+from ptylive.engine.refine.run.again.continuation import DeferredEnd, may_be_followed, undo
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import RunRecord, dataset_found
@@ -29,7 +29,6 @@ from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.errors import PtyliveError
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.solver import ENGINES
 
 MUCH = 2.0
 """Ratio of the loss to that of counting noise above which a second run may be worth its time: below it most results
@@ -159,10 +158,7 @@ class Alternative(Protocol):
 
 def may_run_again(preset: Preset) -> bool:
     """Whether a refinement with these settings may be followed by a second one: several slices, and an open length."""
-    solver = preset.solver
-    ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
-    ordinary = ordinary and preset.prior.method != "dgp" and preset.refined.update_obj
-    return bool(ordinary and (preset.object.num_slices == "auto" or preset.object.slices > 1))
+    return may_be_followed(preset) and (preset.object.num_slices == "auto" or preset.object.slices > 1)
 
 
 def residual_is_large(record: RunRecord) -> bool:

@@ -5,8 +5,8 @@ The slopes of the loss in a strain of positions and object together
 compare an object with itself, and what it still lacks fits either strain alike. After four sweeps they are as many
 standard deviations as at the end of a run, and vanish at the same drift. So the search
 (:mod:`~ptylive.engine.refine.run.again.drift_search`) is made with refinements of four sweeps, each from the start of
-the run, and the run begins with the drift that they lead to. When it has ended, its object is tested once more
-(:mod:`~ptylive.engine.refine.run.again.drift_afterwards`).
+the run, and the run continues the one that is left without slopes: if there is no drift, that is the first. When it has
+ended, its object is tested once more (:mod:`~ptylive.engine.refine.run.again.drift_afterwards`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import taken_A
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Progress
-from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment, is_plain
+from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_plain
 from ptylive.engine.refine.run.again.drift_search import DriftSearch
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, drift_may_show, turned
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, turned
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import StrainedScan
-from ptylive.engine.refine.run.refinement import Refinement
+from ptylive.engine.refine.run.checkpoint import Checkpoint
+from ptylive.engine.refine.run.refinement import Refinement, StopRequested
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.schema.model import DoubleArray
+from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
 
 SWEEPS = 4
@@ -41,22 +42,30 @@ ROUNDED = 3
 over threads differ in their last digits."""
 
 
-def with_drift_of_short_runs(
-    problem: Problem, tuned: Tuned, environment: RunEnvironment, begin: Callable[[Problem], Problem]
-) -> tuple[Problem, Tuned]:
-    """Remove the drift that short runs show beyond doubt, if their search settles, from a problem before its run.
+@dataclass(frozen=True)
+class Beginning:
+    """The problem of a run, and what short runs have already done of it."""
 
-    ``tuned``: data set and settings of the problem, all decided; turned if the rotation is corrected along. ``begin``
-    gives a problem on other positions the start that this one has. Raises StoppedError if a stop is requested.
+    problem: Problem
+    tuned: Tuned
+    """Data set and settings, turned if the rotation was corrected along."""
+    state: Checkpoint | None = None
+    """State to continue from; None: the run begins at its start."""
+
+
+def without_drift_of_short_runs(
+    problem: Problem, tuned: Tuned, environment: RunEnvironment, begin: Callable[[Problem], Problem]
+) -> Beginning:
+    """Remove the drift that short runs show beyond doubt, if their search settles, before a run.
+
+    ``tuned``: data set and settings of the problem, all decided. ``begin`` gives a problem on other positions the start
+    that this one has. Raises StoppedError if a stop is requested.
     """
     strains = ScanStrains.of(tuned.dataset, environment.preset)
     if strains is None or not _is_searched(problem, tuned.dataset, environment.preset):
-        return problem, tuned
-    corrected = _ShortRuns(problem, tuned.dataset, strains, environment, begin).search()
-    if corrected is None:
-        return problem, tuned
-    correction, problem = corrected
-    return problem, turned(tuned, correction.turn_deg, problem.measured)
+        return Beginning(problem, tuned)
+    run, turn_deg = _Search(problem, UncorrectedScan(tuned.dataset, strains, begin), environment).ended()
+    return Beginning(run.problem, turned(tuned, turn_deg, run.problem.measured), run.state)
 
 
 def _is_searched(problem: Problem, nominal: Dataset, preset: Preset) -> bool:
@@ -67,70 +76,80 @@ def _is_searched(problem: Problem, nominal: Dataset, preset: Preset) -> bool:
 
 
 @dataclass(frozen=True)
-class _ShortRuns:
+class _ShortRun:
+    """The first sweeps of a run."""
+
+    problem: Problem
+    """With its start."""
+    state: Checkpoint | None
+    """State to continue the run from; None: it has to begin at its start."""
+    vector: Array | None
+    """(n,) parameters after the sweeps; None: they are not finite."""
+
+
+@dataclass(frozen=True)
+class _Search:
     """The search from one short run to the next."""
 
     problem: Problem
-    nominal: Dataset
-    strains: ScanStrains
+    scan: UncorrectedScan
     environment: RunEnvironment
-    begin: Callable[[Problem], Problem]
 
-    def search(self) -> tuple[ScanCorrection, Problem] | None:
-        """The correction that leaves no slopes, and the problem with it; None if there is none beyond doubt."""
-        preset, strains = self.environment.preset, self.strains.strains
-        run = self._refined(self.problem)
-        if run is None:
-            return None
-        scan, first = self._strained(run), run
-        slopes = scan.with_even(scan.slopes(strains))
+    def ended(self) -> tuple[_ShortRun, float]:
+        """The short run without slopes, and the angle by which its scan was turned; the first if there is none."""
+        first, strains = self._refined(self.problem), self.scan.strains
+        if (scan := self._strained(first)) is None:
+            return first, 0.0
+        slopes = scan.with_even(scan.slopes(strains.strains))
         if not slopes.are_beyond_doubt:
-            return None
-        point = self.strains.point_of(taken_A(self.problem.measured.drift))
-        resolution_A, several = 1 / self.problem.measured.probe.semiangle_invA, preset.object.slices > 1
-        search = DriftSearch.begin(point, slopes, scan.curvatures(strains), resolution_A, several=several)
+            return first, 0.0
+        resolution_A, several = (
+            1 / self.problem.measured.probe.semiangle_invA,
+            self.environment.preset.object.slices > 1,
+        )
+        point = strains.point_of(taken_A(self.problem.measured.drift))
+        held = scan.curvatures(strains.strains)
+        search = DriftSearch.begin(point, slopes, held, resolution_A, several=several)
         for _ in range(MOST_STEPS):
             point = np.round(search.point + search.step, ROUNDED)
-            if search.is_settled or not self.strains.are_possible(point):
-                return None
-            correction = self._correction(point, search)
-            run = self._refined(self._corrected(first, correction))
-            if run is None:
-                return None
-            search = search.then(point, self._strained(run).slopes(strains))
+            if search.is_settled or not strains.are_possible(point):
+                break
+            run = self._refined(self._problem(point, search))
+            if (scan := self._strained(run)) is None:
+                break
+            search = search.then(point, scan.slopes(strains.strains))
             if search.is_settled:
-                return correction, self._corrected(first, correction)
-        return None
+                return run, strains.turn_deg(point)
+        return first, 0.0
 
-    def _correction(self, point: DoubleArray, search: DriftSearch) -> ScanCorrection:
-        """The correction that a point (n,) of the search stands for, Å."""
-        drift, sweeps = self.problem.measured.drift, f"objects of {SWEEPS} sweeps"
-        return ScanCorrection.at(point, search.uncertainty, self.strains, drift, sweeps)
+    def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
+        """The problem without the drift that a point (n,) of the search stands for, Å."""
+        problem, found_with = self.problem, f"objects of {SWEEPS} sweeps"
+        correction = ScanCorrection.at(point, search.uncertainty, self.scan.strains, problem.measured.drift, found_with)
+        return correction.problem(problem, self.scan, self.environment, problem.strategy.epochs)
 
-    def _corrected(self, first: FinishedRun, correction: ScanCorrection) -> Problem:
-        return correction.problem(first, self.strains, self.environment, self.problem.strategy.epochs)
-
-    def _strained(self, run: FinishedRun) -> StrainedScan:
+    def _strained(self, run: _ShortRun) -> StrainedScan | None:
+        """The scan of a short run, to be strained; None if it has diverged."""
+        if run.vector is None:
+            return None
         return StrainedScan(run.problem, run.vector, self.environment.preset, self.environment.context)
 
-    def _refined(self, problem: Problem) -> FinishedRun | None:
-        """A short run from the start of a problem; None if it fails. Raises StoppedError if a stop is requested."""
-        context, strategy = self.environment.context, problem.strategy
+    def _refined(self, problem: Problem) -> _ShortRun:
+        """The first sweeps of a problem's run. Raises StoppedError if a stop is requested."""
+        context, observers = self.environment.context, self.environment.observers
         context.before(f"{SWEEPS} sweeps, for a drift that they show")
-        probe_sweeps = min(strategy.probe_sweeps, SWEEPS)
-        short = replace(strategy, sweeps=SWEEPS, probe_sweeps=probe_sweeps, epochs=SWEEPS, more_epochs=0)
-        preset = self.environment.preset.model_copy(update={"epoch_max": SWEEPS})
-        observers = replace(self.environment.observers.silent(), on_progress=self._tell)
+        keeps_snapshots = observers.history is not None  # also of the first epochs, which are not observed here
+        observed = replace(observers.silent(), on_progress=self._tell)
         with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
-            run = Refinement(replace(problem, strategy=short), preset, backend, observers)
-            result = run.run(None)
-            ended = FinishedRun.of(run, result, backend, self.nominal, self.begin)
-        if ended is None:
-            context.pause()  # a stop is the usual reason
-            return None
-        return replace(ended, problem=replace(ended.problem, strategy=strategy))
+            run = Refinement(problem, self.environment.preset, backend, observed)
+            try:
+                state = run.first_epochs(SWEEPS)
+            except StopRequested:
+                context.pause()  # raises StoppedError
+                raise
+            vector = backend.to_numpy(run.vector)
+        return _ShortRun(problem, None if keeps_snapshots else state, vector if np.isfinite(vector).all() else None)
 
     def _tell(self, progress: Progress) -> None:
         """Report the sweeps of a short run as a trial."""
-        if progress.state == "running":
-            self.environment.context.tell(f"{SWEEPS} sweeps, for a drift that they show ({progress.epoch} made)")
+        self.environment.context.tell(f"{SWEEPS} sweeps, for a drift that they show ({progress.epoch} made)")

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.memory import bytes_in_files
+from ptylive.engine.refine.data import model_window
 from ptylive.engine.refine.data.model_window import ModelWindow, as_seen, image_window
 from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.preset.patterns import PatternSettings
@@ -71,6 +73,25 @@ def test_images_lie_in_a_square_of_their_longer_side():
     assert found.patterns[0, 0, 0] == 0, "no counts below none"
     assert found.pixel_invA == pytest.approx(1 / 16)
     np.testing.assert_allclose(found.k_row[:, 0], np.fft.fftfreq(8, 2.0))
+
+
+def test_images_are_read_in_portions_and_may_lie_in_a_file(monkeypatch, tmp_path):
+    images = dataset(dtype=np.float32)
+    whole = image_window(images, 2.0, 10).patterns
+    monkeypatch.setattr(model_window, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("ptylive.engine.memory.ALWAYS_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 1000.0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    found = image_window(images, 2.0, 10).patterns
+    np.testing.assert_array_equal(found, whole)
+    assert bytes_in_files(found.base) == found.nbytes
+
+
+def test_a_model_that_does_not_fit_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 20_000.0)
+    assert ModelWindow.of(window(), 3).size == 24
+    with pytest.raises(MetadataError, match="a model of 32 x 32 pixels would take"):
+        ModelWindow.of(window(), 4)
 
 
 def test_a_window_smaller_than_the_images_is_refused():

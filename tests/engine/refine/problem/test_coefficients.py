@@ -126,6 +126,27 @@ def test_losses_that_do_not_fit_are_refused(simulated, basis, algorithm, line):
     assert line in raised.value.line()
 
 
+@pytest.mark.parametrize("change", ["equal", "scaled", "empty", "cut off"])
+def test_noise_of_masks_that_depend_on_each_other_is_not_weighted(simulated, change):
+    """``cut off``: the outer masks have no pixel in a small window. All of these raised numpy's LinAlgError."""
+    dataset, _ = compressed(simulated.dataset, "binning:45+1")
+    masks = dataset.masks.copy()
+    masks[3] = {"equal": masks[4], "scaled": np.float32(1.7) * masks[4], "empty": 0.0, "cut off": masks[3]}[change]
+    preset = {**PLAIN, "window_px": 12 if change == "cut off" else 24}
+    with pytest.raises(RefinementError, match="the masks depend on each other in the window"):
+        prepare(replace(dataset, masks=masks), Preset.from_mapping(preset), None)
+    unweighted = Preset.from_mapping({**preset, "noise_weighting": False})
+    assert prepare(replace(dataset, masks=masks), unweighted, None).multislice.model.compressed.whitening is None
+
+
+@pytest.mark.parametrize("kind", CoefficientTermKind)
+def test_every_loss_of_coefficients_has_a_curvature(simulated, kind):
+    rooted = ":sqrt" if kind is CoefficientTermKind.ROOT else ""
+    dataset, _ = compressed(simulated.dataset, f"binning:15+1{rooted}")
+    strategy = prepare(dataset, Preset.from_mapping({**PLAIN, "algorithm": str(kind)}), None).strategy
+    assert strategy.kind is kind and 0 < strategy.curvature_scale < np.inf
+
+
 def test_where_only_the_bright_field_is_looked_at_dark_masks_are_left_out(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+3")
     setup = prepare(dataset, Preset.from_mapping({**PLAIN, "bright_field_only": True}), None)

@@ -23,7 +23,7 @@ def test_stages_take_groups_of_settings_not_the_preset():
     rooms = {
         path.relative_to(WING).as_posix()
         for path in seers
-        if path.parent.name not in ("run", "again", "tiles", "tuning", "depth", "optics", "validation")
+        if path.parent.name not in ("run", "before", "again", "tiles", "tuning", "depth", "optics", "validation")
     }
     assert rooms == {"problem/prepare.py"}
 
@@ -125,3 +125,12 @@ def test_a_modulus_that_cannot_be_taken_is_told(simulated):
     free = Preset.from_mapping({**PLAIN, "phase_only_obj": False, "start_from_map": True})
     with pytest.raises(RefinementError, match="amplitude to start from is not finite"):
         prepare(simulated.dataset, free, nan)
+
+
+def test_probes_of_more_parts_than_fit_the_memory_are_refused(simulated, monkeypatch):
+    """A probe for each point of a scan filled the memory."""
+    monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 1e6)
+    points = int(np.prod(simulated.dataset.scan_shape))
+    assert prepare(simulated.dataset, Preset.from_mapping({**PLAIN, "probe_marker": "rows:2"}), None).layout
+    with pytest.raises(MetadataError, match=rf"{points} probes of 1 modes, 24 x 24 pixels each, would take"):
+        prepare(simulated.dataset, Preset.from_mapping({**PLAIN, "probe_marker": "squares:1"}), None)

@@ -74,6 +74,13 @@ def test_sweeps_that_end_by_themselves_hold_patterns_out():
     assert sorted([*sweeps.patterns, *sweeps.held_out]) == list(range(100))
 
 
+def test_of_a_single_pattern_none_is_held_out(monkeypatch):
+    """None was left to sweep over, and the run ended with a ZeroDivisionError."""
+    monkeypatch.setattr(Loss, "patterns", 1)
+    sweeps = course(early_stop=True).sweeps
+    assert (sweeps.held_out, sweeps.patterns, sweeps.batches) == (None, None, 1)
+
+
 SWEEP, NEXT_SWEEP = SweepState(np.zeros(1), sweep=1, losses=(3.0,)), SweepState(np.zeros(1), sweep=2, losses=(3.0, 2.0))
 BEGUN = LbfgsState(np.zeros(1), 2.0, np.zeros(1), np.zeros(1), np.zeros(1))
 STEPPED = replace(BEGUN, losses=(1.0,))

@@ -89,6 +89,23 @@ def test_auto_scans_only_what_was_estimated(simulated):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("patterns", [1, 2])
+def test_a_defocus_is_not_scanned_with_too_few_patterns_to_hold_any_out(simulated, patterns):
+    """The run ended with a ZeroDivisionError."""
+    estimated = replace(simulated.dataset.calibration.entries["C10"], origin=Origin.ESTIMATED)
+    few = simulated.dataset.part(np.arange(patterns))
+    few = replace(few, calibration=few.calibration.having(C10=estimated))
+    quick = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "epoch_max": 2, "sweeps": 1}
+    assert refine(few, Preset.from_mapping(quick), backend="cpu").state == "done"
+    with pytest.raises(RefinementError, match=f"hold out others, and there are {patterns}"):
+        refine(few, Preset.from_mapping({**quick, "scan_defocus": True}), backend="cpu")
+
+
+def test_a_quantity_that_nothing_knows_is_not_a_rotation(simulated):
+    with pytest.raises(KeyError):
+        varied(simulated.dataset, Preset(), "astigmatism", 1.0)
+
+
 def test_a_run_settles_the_defocus_first_and_says_so(simulated):
     preset = Preset.from_mapping({**ODD, "epoch_max": 2})
     result = refine(with_defocus(simulated.dataset, 40.0), preset, backend="cpu")

@@ -11,7 +11,7 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
 from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -35,9 +35,9 @@ def finished(moving, drift=LATTICE):
 
 
 def corrected(moving, correction, run):
-    strains = ScanStrains(Lattice.of(moving.dataset), turns=True)
+    scan = UncorrectedScan(run.nominal, ScanStrains(Lattice.of(moving.dataset), turns=True), run.begin)
     environment = RunEnvironment(PRESET, None, TrialContext("cpu"), resume=False)
-    return correction.problem(run, strains, environment, epochs=3)
+    return correction.problem(run.problem, scan, environment, epochs=3)
 
 
 def test_a_point_of_the_search_is_a_drift_and_an_angle_with_their_uncertainties(moving):

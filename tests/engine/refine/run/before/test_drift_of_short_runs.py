@@ -13,10 +13,11 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_search
-from ptylive.engine.refine.run.again.continuation import FinishedRun
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
-from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE
+from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
+from ptylive.engine.refine.run.before import drift_of_short_runs
 from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS
+from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Refinement
 from ptylive.schema import Origin
 from ptylive.schema.errors import StoppedError
@@ -28,15 +29,21 @@ WORDS = f"corrected, found with objects of {SWEEPS} sweeps; the refined object c
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Numbers of epochs of the runs that were made."""
-    made, run_one = [], Refinement.run
+    """Numbers of epochs at the end of the runs that were made."""
+    made, run_one, first_epochs = [], Refinement.run, Refinement.first_epochs
 
-    def noted(self, saved):
+    def complete(self, saved):
         result = run_one(self, saved)
         made.append(len(result.loss))
         return result
 
-    monkeypatch.setattr(Refinement, "run", noted)
+    def short(self, count):
+        state = first_epochs(self, count)
+        made.append(len(self.log.losses))
+        return state
+
+    monkeypatch.setattr(Refinement, "run", complete)
+    monkeypatch.setattr(Refinement, "first_epochs", short)
     return made
 
 
@@ -60,11 +67,37 @@ def test_the_run_begins_without_the_drift_that_short_runs_show(moving, shows, ru
     assert any(f"({SWEEPS} made)" in one.message for one in short)
 
 
-def test_without_slopes_one_short_run_is_made(moving, shows, runs):
+def test_without_slopes_the_run_is_what_it_would_be_without_the_search(moving, shows, runs, monkeypatch):
+    """It goes on from the sweeps that were made to look for a drift."""
     shows((0.0, 0.0))
     result = refined(moving, PRESET)
     assert not result.drift.applied and "sweeps" not in result.drift.reason
     assert runs == [SWEEPS, len(result.loss)]
+    monkeypatch.setattr(drift_of_short_runs, "_is_searched", lambda *given: False)
+    alone = refined(moving, PRESET)
+    np.testing.assert_array_equal(result.loss, alone.loss)
+    np.testing.assert_array_equal(result.object, alone.object)
+    assert result.evaluations == alone.evaluations
+
+
+def test_a_run_goes_on_from_its_short_run(moving, shows, monkeypatch):
+    begun, run_one = [], Refinement.run
+
+    def noted(self, saved):
+        begun.append(saved.log.losses)
+        return run_one(self, saved)
+
+    monkeypatch.setattr(Refinement, "run", noted)
+    shows(TRUE_A)
+    result = refined(moving, PRESET)
+    assert begun == [tuple(result.loss[:SWEEPS])]
+
+
+def test_snapshots_are_kept_of_all_epochs(moving, shows, tmp_path):
+    shows(TRUE_A)
+    refined(moving, PRESET, history=History(tmp_path, 1))
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept[: SWEEPS + 2] == [f"epoch_{epoch:05d}.npz" for epoch in range(SWEEPS + 2)]
 
 
 @pytest.mark.parametrize(
@@ -120,12 +153,20 @@ def test_drifts_that_are_too_large_to_be_true_end_the_search(moving, shows, runs
     assert runs[0] == SWEEPS < min(runs[1:])
 
 
-def test_a_short_run_that_fails_ends_the_search(moving, shows, runs, monkeypatch):
+def test_a_short_run_that_diverges_ends_the_search(moving, shows, monkeypatch):
+    """What becomes of the run is told by the run."""
     shows(TRUE_A)
-    monkeypatch.setattr(FinishedRun, "of", lambda *given: None)
-    result = refined(moving, PRESET)
-    assert (result.state, result.drift.applied) == ("done", False)
-    assert runs == [SWEEPS, len(result.loss)]
+    first_epochs = Refinement.first_epochs
+
+    def diverged(self, count):
+        state = first_epochs(self, count)
+        self.vector = np.full_like(self.vector, np.nan)
+        return state
+
+    monkeypatch.setattr(Refinement, "first_epochs", diverged)
+    monkeypatch.setattr(StrainedScan, "__init__", lambda *given: pytest.fail("asked"))
+    monkeypatch.setattr(run, "drift_is_tested", lambda *given: False)
+    assert not refined(moving, PRESET).drift.applied
 
 
 def test_a_stop_during_a_short_run_ends_it_all(moving, shows, runs):
@@ -138,7 +179,7 @@ def test_a_stop_during_a_short_run_ends_it_all(moving, shows, runs):
             on_progress=told.append,
             should_stop=lambda: bool(told) and "(1 made)" in told[-1].message,
         )
-    assert len(runs) == 1 and runs[0] < SWEEPS
+    assert not runs
 
 
 @pytest.mark.parametrize(
