@@ -19,6 +19,7 @@ from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, LogLin
 from ptylive.dashboard.words import (
     AS_RECORDED,
     LABELS,
+    NO_FRAMES,
     THIN_SPACE,
     UNKNOWN,
     aberration,
@@ -87,7 +88,7 @@ def header_texts(state: ServerState) -> dict[str, str]:
     return {
         "series": state.series or "no scan yet",
         "beam": " · ".join(_beam_words(state)),
-        "state": state_word(state.state),
+        "state": NO_FRAMES if state.silent else state_word(state.state),
         "rows": _rows(state),
         "left": f"{seconds(state.seconds_left)} left" if state.seconds_left is not None else "",
     }
@@ -242,6 +243,7 @@ def marks(view: FeedView) -> dict[str, str]:
         "state": state.state,
         "link": "up" if view.connected and not view.ended else "gone",
         "ended": "on" if view.ended else "off",
+        "silent": "alarm" if state.silent else "",
         "lost": "alarm" if state.lost else "",
         "late": "alarm" if state.late else "",
         "rejected": "alarm" if sum(state.rejected.values()) else "",
@@ -268,7 +270,7 @@ def heard(state: ServerState) -> dict[str, Any]:
     """Texts of the tab and of the browser's notifications about the displayed scan."""
     run = state.refinement.model_dump()
     moved = None if state.drift is None else state.drift.model_dump()
-    announcements = news(state.state, state.series or "", state.lost or 0, run, moved)
+    announcements = news(state.state, state.series or "", state.lost or 0, run, moved, state.silent_s)
     return {
         "title": _title(state),
         "of": state.uid or "",
@@ -280,7 +282,8 @@ def heard(state: ServerState) -> dict[str, Any]:
 def _title(state: ServerState) -> str:
     """The shortest possible summary of the state."""
     if state.state == "scanning":
-        word = f"{100 * state.progress:.0f}% " + ("(frames lost) " if state.lost else "")
+        alarm = "(no frames) " if state.silent else "(frames lost) " if state.lost else ""
+        word = f"{100 * state.progress:.0f}% {alarm}"
     elif state.refinement.state == "running":
         word = "refining "
     else:

@@ -24,6 +24,8 @@ STATE_WORDS: Mapping[str, str] = {
     "aborted": "ABORTED",
     "failed": "FAILED",
 }
+NO_FRAMES = "NO FRAMES"
+"""The word for a scan in progress that has been without frames for unusually long."""
 REFINEMENT_WORDS: Mapping[str, str] = {
     "none": "not started",
     "queued": "waiting to start",

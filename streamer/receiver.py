@@ -172,6 +172,10 @@ class Receiver:
         """Half-open ranges [first, last) of frames of a scan that would survive a crash; callable from any thread."""
         return self._acquisition.safe_ranges(uid)
 
+    def end_scan(self, uid: str) -> bool:
+        """End an open scan with what has arrived, soon; return whether it is open. Callable from any thread."""
+        return self._acquisition.end_scan(uid)
+
     def _made_inlet(self, settings: ReceiverSettings) -> Inlet:
         """Make the inlet of the sender's protocol, wrapped in the compression where there is one."""
         inlet = make_inlet(settings.protocol, self._warn)

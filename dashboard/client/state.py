@@ -120,6 +120,8 @@ class ServerState(Message):
     duplicates: int | None = None
     rejected: dict[str, int] = Field(default_factory=dict)
     frames_per_s: float | None = None
+    silent_s: float | None = None
+    """How long a scan in progress has been without new frames; None while that is ordinary."""
     lag_s: float | None = None
     ring_fill: float | None = None
     recording: str | None = None
@@ -144,6 +146,11 @@ class ServerState(Message):
     dose: Dose = Field(default_factory=Dose)
     drift: Drift | None = None
     message: str | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether a scan in progress has been without frames for unusually long."""
+        return self.state == "scanning" and self.silent_s is not None
 
     @property
     def progress(self) -> float:
