@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, LogLine, ServerState
+from ptylive.dashboard.client.state import RESTARTING, CalibrationEntry, Dose, Drift, LogLine, ServerState
 from ptylive.dashboard.words import (
     AS_RECORDED,
     LABELS,
@@ -47,6 +47,9 @@ from ptylive.server.wire.news import news
 
 DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
 """Where a server listens by default."""
+RESTARTED = (
+    "the receiving process died and was restarted: it is reading its scan from the disk; the pictures are the last ones"
+)
 LEAST_DRIFT_A = 0.01
 """Drift below this is below what rounding leaves of any scan."""
 LOG_SHOWN_S = 120.0
@@ -299,9 +302,9 @@ def styles(view: FeedView) -> dict[str, str]:
 
 
 def banner(view: FeedView, control: str) -> str:
-    """The line that reports since when the server has been silent, or that it was ended; empty while it responds."""
+    """The line that reports since when the server has been silent, that it was ended, or that it is being restarted."""
     if view.connected and not view.ended:
-        return ""
+        return RESTARTED if view.state.state == RESTARTING else ""
     if view.last_contact is None and not view.ended:
         return f"no server at {control} yet: start one with ptylive serve; this page then connects automatically"
     last, kept, command = clock(view.last_contact or time.time()), saved(view.state), restart_line(view.state, control)

@@ -23,6 +23,7 @@ STATE_WORDS: Mapping[str, str] = {
     "incomplete": "INCOMPLETE",
     "aborted": "ABORTED",
     "failed": "FAILED",
+    "restarting": "RESTARTING",
 }
 NO_FRAMES = "NO FRAMES"
 """The word for a scan in progress that has been without frames for unusually long."""

@@ -128,6 +128,13 @@ def test_a_scan_without_frames_is_not_said_to_be_scanning() -> None:
     assert readouts.marks(FeedView(state=ended, connected=True))["silent"] == ""
 
 
+def test_a_receiver_that_is_being_restarted_is_told_and_no_first_scan_awaited() -> None:
+    view = FeedView(state=state(state="restarting"), connected=True)
+    assert "reading its scan from the disk" in readouts.banner(view, "")
+    assert readouts.header_texts(view.state)["state"] == "RESTARTING"
+    assert readouts.marks(view)["welcome"] == "off"
+
+
 def test_banner_says_since_when() -> None:
     assert readouts.banner(FeedView(connected=True), "tcp://x") == ""
     assert "no server at tcp://x yet" in readouts.banner(FeedView(), "tcp://x")

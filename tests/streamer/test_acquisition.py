@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stream_tools import make_frames, make_header, messages_of
+from stream_tools import LOOPBACK, make_frames, make_header, messages_of, running
 
 from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer, LogEvent, StreamEvent
 from ptylive.streamer.patience import Patience
+from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.ring import Ring
 from ptylive.streamer.wire import ArmMessage, PingMessage
 
@@ -90,3 +91,14 @@ def test_silence_is_told_while_it_lasts(stream: Stream, monkeypatch: pytest.Monk
     stream.ring.blocked = False
     scan.place(10, np.ones(1, dtype=bool), now=later)
     assert stream.acquisition.status().silent_s is None
+
+
+def test_a_receiver_says_that_it_still_reads_what_an_earlier_run_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    with running() as run:
+        run.wait(lambda: not run.receiver.status().recovering)
+    receiver = Receiver(ReceiverSettings(LOOPBACK), on_event=lambda _event: None)
+    monkeypatch.setattr(receiver._acquisition, "recover", lambda: told.append(receiver.status().recovering))
+    receiver.start()
+    receiver.stop()
+    assert told == [True]
