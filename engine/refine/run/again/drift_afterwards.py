@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import HINT, Drift, taken_A
+from ptylive.engine.refine.data.drift import COARSEST, HINT, Drift, is_too_coarse, taken_A
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, Problem, lay_out
@@ -238,7 +238,8 @@ class _Chain:
     def ended(self, epochs: int | None) -> Corrected:
         """The run or the continuation that stands, continued to that total number of epochs if they are given."""
         if self._steps and self._continuation is None and not self._stopped and self._shown:
-            self._say("; the refined object shows another, but is no better without it")
+            first_one = self._standing.problem.measured.drift is None
+            self._say(f"; the refined object shows {'one' if first_one else 'another'}, but is no better without it")
         result, problem = self._standing.result, self._standing.problem
         if self._stopped:  # what has ended is worth more than what has only begun
             self._end.forget()
@@ -286,11 +287,20 @@ class _Chain:
         """Add to the reason of the drift, where the run stands, what the refined object says of it."""
         first = self._standing
         if (drift := first.problem.measured.drift) is None:
+            reason = first.result.reason.replace(NO_DRIFT, f"{self._unseen_before}{what}")
+            self._standing = replace(first, result=replace(first.result, reason=reason))
             return
         said = replace(drift, reason=f"{drift.reason}{what}")
         result = replace(first.result, drift=said, reason=first.result.reason.replace(drift.reason, said.reason))
         forward = replace(first.problem.forward, measured=replace(first.problem.measured, drift=said))
         self._standing = replace(first, problem=replace(first.problem, forward=forward), result=result)
+
+    @property
+    def _unseen_before(self) -> str:
+        """Why only the refined object can show a drift of this scan."""
+        coarse = is_too_coarse(self._frame.lattice, 1 / self._resolution_A)
+        why = f"steps are above {COARSEST} λ/α" if coarse else "too few frequencies of the scan have signal"
+        return f"drift: before the run it could not be measured ({why})"
 
     def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
         """Problem with the drift of a point removed and all decisions unchanged, to be refined from the start."""

@@ -59,6 +59,17 @@ def test_an_object_without_slopes_leaves_the_run_alone_and_says_so(moving, shows
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
+@pytest.mark.parametrize(("coarse", "why"), [(True, "steps are above 1.5 λ/α"), (False, "too few frequencies")])
+def test_a_scan_of_which_only_the_object_is_tested_says_what_was_found(moving, shows, monkeypatch, coarse, why):
+    """Regression: the drift of a scan with coarse steps "cannot be measured", said a run that had tested its object."""
+    monkeypatch.setattr(drift_afterwards, "is_too_coarse", lambda *_: coarse)
+    shows((0.0, 0.0), None)
+    result = refined(moving)
+    assert NO_DRIFT not in result.reason and "cannot be measured" not in result.reason
+    said = f"drift: before the run it could not be measured ({why}"
+    assert result.reason.count(said) == 1 and "; the refined object shows none" in result.reason.split(said)[1]
+
+
 @pytest.mark.parametrize(
     ("chi_squared", "even", "applied"),
     [(1.8, 0.0, False), (2.2, 0.0, True), (3.8, 1 / UNSURE, False), (4.2, 1 / UNSURE, True)],
