@@ -139,11 +139,11 @@ def refusal(name: str, value: Any, *, guess: bool = True) -> tuple[str, str] | N
     if wrong is None:
         return None
     unit = _likelier_unit(wrong, rule) if guess else ""
-    meant = f"did you mean {wrong:g} {unit}? " if unit else ""
+    meant = f" (did you mean {wrong:g} {unit}?)" if unit else ""
     sign = "up to ±" if rule.signed else f"from {spoken(rule.possible[0], rule)} to "
     return (
-        f"{name} = {spoken(wrong, rule)} is impossible",
-        f"{meant}it can be {sign}{spoken(rule.possible[1], rule)}; correct the value or leave it out",
+        f"{name} = {spoken(wrong, rule)} is impossible{meant}",
+        f"it can be {sign}{spoken(rule.possible[1], rule)}; correct the value or leave it out",
     )
 
 
