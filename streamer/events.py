@@ -86,8 +86,8 @@ class StreamStatus:
     after a higher-numbered one; unchecked: duplicates in another coding, which could not be compared; rejected:
     messages or patterns refused since the start, by reason; frames_per_s: None where unknown; silent_s: how long a scan
     in progress has been without new frames, None while that is ordinary for it; lag_s: age of the oldest item that the
-    slowest reader has not taken; recovering: what an earlier run received is still being read; recording: the HDF5
-    file of this scan.
+    slowest reader has not taken; why_closed: of a scan without an end message that lacks frames; recovering: what an
+    earlier run received is still being read; recording: the HDF5 file of this scan.
     """
 
     state: StreamState = "waiting"
@@ -106,6 +106,7 @@ class StreamStatus:
     silent_s: float | None = None
     lag_s: float = 0.0
     ring_fill: float = 0.0
+    why_closed: str = ""
     recovering: bool = False
     recording: str = ""
     recording_state: RecordingState = "off"

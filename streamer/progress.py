@@ -40,6 +40,8 @@ class ScanProgress:
         self.active_at = time.monotonic()
         self.pauses = FramePauses(self.active_at, header.scan.dwell_time_us)
         self.end_requested = False  # by a person: it ends with what has arrived
+        self.why_closed = ""
+        """Why it was closed without an end message although frames are missing."""
         self.senders = 1
         """Largest number of connections that announced the scan at the same time."""
         self.shared_stream = SharedStreamWatch()
@@ -148,13 +150,18 @@ class ScanProgress:
         return self.complete or (by_ping and self.end_requested)
 
     def closing_warning(self, patience: Patience) -> str:
-        """Return the warning for closing the scan without an end message although frames are missing; else empty."""
+        """Return the warning for closing the scan without an end message although frames are missing; else empty.
+
+        It is noted in ``why_closed``.
+        """
         if self.end is not None or self.outcome != "aborted":
             return ""
-        series, arrived = self.header.series, f"{self.placed} of its {self.header.frames} frames arrived"
-        message = f"scan {series} was closed: its sender sent nothing for {self._patience_s(patience):g} s"
+        silence = f"its sender sent nothing for {self._patience_s(patience):g} s"
+        message = f"scan {self.header.series} was closed: {silence}"
         if self.end_requested:
-            message = f"scan {series} was ended as requested"
+            message = f"scan {self.header.series} was ended as requested"
+        self.why_closed = "this was requested" if self.end_requested else silence
+        arrived = f"{self.placed} of its {self.header.frames} frames arrived"
         return f"{message}; {arrived}; frames that still come continue it"
 
     def waited(self, now: float) -> None:

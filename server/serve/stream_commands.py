@@ -31,7 +31,9 @@ class StreamCommands:
 
 
 def silence_warning(status: Mapping[str, Any]) -> str:
-    """Return what to say of a scan that has been without frames for unusually long; empty otherwise."""
+    """Return what to say of a scan that has been without frames for unusually long, or was closed; else empty."""
+    if status["why_closed"]:
+        return f"the scan was closed, because {status['why_closed']}: frames that still come continue it"
     seconds = status["silent_s"]
     if seconds is None or status["state"] != "scanning":
         return ""

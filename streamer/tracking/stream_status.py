@@ -32,6 +32,7 @@ def status_of(scan: ScanRecord | None, rejected: Mapping[str, int], ring: Ring) 
         unchecked=progress.unchecked,
         rejected=rejected,
         frames_per_s=progress.frames_per_s(now, closed=scan.closed),
+        why_closed=progress.why_closed if scan.closed else "",
         silent_s=progress.pauses.silent_s(now) if takes else None,
         lag_s=lag,
         ring_fill=fill,

@@ -77,6 +77,10 @@ def test_a_scan_that_is_closed_for_silence_says_why() -> None:
     stream.acquisition.tick()
     (warning,) = stream.warnings
     assert "was closed: its sender sent nothing for -1 s; 5 of its 42 frames arrived" in warning
+    assert stream.acquisition.status().why_closed == "its sender sent nothing for -1 s"
+    for message in MESSAGES[1:]:
+        stream.acquisition.handle(message)
+    assert stream.acquisition.status().why_closed == "", "frames that came have continued it"
 
 
 def test_silence_is_told_while_it_lasts(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
