@@ -15,10 +15,11 @@ from pathlib import PurePath
 from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, LogLine, ServerState
+from ptylive.dashboard.client.state import RESTARTING, CalibrationEntry, Dose, Drift, LogLine, ServerState
 from ptylive.dashboard.words import (
     AS_RECORDED,
     LABELS,
+    NO_FRAMES,
     THIN_SPACE,
     UNKNOWN,
     aberration,
@@ -46,6 +47,9 @@ from ptylive.server.wire.news import news
 
 DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
 """Where a server listens by default."""
+RESTARTED = (
+    "the receiving process died and was restarted: it is reading its scan from the disk; the pictures are the last ones"
+)
 LEAST_DRIFT_A = 0.01
 """Drift below this is below what rounding leaves of any scan."""
 LOG_SHOWN_S = 120.0
@@ -87,7 +91,7 @@ def header_texts(state: ServerState) -> dict[str, str]:
     return {
         "series": state.series or "no scan yet",
         "beam": " · ".join(_beam_words(state)),
-        "state": state_word(state.state),
+        "state": NO_FRAMES if state.silent else state_word(state.state),
         "rows": _rows(state),
         "left": f"{seconds(state.seconds_left)} left" if state.seconds_left is not None else "",
     }
@@ -242,6 +246,7 @@ def marks(view: FeedView) -> dict[str, str]:
         "state": state.state,
         "link": "up" if view.connected and not view.ended else "gone",
         "ended": "on" if view.ended else "off",
+        "silent": "alarm" if state.silent else "",
         "lost": "alarm" if state.lost else "",
         "late": "alarm" if state.late else "",
         "rejected": "alarm" if sum(state.rejected.values()) else "",
@@ -268,7 +273,7 @@ def heard(state: ServerState) -> dict[str, Any]:
     """Texts of the tab and of the browser's notifications about the displayed scan."""
     run = state.refinement.model_dump()
     moved = None if state.drift is None else state.drift.model_dump()
-    announcements = news(state.state, state.series or "", state.lost or 0, run, moved)
+    announcements = news(state.state, state.series or "", state.lost or 0, run, moved, state.silent_s)
     return {
         "title": _title(state),
         "of": state.uid or "",
@@ -280,7 +285,8 @@ def heard(state: ServerState) -> dict[str, Any]:
 def _title(state: ServerState) -> str:
     """The shortest possible summary of the state."""
     if state.state == "scanning":
-        word = f"{100 * state.progress:.0f}% " + ("(frames lost) " if state.lost else "")
+        alarm = "(no frames) " if state.silent else "(frames lost) " if state.lost else ""
+        word = f"{100 * state.progress:.0f}% {alarm}"
     elif state.refinement.state == "running":
         word = "refining "
     else:
@@ -296,9 +302,9 @@ def styles(view: FeedView) -> dict[str, str]:
 
 
 def banner(view: FeedView, control: str) -> str:
-    """The line that reports since when the server has been silent, or that it was ended; empty while it responds."""
+    """The line that reports since when the server has been silent, that it was ended, or that it is being restarted."""
     if view.connected and not view.ended:
-        return ""
+        return RESTARTED if view.state.state == RESTARTING else ""
     if view.last_contact is None and not view.ended:
         return f"no server at {control} yet: start one with ptylive serve; this page then connects automatically"
     last, kept, command = clock(view.last_contact or time.time()), saved(view.state), restart_line(view.state, control)

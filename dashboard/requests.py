@@ -30,7 +30,7 @@ class Request(BaseModel):
         "preset", "past", "pin", "overwrite", "record", "replay", "delete", "numbers", "ready", "files", "take", "tune",
         "landscape", "batch", "together", "place", "use", "pick", "search",
         "beside", "fetch", "show_run", "contrast", "use_row", "orientations", "change_depth", "guide", "film",
-        "decide", "layout", "restore", "metadata", "reset", "align", "on_screen",
+        "decide", "layout", "restore", "metadata", "reset", "align", "on_screen", "end_scan",
     ]  # fmt: skip
     key: str = Field(default="", max_length=20)
     panel: int = Field(default=0, ge=0, le=12)

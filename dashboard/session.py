@@ -308,7 +308,7 @@ class Session:
     # -- what the viewer asks for ---------------------------------------------------------------------------------
 
     def _takers(self) -> dict[str, Callable[[Request], None]]:
-        parts = (self.calibration, self.advice, self.library, self.tune)
+        parts = (self.calibration, self.advice, self.library, self.tune, self.past)
         return {
             "ready": self._loaded,
             "key": self._key,
@@ -323,7 +323,6 @@ class Session:
             "fetch": lambda request: self.exports.fetch(chosen(request.value)),
             "preset": lambda request: self.orders.say(self.refine.load(request.value)),
             "withdraw": self.runs.withdraw,
-            "past": self.past.choose,
             "layout": self.mosaic.lay_out,
             "overwrite": lambda _request: self.mosaic.overwrite(self._watch),
             "record": lambda _request: self.past.record(on=not self.feed.view().state.record),

@@ -23,7 +23,10 @@ STATE_WORDS: Mapping[str, str] = {
     "incomplete": "INCOMPLETE",
     "aborted": "ABORTED",
     "failed": "FAILED",
+    "restarting": "RESTARTING",
 }
+NO_FRAMES = "NO FRAMES"
+"""The word for a scan in progress that has been without frames for unusually long."""
 REFINEMENT_WORDS: Mapping[str, str] = {
     "none": "not started",
     "queued": "waiting to start",

@@ -59,32 +59,32 @@ def _signed_length(usual: float, possible: float) -> Plausible:
     return Plausible("length", "Å", (0.0, usual), (0.0, possible), signed=True)
 
 
-_ROTATION = Plausible("angle", "°", (0.0, 360.0), (0.0, 36000.0), signed=True)
+_ROTATION = Plausible("angle", "°", (0.0, 360.0), (0.0, 3600.0), signed=True)
 _FRAMES = Plausible("number", "", (0.0, 1e4), (0.0, 2.0**31), signed=True)
-_ASTIGMATISM, _COMA, _THIRD = _signed_length(1e5, 1e9), _signed_length(1e6, 1e10), _signed_length(1e8, 1e11)
+_ASTIGMATISM, _COMA, _THIRD = _signed_length(1e5, 1e8), _signed_length(1e6, 1e10), _signed_length(1e8, 1e11)
 
 PLAUSIBLE: Mapping[str, Plausible] = {
-    "energy_eV": Plausible("energy", "eV", (1e3, 5e6), (10.0, 1e9)),
-    "convergence_semiangle_mrad": Plausible("angle", "mrad", (0.05, 300.0), (1e-3, 1500.0)),
-    "scan_step_A": _length((0.01, 1e5), (1e-4, 1e8)),
-    "field_of_view_A": _length((0.5, 1e8), (1e-3, 1e11)),
-    "scan_matrix": _signed_length(1e5, 1e8),
+    "energy_eV": Plausible("energy", "eV", (1e3, 5e6), (10.0, 1e7)),
+    "convergence_semiangle_mrad": Plausible("angle", "mrad", (0.05, 300.0), (1e-3, 600.0)),
+    "scan_step_A": _length((0.01, 1e5), (1e-4, 1e7)),
+    "field_of_view_A": _length((0.5, 1e8), (1e-3, 1e9)),
+    "scan_matrix": _signed_length(1e5, 1e7),
     "rotation_deg": _ROTATION,
-    "depth_A": _signed_length(1e4, 1e8),
-    "defocus_A": _signed_length(1e6, 1e9),
+    "depth_A": _signed_length(1e4, 1e7),
+    "defocus_A": _signed_length(1e6, 1e8),
     "astigmatism_A": _ASTIGMATISM,
     "astigmatism_deg": _ROTATION,
     "Cs_A": _THIRD,
-    "C10": _signed_length(1e6, 1e9),
+    "C10": _signed_length(1e6, 1e8),
     **dict.fromkeys(("C12a", "C12b"), _ASTIGMATISM),
     **dict.fromkeys(("C21a", "C21b", "C23a", "C23b"), _COMA),
     **dict.fromkeys(("C30", "C32a", "C32b", "C34a", "C34b"), _THIRD),
-    "detector_pixel_mrad": Plausible("angle", "mrad", (1e-4, 50.0), (1e-7, 1e3)),
-    "detector_pixel_invA": Plausible("frequency", "1/Å", (1e-5, 2.0), (1e-9, 100.0)),
+    "detector_pixel_mrad": Plausible("angle", "mrad", (1e-4, 50.0), (1e-6, 200.0)),
+    "detector_pixel_invA": Plausible("frequency", "1/Å", (1e-5, 2.0), (1e-7, 10.0)),
     "beam_center_px": Plausible("pixels", "px", (0.0, 1e5), (0.0, 1e6), signed=True),
     "descan_px": Plausible("pixels", "px", (0.0, 200.0), (0.0, 1e5), signed=True),
     "distortion": Plausible("number", "", (0.0, 0.2), (0.0, 0.3), signed=True),
-    "dwell_time_us": Plausible("time", "µs", (1e-2, 1e8), (1e-6, 1e12)),
+    "dwell_time_us": Plausible("time", "µs", (1e-2, 1e8), (1e-3, 1e9)),
     "counts_per_electron": Plausible("number", "", (1e-8, 1e6), (1e-9, 1e12)),
     "saturation_value": Plausible("number", "", (1.0, 2.0**64), (1e-30, 1e38)),
     "cluster_time_us": Plausible("time", "µs", (1e-3, 10.0), (1e-6, 1e6)),
@@ -92,12 +92,16 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "skip_first": Plausible("number", "", (0.0, 1e7), (0.0, 2.0**31), signed=True),
     "repeats": Plausible("number", "", (1.0, 1e4), (1.0, 2.0**31)),
 }
-"""Metadata name -> unit, and magnitudes that are accepted and that are possible."""
+"""Metadata name -> unit, and magnitudes that are accepted and that are possible.
+
+The most powerful electron microscopes have 3 MeV; 10 MeV leaves room for those of accelerators. Scanning microscopes
+go below 1 keV: such an energy is questioned, and accepted with its unit. Lorentz lenses have a defocus of millimetres.
+"""
 
 PLANNED: Mapping[str, Plausible] = {
-    "beam_current_pA": Plausible("current", "pA", (1e-3, 1e5), (1e-6, 1e9)),
-    "dose_e_per_A2": Plausible("dose", "e/Å²", (1e-3, 1e9), (1e-9, 1e15)),
-    "thickness_A": _length((1.0, 1e4), (0.01, 1e8)),
+    "beam_current_pA": Plausible("current", "pA", (1e-3, 1e5), (1e-6, 1e7)),
+    "dose_e_per_A2": Plausible("dose", "e/Å²", (1e-3, 1e9), (1e-9, 1e12)),
+    "thickness_A": _length((1.0, 1e4), (0.01, 1e7)),
 }
 """Like PLAUSIBLE, for values that belong to the plan of an experiment and are in no file (docs/planning.md)."""
 _RULES = {**PLAUSIBLE, **PLANNED}
@@ -116,7 +120,7 @@ def understood(name: str, value: Any, *, ask: bool = True) -> Any:
     pair = _WHOLE_PAIR.fullmatch(as_written(value)) if isinstance(value, str) and name == "scan_step_A" else None
     if ask and pair is not None:
         raise MetadataError(f"{name} = {value[:60]} may be one number or two", _pair_answers(pair[1], pair[2], pair[3]))
-    refused = refusal(name, found)
+    refused = refusal(name, found, guess=not any(written_out))
     if refused:
         raise MetadataError(*refused)
     doubt = question(name, found) if ask and not any(written_out) else ""
@@ -125,15 +129,20 @@ def understood(name: str, value: Any, *, ask: bool = True) -> Any:
     return found
 
 
-def refusal(name: str, value: Any) -> tuple[str, str] | None:
-    """Why a value in the field's unit is impossible, and what is possible; None if it is possible."""
+def refusal(name: str, value: Any, *, guess: bool = True) -> tuple[str, str] | None:
+    """Why a value in the field's unit is impossible, and what is possible; None if it is possible.
+
+    ``guess``: ask for the unit in which the same number would be ordinary.
+    """
     rule = _RULES[name]
     wrong = next((v for v in _flat(value) if not rule.holds(v, rule.possible)), None)
     if wrong is None:
         return None
+    unit = _likelier_unit(wrong, rule) if guess else ""
+    meant = f" (did you mean {wrong:g} {unit}?)" if unit else ""
     sign = "up to ±" if rule.signed else f"from {spoken(rule.possible[0], rule)} to "
     return (
-        f"{name} = {spoken(wrong, rule)} is impossible",
+        f"{name} = {spoken(wrong, rule)} is impossible{meant}",
         f"it can be {sign}{spoken(rule.possible[1], rule)}; correct the value or leave it out",
     )
 

@@ -78,6 +78,11 @@ class SafeFrames:
         counts = None if reply is None else reply.get("rejected")
         return counts if isinstance(counts, dict) else None
 
+    def trouble(self, header: ScanHeader) -> str:
+        """Return why the server does not record a scan, in its own words; empty if it does, or does not say."""
+        reply = self._answer(command="status") or {}
+        return str(reply.get("recording_error") or "") if reply.get("uid") == header.uid else ""
+
     def _answer(self, **question: str) -> dict[str, Any] | None:
         """Return the server's answer to a query; None when it does not answer within a second, or refuses."""
         socket = self._connected()

@@ -201,7 +201,8 @@ class _Replay:
                 if count < missing:
                     missing, moved_at = count, now
                 if now - moved_at > self._settings.safe_timeout_s:
-                    self._give_up(count, answered=safe is not None, control=control)
+                    why = "" if safe is None else server.trouble(self.header)
+                    self._give_up(count, why, answered=safe is not None, control=control)
                 if safe is not None and now - max(moved_at, resent_at) > 5 * _ASK_INTERVAL_S:
                     for message in self._messages(unsafe):
                         sender.frames(message)
@@ -209,11 +210,11 @@ class _Replay:
                     resent_at = time.monotonic()
                 sender.pause(_ASK_INTERVAL_S)
 
-    def _give_up(self, count: int, *, answered: bool, control: str) -> None:
+    def _give_up(self, count: int, why: str, *, answered: bool, control: str) -> None:
         waited = f"within {self._settings.safe_timeout_s:g} s"
         if answered:
-            text, hint = f"{count} of {self.total} frames did not become safe {waited}", "is the server's disk full?"
-            raise ServerGoneError(f"{text} (control {control})", hint)
+            text = f"{count} of {self.total} frames did not become safe {waited} (control {control})"
+            raise ServerGoneError(f"{text}: {why}" if why else text, "" if why else "is the server's disk full?")
         raise ServerGoneError(f"no server answers at {control} {waited}", "start one with ptylive serve")
 
     def _messages(self, wanted: BoolArray) -> Iterator[FramesMessage]:

@@ -281,6 +281,8 @@ class Sender:
         more = {k: n - before.get(k, 0) for k, n in (server.rejected() or {}).items() if n > before.get(k, 0)}
         if more:
             text += f"; it refused in the meantime: {', '.join(f'{reason} {count}' for reason, count in more.items())}"
+        if self._header is not None and (why := server.trouble(self._header)):
+            return ServerGoneError(f"{text}: {why}")
         return ServerGoneError(text, "is it recording, and is its disk full? see its log")
 
     def _ping(self) -> None:

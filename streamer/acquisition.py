@@ -75,6 +75,12 @@ class Acquisition:
         """Return the state of the stream; callable from any thread."""
         return status_of(self._shown, dict(self._rejected), self._ring)
 
+    def end_scan(self, uid: str) -> bool:
+        """End an open scan with what has arrived, soon; return whether it is open. Callable from any thread."""
+        if (scan := self._open.get(uid)) is not None:
+            scan.progress.end_requested = True
+        return scan is not None
+
     def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
         """Return the half-open ranges of frames of a scan that would survive a crash; callable from any thread."""
         return self._known.safe_ranges(uid, list(self._open.values()))
@@ -150,9 +156,9 @@ class Acquisition:
         for scan in list(self._open.values()):
             self._recordings.look(scan)
             progress = scan.progress
-            if progress.highest < 0 and progress.end is None:
-                continue
-            if self._is_silent(scan):
+            if progress.is_over(self._patience):
+                if warning := progress.closing_warning(self._patience):
+                    self._announcer.log("warning", warning)
                 self._close(scan, progress.outcome)
         self._recordings.note_late()
         self._known.take_in(self._recordings.late_leftovers(), self._open, self._waiting)
@@ -228,7 +234,7 @@ class Acquisition:
 
     def _handed_on(self, scan: ScanRecord, batch: FrameBatch) -> None:
         self._ring.put(batch)
-        scan.progress.active_at = time.monotonic()  # waiting for room in the ring is not silence of the sender
+        scan.progress.waited(time.monotonic())
         if scan.progress.complete:
             self._close(scan, scan.progress.outcome)
 
@@ -290,7 +296,7 @@ class Acquisition:
             self._note_heard(scan, by_ping=by_ping)
             return
         current, known = self._current, self._known.find(header.uid)
-        if known is not None and (known.progress.complete or self._recordings.is_converting(header.uid)):
+        if known is not None and (known.progress.final(by_ping=by_ping) or self._recordings.is_converting(header.uid)):
             self._known.armed_again(known, by_ping=by_ping)
             self._shown = known if current is None else self._shown
             return
@@ -319,7 +325,8 @@ class Acquisition:
         """Open or reopen a scan, next to those being sent; a scan without frames gives way to it."""
         self._waiting.pop(header.uid, None)
         current = self._current
-        if by_frames and current is not None and current.progress.placed == 0 and self._is_silent(current):
+        idle = current is not None and not current.progress.placed and current.progress.is_silent(self._patience)
+        if by_frames and current is not None and idle:
             self._waiting[current.uid] = (current.progress.header, current.progress.sent_as)
             by_frames = False
         for opened in [] if by_frames else list(self._open.values()):
@@ -351,7 +358,7 @@ class Acquisition:
             self._ring.put(batch)
         progress.restore(received)
         self._recordings.note_stored(scan, received)
-        progress.active_at = time.monotonic()
+        progress.waited(time.monotonic())
         if progress.complete:
             self._close(scan, "complete")
 
@@ -377,14 +384,8 @@ class Acquisition:
         self._announcer.emit(event)
         if self._current is scan:
             self._current = next(reversed(self._open.values()), None)
-        if self._shown is scan and (other := self._current) and other.progress.heard and not self._is_silent(other):
+        if self._shown is scan and (other := self._current) and other.progress.is_heard(self._patience):
             self._shown = other  # sent at the same time; a scan taken up from the disk may wait for its sender for ever
-
-    def _is_silent(self, scan: ScanRecord) -> bool:
-        """Whether the sender of an open scan has been silent for too long."""
-        unheard = scan.progress.resumed and not scan.progress.heard
-        patience_s = self._patience.recovery_grace_s if unheard else self._patience.idle_timeout_s
-        return time.monotonic() - scan.progress.active_at > patience_s
 
     def _take_held(self, name: str, *behind: FramesMessage) -> None:
         """Process held messages, then the frames ``behind`` them: of their scan, or of what its uid now means."""

@@ -84,8 +84,10 @@ class StreamStatus:
     received: frames that arrived, duplicates included; frames: frames that were placed; lost: frames announced or
     passed over that are not there; refused: frames or messages of this scan that were refused; late: frames placed
     after a higher-numbered one; unchecked: duplicates in another coding, which could not be compared; rejected:
-    messages or patterns refused since the start, by reason; frames_per_s: None where unknown; lag_s: age of the oldest
-    item that the slowest reader has not taken; recording: the HDF5 file of this scan.
+    messages or patterns refused since the start, by reason; frames_per_s: None where unknown; silent_s: how long a scan
+    in progress has been without new frames, None while that is ordinary for it; lag_s: age of the oldest item that the
+    slowest reader has not taken; why_closed: of a scan without an end message that lacks frames; recovering: what an
+    earlier run received is still being read; recording: the HDF5 file of this scan.
     """
 
     state: StreamState = "waiting"
@@ -101,8 +103,11 @@ class StreamStatus:
     unchecked: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     frames_per_s: float | None = 0.0
+    silent_s: float | None = None
     lag_s: float = 0.0
     ring_fill: float = 0.0
+    why_closed: str = ""
+    recovering: bool = False
     recording: str = ""
     recording_state: RecordingState = "off"
     recording_error: str = ""

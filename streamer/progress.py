@@ -10,6 +10,8 @@ from ptylive.schema import ScanHeader
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import EndReason, ScanSummary
+from ptylive.streamer.frame_pauses import FramePauses
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.shared_stream import SharedStreamWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
 
@@ -36,6 +38,10 @@ class ScanProgress:
         """Number of duplicates that cannot be compared: they came in another coding, or after a restart."""
         self.end: EndMessage | None = None
         self.active_at = time.monotonic()
+        self.pauses = FramePauses(self.active_at, header.scan.dwell_time_us)
+        self.end_requested = False  # by a person: it ends with what has arrived
+        self.why_closed = ""
+        """Why it was closed without an end message although frames are missing."""
         self.senders = 1
         """Largest number of connections that announced the scan at the same time."""
         self.shared_stream = SharedStreamWatch()
@@ -56,6 +62,7 @@ class ScanProgress:
         self.received[first : first + len(fresh)] |= fresh
         self.placed += n
         if n:
+            self.pauses.arrived(n, now)
             last = first + int(np.flatnonzero(fresh)[-1])
             if first <= self.highest:
                 self.late += int(np.count_nonzero(fresh[: self.highest + 1 - first]))
@@ -81,6 +88,7 @@ class ScanProgress:
             self.marks[index] = marks
         reached = np.maximum.accumulate(np.concatenate(([self.highest], index)))
         self.placed += len(index)
+        self.pauses.arrived(len(index), now)
         self.late += int(np.count_nonzero(index < reached[:-1]))
         self.highest = int(reached[-1])
         self._first_at = now if self._first_at is None else self._first_at
@@ -123,6 +131,47 @@ class ScanProgress:
         if self.complete or (self.end is None and not self.header.missing(self.received)):
             return "complete"
         return "aborted" if self.end is None else "incomplete"
+
+    def is_silent(self, patience: Patience) -> bool:
+        """Whether the sender has been silent for too long."""
+        return time.monotonic() - self.active_at > self._patience_s(patience)
+
+    def is_heard(self, patience: Patience) -> bool:
+        """Whether the sender has been heard, and not too long ago."""
+        return self.heard and not self.is_silent(patience)
+
+    def is_over(self, patience: Patience) -> bool:
+        """Whether an open scan is to be closed: on request, or for silence unless it is still waiting to begin."""
+        begun = self.highest >= 0 or self.end is not None
+        return self.end_requested or (begun and self.is_silent(patience))
+
+    def final(self, *, by_ping: bool) -> bool:
+        """Whether a closed scan stays closed when armed again: it is complete, or ended by a person and only pinged."""
+        return self.complete or (by_ping and self.end_requested)
+
+    def closing_warning(self, patience: Patience) -> str:
+        """Return the warning for closing the scan without an end message although frames are missing; else empty.
+
+        It is noted in ``why_closed``.
+        """
+        if self.end is not None or self.outcome != "aborted":
+            return ""
+        silence = f"its sender sent nothing for {self._patience_s(patience):g} s"
+        message = f"scan {self.header.series} was closed: {silence}"
+        if self.end_requested:
+            message = f"scan {self.header.series} was ended as requested"
+        self.why_closed = "this was requested" if self.end_requested else silence
+        arrived = f"{self.placed} of its {self.header.frames} frames arrived"
+        return f"{message}; {arrived}; frames that still come continue it"
+
+    def waited(self, now: float) -> None:
+        """Note that this program was busy until now: waiting for room in the ring is not silence of the sender."""
+        self.active_at = now
+        self.pauses.not_counted(now)
+
+    def _patience_s(self, patience: Patience) -> float:
+        unheard = self.resumed and not self.heard
+        return patience.recovery_grace_s if unheard else patience.idle_timeout_s
 
     def frames_per_s(self, now: float, *, closed: bool) -> float | None:
         """Frame rate over the last second or so; over the whole scan once closed, None if all frames came at once."""

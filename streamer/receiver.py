@@ -19,7 +19,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,6 +114,7 @@ class Receiver:
         self._inlet = self._made_inlet(settings)
         self._native = settings.protocol.name == "native" and settings.compression is None
         self._loop: CompiledLoop | None = None
+        self._recovered = False
         self._usual_bytes = 0.0
         self._stop = threading.Event()
         self._stop_timeout_s = 0.0
@@ -162,7 +163,7 @@ class Receiver:
 
     def status(self) -> StreamStatus:
         """Return the state of the stream; callable from any thread."""
-        return self._acquisition.status()
+        return replace(self._acquisition.status(), recovering=not self._recovered)
 
     def record(self, wanted: bool) -> None:
         """Set whether scans that begin from now on are recorded, if there is a folder; callable from any thread."""
@@ -171,6 +172,10 @@ class Receiver:
     def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
         """Half-open ranges [first, last) of frames of a scan that would survive a crash; callable from any thread."""
         return self._acquisition.safe_ranges(uid)
+
+    def end_scan(self, uid: str) -> bool:
+        """End an open scan with what has arrived, soon; return whether it is open. Callable from any thread."""
+        return self._acquisition.end_scan(uid)
 
     def _made_inlet(self, settings: ReceiverSettings) -> Inlet:
         """Make the inlet of the sender's protocol, wrapped in the compression where there is one."""
@@ -218,6 +223,7 @@ class Receiver:
         """Run the receive thread: nothing a sender does ends it."""
         try:
             self._guarded(self._acquisition.recover)
+            self._recovered = True
             looked_at = 0.0
             while not self._stop.is_set():
                 self._guarded(self._receive)

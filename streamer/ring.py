@@ -42,12 +42,16 @@ class Ring:
         self._cursors: dict[int, int] = {}  # reader -> number of the slot it holds or wants next
         self._next_reader = 0
         self._closed = False
+        self.blocked = False
+        """Whether a writer is waiting for room."""
 
     def put(self, item: RingItem) -> bool:
         """Append an item, waiting for room; return False if the ring was closed meanwhile (the item is dropped)."""
         nbytes = item.nbytes if isinstance(item, FrameBatch) else 0
         with self._changed:
+            self.blocked = True
             self._changed.wait_for(lambda: self._closed or self._has_room(nbytes))
+            self.blocked = False
             if self._closed:
                 return False
             self._slots.append(_Slot(item, nbytes, time.monotonic()))

@@ -245,6 +245,9 @@ def _opened(
         header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, shape_given=shape_given))
         header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
+        if not received.all():
+            arrived = f"{np.count_nonzero(received)} of {len(received)} frames arrived"
+            notes.append(f"{arrived}: the scan ended early, or frames were lost; its other points are empty")
         flat = Undistorted.of(header) if undistort else None
         file_header = header if flat is None else flat.header
         yield FileSource(path, file_header, received, tuple(notes), stored, file, flat)

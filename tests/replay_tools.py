@@ -21,9 +21,9 @@ def native(path: Path, **attributes: object) -> Path:
 
 @contextmanager
 def control_of(
-    safe_ranges: Callable[[str], list[tuple[int, int]]], address: str = "tcp://127.0.0.1:*"
+    safe_ranges: Callable[[str], list[tuple[int, int]]], address: str = "tcp://127.0.0.1:*", trouble: str = ""
 ) -> Iterator[str]:
-    """A control socket that only supports `received`."""
+    """A control socket that supports `received`, and `status` of the scan last asked about, which has a ``trouble``."""
     context = zmq.Context()
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
@@ -31,12 +31,16 @@ def control_of(
     stop = threading.Event()
 
     def serve() -> None:
+        uid = ""
         while not stop.is_set():
             if socket.poll(50):
                 peer, question = socket.recv_multipart()
                 asked = msgpack.unpackb(question)
-                ranges = safe_ranges(asked["uid"])
-                socket.send_multipart([peer, msgpack.packb({"id": asked["id"], "ok": True, "ranges": ranges})])
+                reply = {"id": asked["id"], "ok": True, "uid": uid, "recording_error": trouble}
+                if asked["command"] == "received":
+                    uid = asked["uid"]
+                    reply = {**reply, "ranges": safe_ranges(uid)}
+                socket.send_multipart([peer, msgpack.packb(reply)])
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from ptylive.dashboard.client.map_kinds import MapKinds
-from ptylive.dashboard.client.state import FINAL_STATES, LogLine, RefinementState, ServerState
+from ptylive.dashboard.client.state import FINAL_STATES, LogLine, RefinementState, ServerState, after_restart
 from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare, sources_of
 from ptylive.schema import PtyliveError
 from ptylive.schema.maps import InformationLimit
@@ -174,6 +174,7 @@ class Feed:
         if state is None:
             return
         before = self._view.state
+        state = after_restart(before, state)
         if state.uid is not None and state.uid != before.uid and before.uid is not None:
             self._change_scan(before.uid, state.uid)
         elif state.state in FINAL_STATES and before.state != state.state:

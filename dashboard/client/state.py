@@ -120,6 +120,8 @@ class ServerState(Message):
     duplicates: int | None = None
     rejected: dict[str, int] = Field(default_factory=dict)
     frames_per_s: float | None = None
+    silent_s: float | None = None
+    """How long a scan in progress has been without new frames; None while that is ordinary."""
     lag_s: float | None = None
     ring_fill: float | None = None
     recording: str | None = None
@@ -144,6 +146,15 @@ class ServerState(Message):
     dose: Dose = Field(default_factory=Dose)
     drift: Drift | None = None
     message: str | None = None
+    restarts: int | None = None
+    """How often the receiving process has died and been restarted."""
+    recovering: bool = False
+    """Whether the server is still reading what an earlier process has received."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether a scan in progress has been without frames for unusually long."""
+        return self.state == "scanning" and self.silent_s is not None
 
     @property
     def progress(self) -> float:
@@ -175,6 +186,34 @@ class ServerState(Message):
         """A calibration value, or None."""
         entry = self.calibration.get(name)
         return None if entry is None else entry.value
+
+
+RESTARTING = "restarting"
+"""State on the page of a scan whose receiving process has died, until its successor has read it from the disk."""
+_OF_THE_SERVER = (
+    "rejected",
+    "lag_s",
+    "ring_fill",
+    "record",
+    "data",
+    "protocol",
+    "refinement",
+    "places",
+    "pinned",
+    "map_settings",
+    "message",
+    "restarts",
+    "recovering",
+)
+
+
+def after_restart(before: ServerState, state: ServerState) -> ServerState:
+    """Return what to show of ``state``: the last scan stays while a restarted receiving process knows no scan."""
+    if state.uid or not before.uid or not state.restarts:
+        return state
+    unfinished = RESTARTING if state.recovering else "waiting"
+    word = before.state if before.state in FINAL_STATES else unfinished
+    return before.model_copy(update={**{name: getattr(state, name) for name in _OF_THE_SERVER}, "state": word})
 
 
 class RefinementState(Message):

@@ -1,9 +1,9 @@
-"""Looking back: the maps of one of the last scans, for this viewer only, while the next ones arrive."""
+"""One scan after the other: ending the present one, and looking back at an earlier one, for this viewer only."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import PurePath
@@ -30,6 +30,7 @@ class PastScans:
         self._listed: tuple[object, ...] = ()
         self._uid = ""
         self._state = ServerState()
+        self._live = ServerState()
         self._raw: dict[str, RawPicture] = {}
         self._pictures: dict[str, Picture] = {}
         self._versions = count(1)
@@ -46,6 +47,7 @@ class PastScans:
 
     def follow(self, view: FeedView) -> None:
         """Request the list of scans when it may have changed."""
+        self._live = view.state
         signature = (view.state.uid, view.state.state, view.connected, self._orders.round)
         if view.connected and signature != self._listed:
             self._listed = signature
@@ -83,6 +85,11 @@ class PastScans:
         """Switch recording of future scans on or off."""
         self._orders.send("record", f"later scans are {'' if on else 'not '}recorded", on=on)
 
+    def end(self, _request: Request) -> None:
+        """End the scan that is being received with what has arrived: its sender may be gone."""
+        done = f"{self._live.series} ends with what has arrived; frames that still come continue it"
+        self._orders.send("end_scan", done, uid=self._live.uid or "")
+
     def leave(self) -> None:
         """Show the present scan."""
         self._uid = ""
@@ -111,6 +118,10 @@ class PastScans:
                 )  # a negative version: never equal to one of the feed's
         shown = {name: picture for name, picture in self._pictures.items() if name in wanted}
         return replace(live, pictures=MappingProxyType(shown), available=frozenset(self._raw))
+
+    def takers(self) -> dict[str, Callable[[Request], None]]:
+        """Handlers of requests."""
+        return {"past": self.choose, "end_scan": self.end}
 
     def texts(self) -> dict[str, str]:
         """Which scan is viewed."""

@@ -139,6 +139,7 @@
     withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
     overwrite: () => ask("overwrite"),
     record: () => ask("record"),
+    end_scan: button => twice(button, () => ask("end_scan")),
     past: () => ask("past", {key: "open"}),
     export: button => ask("key", {key: "e", panel: Number(button.closest("[data-panel]").dataset.panel)}),
     detector: button => ask("detector", {key: button.dataset.name, numbers: JSON.parse(clips.disc ?? "[]")}),

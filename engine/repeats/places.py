@@ -1,7 +1,8 @@
 """Scans sorted by the place they show, and the dose curve of the newest scan's place.
 
 A scan belongs to a place if step, size and optics are the same, and its map agrees with the mean of the last scans of
-that place after registration. The numbers of places and of their scans are limited; the oldest are dropped.
+that place after registration. A scan that ended early belongs to none: the rest of its map shows nothing. The numbers
+of places and of their scans are limited; the oldest are dropped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ptylive.schema.advice.dose_curve import DoseCurve
 from ptylive.schema.maps import LiveMap
 
 MOST_PLACES = 4
+BEFORE_IT = "not compared with the previous scan, which is incomplete: whether both show one place cannot be told"
 
 
 class Places:
@@ -24,6 +26,8 @@ class Places:
 
     def __init__(self) -> None:
         self._places: list[Place] = []
+        self._alone: Place | None = None
+        """The last scan, if it ended too early to be compared."""
 
     def take(self, scan: RepeatedScan) -> DoseCurve | None:
         """Add a scan to the place it shows, or start a new one; return the dose curve of that place.
@@ -39,16 +43,22 @@ class Places:
             self._places = [one for one in self._places if one.scans]
         if scan.problem:
             return None
+        after, self._alone = self._alone, Place([scan]) if scan.is_incomplete else None
+        if self._alone is not None:
+            seen = f"{100 * scan.live_map.visited:.0f} % of its points were visited"
+            return replace(self._alone.curve(), apart=f"not compared with other scans: {seen}, too few to tell")
         place, reason = self._find(scan)
         if place is None:
             place = Place([scan])
             self._places.append(place)
+            reason = reason if after is None else BEFORE_IT
             del self._places[:-MOST_PLACES]
         return replace(place.curve(), apart=reason)
 
     def mean(self) -> LiveMap | None:
         """Return the aligned mean of the scans of the newest place; None before the first scan."""
-        return self._places[-1].mean() if self._places else None
+        newest = self._alone or (self._places[-1] if self._places else None)
+        return None if newest is None else newest.mean()
 
     def _find(self, scan: RepeatedScan) -> tuple[Place | None, str]:
         """Add a scan to its place and return that, or return why it does not show the previous place."""

@@ -16,6 +16,8 @@ from ptylive.schema.scan_header import ScanHeader
 MAPS = ("obf", "tcbf")
 """Maps whose signal and noise are measured, the better one first."""
 MOST_PIXELS = 2048 * 2048
+LEAST_VISITED = 0.9
+"""Share of its points below which a scan cannot be compared: agreement falls with the part that both show."""
 ALIKE = 1e-3
 """Relative difference up to which steps and optics are the same."""
 
@@ -54,6 +56,11 @@ class RepeatedScan:
         if rows * columns > MOST_PIXELS:
             return f"a map of {rows} x {columns} pixels is too large to compare"
         return "its map shows only noise" if live_map.buried else ""
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the scan ended so early that it cannot be compared with others."""
+        return self.live_map.visited < LEAST_VISITED
 
     def is_like(self, other: RepeatedScan) -> bool:
         """Return whether map, step, size and optics are the same."""

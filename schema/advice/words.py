@@ -57,6 +57,11 @@ def angle_text(angle_deg: float) -> str:
     return f"{round(angle_deg)}°"
 
 
+def whole_number(value: int) -> str:
+    """`16 384`, with thin spaces."""
+    return f"{value:,}".replace(",", _THIN_SPACE)
+
+
 def dose_number(dose: float) -> str:
     """`99 800`: three digits, with thin spaces between thousands; powers of ten below 0.001 and from 1e9 on."""
     if not math.isfinite(dose):

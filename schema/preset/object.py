@@ -28,7 +28,7 @@ class ObjectSettings(StrictModel):
         le=THICKEST_A,
         description="thickness of the object, Å: num_slices times the distance between slices",
     )
-    slice_distances_A: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+    slice_distances_A: tuple[Annotated[float, Field(gt=0, le=THICKEST_A)], ...] | None = Field(
         default=None, description="distance between slices, Å: one for all, or num_slices - 1 of them"
     )
     obj_modes: int = Field(default=1, ge=1, le=16, description="states of the object, averaged incoherently")

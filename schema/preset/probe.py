@@ -30,6 +30,8 @@ Marker = Annotated[
 """Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``), squares of
 points given by their side (``squares:20``), or the scans that are refined together (``scans``).
 """
+LARGEST_SOURCE_A, LARGEST_FOCAL_SPREAD_A = 1e4, 1e5
+"""Larger than of any microscope: those values were meant in another unit."""
 Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
@@ -39,10 +41,12 @@ class ProbeSettings(StrictModel):
     probe_modes: Annotated[int, Field(ge=1, le=16)] | Auto = Field(
         default="auto", description="coherent modes of the probe, from source size and focal spread"
     )
-    source_size_A: Annotated[float, Field(ge=0)] | Auto = Field(
+    source_size_A: Annotated[float, Field(ge=0, le=LARGEST_SOURCE_A)] | Auto = Field(
         default="auto", description="Gaussian source, standard deviation, Å"
     )
-    focal_spread_A: float = Field(default=20.0, ge=0, description="Gaussian focal spread, standard deviation, Å")
+    focal_spread_A: float = Field(
+        default=20.0, ge=0, le=LARGEST_FOCAL_SPREAD_A, description="Gaussian focal spread, standard deviation, Å"
+    )
     probe_part: Literal["both", "phase", "amplitude"] = Field(
         default="both", description="part of the probe that is refined, in the aperture plane"
     )

@@ -59,7 +59,7 @@ class PropagationSettings(StrictModel):
     recon_type: Literal["far_field", "near_field"] = Field(
         default="far_field", description="near_field: patterns are images (focal series, inline holography)"
     )
-    image_pixel_A: float | None = Field(default=None, gt=0, description="pixel of the images, Å (near field)")
+    image_pixel_A: float | None = Field(default=None, gt=0, le=1e6, description="pixel of the images, Å (near field)")
     defocus_array_A: tuple[float, ...] | None = Field(
         default=None,
         min_length=1,

@@ -96,6 +96,7 @@ def render(status: StreamStatus, totals: dict[str, int], refinement: dict[str, A
         "scan_frames_placed": (status.frames, "Frames of the current scan that are placed."),
         "scan_frames_missing": (status.lost, "Frames of the current scan skipped so far."),
         "frames_per_second": (status.frames_per_s, "Rate of the last second; of the whole scan once it has ended."),
+        "seconds_without_frames": (status.silent_s or 0.0, "Unusually long time without frames in a scan; else 0."),
         "ring_fill_ratio": (status.ring_fill, "Fraction of the ring buffer in use, 0 to 1."),
         "lag_seconds": (status.lag_s, "Age of the oldest frames that the slowest reader has not read."),
         "recording_failed": (status.recording_state == "failed", "1 when the current scan's recording has failed."),

@@ -71,7 +71,8 @@ class Notifier:
         """Check for news and send waiting messages; ``now``: seconds of a monotonic clock."""
         status = self._ask()
         run, series = status["refinement"], str(status["series"])
-        texts = news(str(status["state"]), series, int(status["lost"]), run, status.get("drift"))
+        state, lost = str(status["state"]), int(status["lost"])
+        texts = news(state, series, lost, run, status.get("drift"), status.get("silent_s"))
         if self._is_low(now):
             texts["disk"] = f"the disk is nearly full: less than {LOW_DISK_BYTES / 1e9:g} GB left in {self._folder}"
         found: dict[str, News] = {}

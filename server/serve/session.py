@@ -34,6 +34,7 @@ from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.receiving import receiver_settings
+from ptylive.server.serve.stream_commands import StreamCommands, silence_warning
 from ptylive.server.session.dose_curves import drift_since_first
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.live import LiveThread, Resources, find_device
@@ -246,7 +247,9 @@ class Session:
     def commands(self) -> tuple[object, ...]:
         """Objects whose ``command_*`` methods are the commands of the control protocol."""
         of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis, IndependentCommands(self))
-        return self, *of_a_scan, *self.refine.further, self.library, self.batch, self.opened_files, self.detector
+        stream = StreamCommands(self.receiver.end_scan, lambda: self.receiver.status().uid)
+        of_all = (self.library, self.batch, self.opened_files, self.detector)
+        return self, stream, *of_a_scan, *self.refine.further, *of_all
 
     def _current(self) -> ScanSession | None:
         return self._scan
@@ -299,9 +302,7 @@ class Session:
             dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
             pids={"server": os.getppid(), "acquire": os.getpid()},
             detectors=self.analysis.command_detectors()["detectors"],
-            message="; ".join(
-                filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
-            ),
+            message="; ".join(filter(None, (silence_warning(status), self.compilation.word, self._message(scan)))),
             **self.calibration.origins(scan),
             map_settings=self.maps.settings,
             restarts=self.restarts,
@@ -325,13 +326,10 @@ class Session:
         """Whether the recording of any scan failed and has not been completed since."""
         return bool(self._recording_status.failures)
 
-    def _notice(self) -> str:
-        """Return the message shown when there is no other: what went wrong earlier."""
-        failures = self._recording_status.failures
-        if failures:
-            told = "a recording failed" if len(failures) == 1 else f"{len(failures)} recordings failed, the last one"
-            return f"{told}: {failures[-1]}"
-        return "; ".join(filter(None, (self.notice, *registry.found().problems)))
+    def _message(self, scan: ScanSession | None) -> str:
+        """Return the message of a scan; without any, what went wrong earlier."""
+        earlier = self._recording_status.failed or "; ".join(filter(None, (self.notice, *registry.found().problems)))
+        return ("" if scan is None else scan.message) or earlier
 
     def command_snapshot(self, uid: str = "") -> dict[str, Any]:
         """Return state, all current maps, the refinement with its pictures and the kinds of live maps, for a viewer

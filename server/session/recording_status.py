@@ -35,6 +35,15 @@ class RecordingStatus:
         with self._lock:
             return tuple(self._failed.values())
 
+    @property
+    def failed(self) -> str:
+        """What to say about failed recordings; empty without any."""
+        failures = self.failures
+        if not failures:
+            return ""
+        said = "a recording failed" if len(failures) == 1 else f"{len(failures)} recordings failed, the last one"
+        return f"{said}: {failures[-1]}"
+
     def heard(self, event: RecordingEvent) -> None:
         """Handle a change in the state of a recording."""
         with self._lock:

@@ -191,6 +191,8 @@ class ScanSession:
             "unchecked": 0,
             "rejected": {},
             "frames_per_s": None,
+            "silent_s": None,
+            "why_closed": "",
             "recording": str(self.recording or ""),
         }
 

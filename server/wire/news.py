@@ -15,9 +15,14 @@ REFINEMENT_ENDS = {"done": "is done", "stopped": "has stopped", "failed": "has f
 
 
 def news(
-    state: str, series: str, lost: int, refinement: Mapping[str, Any], drift: Mapping[str, Any] | None = None
+    state: str,
+    series: str,
+    lost: int,
+    refinement: Mapping[str, Any],
+    drift: Mapping[str, Any] | None = None,
+    silent_s: float | None = None,
 ) -> dict[str, str]:
-    """Return a sentence for each of ``scan``, ``refinement``, ``lost`` and ``drift`` with something to report.
+    """Return a sentence for each of ``scan``, ``refinement``, ``lost``, ``silent`` and ``drift`` with news.
 
     Arguments are those of `status` (docs/protocol.md). A sentence that was not returned last time is news.
     """
@@ -27,6 +32,8 @@ def news(
         texts["scan"] = f"{scan} {SCAN_ENDS[state]}"
     elif lost > 0:
         texts["lost"] = f"{scan} is losing frames"
+    if state == "scanning" and silent_s is not None:
+        texts["silent"] = f"{scan} gets no more frames"
     run, run_state, of = (refinement.get(name) for name in ("run", "state", "series"))
     if run and run_state in REFINEMENT_ENDS:
         whose = f" of scan {of}" if of else ""

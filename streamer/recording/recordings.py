@@ -367,5 +367,6 @@ class Recordings:
         """Warn in advance when the disk cannot hold the scan, should every frame come uncompressed."""
         needed, free = header.frames * FrameLayout.of(header).nbytes, shutil.disk_usage(folder).free
         if needed > free:
-            text = f"{folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"
+            unit, size = ("MB", 1e6) if needed < 1e9 else ("GB", 1e9)
+            text = f"{folder} has {free / size:.1f} {unit} left, this scan may need {needed / size:.1f} {unit}"
             self._announcer.log("warning", text)

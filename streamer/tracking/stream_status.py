@@ -15,7 +15,9 @@ def status_of(scan: ScanRecord | None, rejected: Mapping[str, int], ring: Ring) 
     fill, lag = ring.fill, ring.lag_s
     if scan is None:
         return StreamStatus(rejected=rejected, ring_fill=fill, lag_s=lag)
-    progress = scan.progress
+    progress, now = scan.progress, time.monotonic()
+    # frames that this program does not take are no silence of the sender
+    takes = scan.state == "scanning" and not ring.blocked and scan.recording_state != "waiting"
     return StreamStatus(
         state=scan.state,
         series=progress.header.series,
@@ -29,7 +31,9 @@ def status_of(scan: ScanRecord | None, rejected: Mapping[str, int], ring: Ring) 
         duplicates=progress.duplicates,
         unchecked=progress.unchecked,
         rejected=rejected,
-        frames_per_s=progress.frames_per_s(time.monotonic(), closed=scan.closed),
+        frames_per_s=progress.frames_per_s(now, closed=scan.closed),
+        why_closed=progress.why_closed if scan.closed else "",
+        silent_s=progress.pauses.silent_s(now) if takes else None,
         lag_s=lag,
         ring_fill=fill,
         recording="" if scan.target is None else str(scan.target),

@@ -26,6 +26,7 @@ from ptylive.server.commands.resume_commands import ResumeCommands
 from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.session import Session as Server
+from ptylive.server.serve.stream_commands import StreamCommands
 
 OF_THE_BROWSER = {
     "full",
@@ -87,6 +88,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "decide": ({"what": "decide", "key": "start"}, "decide"),
     "film": ({"what": "film", "key": "show"}, "film"),
     "take": ({"what": "take", "value": "a.mib"}, "take"),
+    "end_scan": ({"what": "end_scan"}, "end_scan"),
     "record": ({"what": "record"}, "record"),
     "export": ({"what": "key", "key": "e"}, "export"),
     "orientations": ({"what": "orientations", "key": "open"}, "orientations"),
@@ -135,6 +137,7 @@ def buttons_of_the_page() -> set[str]:
 def commands_of_the_server() -> set[str]:
     groups = (Server, CalibrationCommands, MapCommands, RefineCommands, TuneCommands, AnalysisCommands)
     groups += (DecideCommands, ResumeCommands, LibraryCommands, BatchCommands, OpenedFiles, IndependentCommands)
+    groups += (StreamCommands,)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 

@@ -160,6 +160,37 @@ def test_the_server_goes_and_comes_back(server: FakeServer, dashboard: RunningDa
 
 
 @pytest.mark.slow
+def test_a_scan_without_frames_can_be_ended_and_a_restarted_receiver_keeps_the_picture(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    server.maps_of(adf=quadrants())
+    page = watched.open(dashboard.url)
+    state, end = page.locator("[data-text=state]"), page.locator("[data-act=end_scan]")
+    expect(state).to_have_text("SCANNING")
+    expect(end).to_be_hidden()
+    told = "no frames for 12 s (2\u2009048 of 4\u2009096 arrived): wait, or end the scan"
+    server.publish("state", state_payload(silent_s=12.0, message=told))
+    expect(state).to_have_text("NO FRAMES")
+    expect(page.locator(".sentence")).to_have_text(told)
+    end.click()
+    expect(end).to_have_text("really?")
+    assert server.received("end_scan") == []
+    end.click()
+    eventually(lambda: [request["uid"] for request in server.received("end_scan")] == ["scan-1"])
+    server.publish("state", state_payload())
+    expect(end).to_be_hidden()
+    eventually(lambda: share_of(pixels(page, "#canvas-map-3"), "#ffffff") > 0.05)
+    server.publish("state", state_payload(uid="", series="", state="waiting", restarts=1, recovering=True))
+    expect(page.locator(".banner")).to_contain_text("the pictures are the last ones")
+    expect(state).to_have_text("RESTARTING")
+    expect(page.locator(".welcome")).to_be_hidden()
+    assert share_of(pixels(page, "#canvas-map-3"), "#ffffff") > 0.05
+    server.publish("state", state_payload(restarts=1))
+    expect(page.locator(".banner")).to_be_hidden()
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
 def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched: Watched) -> None:
     running = fork_dashboard(server.control)
     page = watched.open(running.url)

@@ -62,6 +62,7 @@ def test_until_the_first_scan_comes_the_page_says_where_it_is_awaited() -> None:
     [
         ({}, "50% 0142"),
         ({"lost": 3}, "50% (frames lost) 0142"),
+        ({"lost": 3, "silent_s": 12.0}, "50% (no frames) 0142"),
         ({"state": "complete"}, "✓ 0142"),
         ({"state": "aborted"}, "✗ 0142"),
         ({"state": "complete", "refinement": {"state": "running", "run": "run1"}}, "refining 0142"),
@@ -117,6 +118,21 @@ def test_alarms() -> None:
     assert marks["ring"] == "alarm"
     assert marks["late"] == ""
     assert marks["link"] == "up"
+
+
+def test_a_scan_without_frames_is_not_said_to_be_scanning() -> None:
+    silent, ended = state(silent_s=12.0), state(silent_s=12.0, state="complete")
+    assert readouts.header_texts(silent)["state"] == "NO FRAMES"
+    assert readouts.marks(FeedView(state=silent, connected=True))["silent"] == "alarm"
+    assert readouts.header_texts(ended)["state"] == "COMPLETE"
+    assert readouts.marks(FeedView(state=ended, connected=True))["silent"] == ""
+
+
+def test_a_receiver_that_is_being_restarted_is_told_and_no_first_scan_awaited() -> None:
+    view = FeedView(state=state(state="restarting"), connected=True)
+    assert "reading its scan from the disk" in readouts.banner(view, "")
+    assert readouts.header_texts(view.state)["state"] == "RESTARTING"
+    assert readouts.marks(view)["welcome"] == "off"
 
 
 def test_banner_says_since_when() -> None:

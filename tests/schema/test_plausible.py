@@ -111,7 +111,13 @@ def test_values_with_units_are_understood(name, text, value) -> None:
     [
         ("energy_eV", 80, "did you mean 80 keV", "'80 keV', or '80 eV' if that is right"),
         ("energy_eV", "80", "did you mean 80 keV", "80 eV"),
-        ("energy_eV", 80e9, "is impossible", "from 10 eV to 1e+09 eV"),
+        ("energy_eV", 80e9, "is impossible", "from 10 eV to 1e+07 eV"),
+        ("energy_eV", "1e9 eV", "energy_eV = 1e+09 eV is impossible", "it can be from 10 eV to 1e+07 eV"),
+        ("energy_eV", 0.3, "is impossible (did you mean 0.3 MeV?)", "it can be"),
+        ("scan_step_A", 4e-11, "is impossible (did you mean 4e-11 m?)", "it can be"),
+        ("convergence_semiangle_mrad", "700 mrad", "is impossible", "it can be from 0.001 mrad to 600 mrad"),
+        ("dwell_time_us", "1 ps", "not a unit for a time", "ms"),
+        ("detector_pixel_mrad", 500, "is impossible (did you mean 500 µrad?)", "it can be"),
         ("energy_eV", "80 meV", "'meV' is not a unit for an energy", "use MeV"),
         ("energy_eV", "80 nm", "it is one for a length", "keV"),
         ("energy_eV", "-80 keV", "energy_eV = -80000 eV is impossible", "correct"),
@@ -127,7 +133,7 @@ def test_values_with_units_are_understood(name, text, value) -> None:
         ("energy_eV", [80e3, 3], "not a single number", "decimal point"),
         ("convergence_semiangle_mrad", 0.025, "did you mean 0.025 rad", "0.025 mrad"),
         ("convergence_semiangle_mrad", "30,5 mrad", "not a single number", "30.5 mrad"),
-        ("convergence_semiangle_mrad", "2 rad", "impossible", "from 0.001 mrad to 1500 mrad"),
+        ("convergence_semiangle_mrad", "2 rad", "impossible", "it can be from 0.001 mrad to 600 mrad"),
         ("scan_step_A", "0,1 nm", "not a single number", "write a decimal point: 0.1 nm"),
         ("scan_step_A", 1e-9, "impossible", "from 0.0001 Å"),
         ("scan_step_A", 0.001, "did you mean 0.001 µm", "0.001 Å"),
@@ -158,6 +164,19 @@ def test_the_unit_answers_the_question_and_lasts() -> None:
     assert (header.optics.energy_eV, header.scan.step_A) == (80, (1.0, 1.0))
     assert header.optics.aberrations["C10"] == -150
     assert questions(header) == ("energy_eV = 80 eV? did you mean 80 keV?",)
+
+
+@pytest.mark.parametrize("energy_eV", [500.0, 20e3, 300e3, 3e6])
+def test_the_energies_of_real_microscopes_are_accepted(energy_eV: float) -> None:
+    """From scanning microscopes to the most powerful ones; below 1 keV with the unit."""
+    assert understood("energy_eV", f"{energy_eV} eV") == energy_eV
+
+
+def test_a_unit_that_was_written_is_not_doubted() -> None:
+    """A value that was converted is not the number that was typed."""
+    with pytest.raises(MetadataError) as refused:
+        understood("convergence_semiangle_mrad", "2 rad")
+    assert "did you mean" not in refused.value.line()
 
 
 def test_none_takes_a_value_back() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cpp_sender import LossyServer
+from replay_tools import control_of
 from stream_tools import make_header
 
 from ptylive.schema import ServerGoneError
@@ -44,6 +45,14 @@ def test_a_server_says_what_it_has_and_what_it_refused() -> None:
         lossy.frames.update({3: b"", 4: b""})
         assert np.flatnonzero(server.ask(make_header(scan=(2, 4)))).tolist() == [3, 4]
         assert server.rejected() == {}
+
+
+def test_a_server_says_why_it_does_not_record_a_scan_and_nothing_of_another() -> None:
+    header = make_header()
+    with control_of(lambda uid: [], trouble="the disk is full") as control, SafeFrames(control) as server:
+        assert server.trouble(header) == "", "it has not been asked about this scan"
+        server.ask(header)
+        assert server.trouble(header) == "the disk is full"
 
 
 def test_what_is_no_address_is_said() -> None:

@@ -179,6 +179,16 @@ def test_frames_that_never_become_safe_are_an_error(tmp_path: Path) -> None:
     with running() as run, control_of(lambda uid: [(0, 10)]) as control, pytest.raises(ServerGoneError) as caught:
         replay(native(tmp_path / "a.h5"), ReplaySettings(to=run.address, control=control, safe_timeout_s=1.0))
     assert "390 of 400 frames did not become safe" in caught.value.line()
+    assert caught.value.hint == "is the server's disk full?"
+
+
+def test_a_server_that_cannot_record_says_why(tmp_path: Path) -> None:
+    """Regression: of a folder that had become read-only, the sender asked whether the disk was full."""
+    why = "/data: Read-only file system"
+    settings = {"safe_timeout_s": 0.5}
+    with running() as run, control_of(lambda uid: [], trouble=why) as control, pytest.raises(ServerGoneError) as caught:
+        replay(native(tmp_path / "a.h5"), ReplaySettings(to=run.address, control=control, **settings))  # type: ignore[arg-type]
+    assert caught.value.line().endswith(f": {why}")
 
 
 def test_a_server_that_dies_while_the_last_messages_leave_does_not_hang_the_sender() -> None:

@@ -77,6 +77,7 @@ def test_frames_that_did_not_arrive_are_left_out(tmp_path: Path) -> None:
         file["metadata/received"] = received
     with open_source(path) as source:
         assert np.concatenate([batch.index for batch in source.batches(4)]).tolist() == [*range(7), *range(10, 20)]
+        assert "17 of 20 frames arrived: the scan ended early, or frames were lost" in source.notes[-1]
 
 
 def test_metadata_and_arrays(tmp_path: Path) -> None:

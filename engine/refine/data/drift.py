@@ -70,7 +70,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     ``certain``: apply it only if chance alone would hardly show as much; otherwise if it exceeds its uncertainty.
     """
     lattice = Lattice.of(dataset)
-    if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
+    if lattice is None or is_too_coarse(lattice, probe.semiangle_invA):
         return None
     fit = OverlapFit(dataset, window, probe, lattice)
     is_found = any(dataset.calibration.is_found(name) for name in C12)
@@ -95,6 +95,11 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         turn_deg=turn_deg,
         turn_uncertainty_deg=turn_uncertainty_deg,
     )
+
+
+def is_too_coarse(lattice: Lattice, semiangle_invA: float) -> bool:
+    """Whether the steps of a scan are too far apart for its patterns to show a drift before anything is refined."""
+    return bool(max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / semiangle_invA)
 
 
 def _drift_in(

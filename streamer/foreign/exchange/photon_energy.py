@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from ptylive.schema.plausible import refusal
 from ptylive.schema.units import ELECTRON_REST_ENERGY_EV as REST_EV
 
 LEAST_KEV = 120.0
@@ -10,14 +13,16 @@ _JOULE_PER_EV = 1.602176634e-19
 
 
 def electrons_eV(photon_keV: float) -> float | None:
-    """Energy of the electrons with the same wavelength as a photon of this energy; None for an x-ray photon.
+    """Energy of the electrons with the same wavelength as a photon of this energy; None for an x-ray photon, and if no
+    electron microscope has such an energy.
 
     PtyPy (``electron_data``) and ptychodus store electrons in this way.
     """
-    if not LEAST_KEV < photon_keV < 1e5:
+    if not LEAST_KEV < photon_keV < math.inf:
         return None
     momentum_eV = photon_keV * 1e3  # times c: the same for both
-    return float((momentum_eV**2 + REST_EV**2) ** 0.5 - REST_EV)
+    energy_eV = math.hypot(momentum_eV, REST_EV) - REST_EV
+    return None if refusal("energy_eV", energy_eV) else energy_eV
 
 
 def photon_keV(joule: float) -> float:

@@ -126,9 +126,9 @@ def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
         ("a.toml", "[corrections]\nconvergence_semiangle_mrad = 0.03\n", "did you mean 0.03 deg", "write the unit"),
         (
             "a.json",
-            '{"acc_voltage": 80000}',
-            "energy_eV = 8e\\+07 eV\\? this is unusual",
-            "'8e\\+07 eV' if that is right",
+            '{"acc_voltage": 8000}',
+            "energy_eV = 8e\\+06 eV\\? this is unusual",
+            "'8e\\+06 eV' if that is right",
         ),
         ("a.json", '{"conv_semiangle_mrad": "25,5"}', "is not a single number", "write a decimal point: 25.5"),
     ],

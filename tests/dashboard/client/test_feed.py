@@ -9,6 +9,7 @@ import pytest
 from fake_server import FakeServer, map_payload, state_payload
 
 from ptylive.dashboard.client.feed import GONE_AFTER_S, Feed, FeedView
+from ptylive.dashboard.client.state import ServerState, after_restart
 from ptylive.server.wire.messages import array_to_plain
 
 
@@ -155,6 +156,32 @@ def test_silence_is_noticed_and_the_picture_stays(server: FakeServer, feed: Feed
         view = until(feed, lambda v: v.connected and v.pictures["bf"].data[0, 0] == 5.0)
     finally:
         again.close()
+
+
+def test_a_restarted_receiver_takes_no_picture_from_the_page(server: FakeServer, feed: Feed) -> None:
+    """Regression: until the journal was read, the page said that it was waiting for the first scan."""
+    feed.watch("page", {"bf"})
+    server.maps_of(bf=full(1.0))
+    until(feed, lambda v: "bf" in v.pictures)
+    nothing = {"uid": "", "series": "", "state": "waiting", "restarts": 1}
+    server.publish("state", state_payload(**nothing, recovering=True, message="restarted"))
+    view = until(feed, lambda v: v.state.state == "restarting")
+    assert (view.state.uid, view.state.series, view.state.message) == ("scan-1", "0142", "restarted")
+    assert "bf" in view.pictures
+    server.publish("state", state_payload(restarts=1))
+    until(feed, lambda v: v.state.state == "scanning")
+    server.publish("state", state_payload(**nothing))
+    view = until(feed, lambda v: v.state.state == "waiting")
+    assert view.state.series == "0142", "what was not recorded cannot be recovered, but its picture can stay"
+    assert "bf" in view.pictures
+
+
+def test_a_scan_that_had_ended_stays_complete_when_the_receiver_is_restarted() -> None:
+    before = ServerState(state="complete", uid="scan-1", series="0142")
+    restarted = ServerState(uid="", restarts=1, recovering=True)
+    assert after_restart(before, restarted).state == "complete"
+    assert after_restart(before, ServerState(uid="")).uid == "", "a server that was started anew has no scan"
+    assert after_restart(ServerState(), restarted).state == "waiting"
 
 
 @pytest.mark.parametrize("hours", [-5, 5])

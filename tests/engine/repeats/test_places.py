@@ -69,6 +69,46 @@ def test_other_places_are_not_added_and_both_are_remembered(seed):
     assert places.take(other[1]).scans == 2
 
 
+def cut_off(scan, visited):
+    """The same scan, ended early: the rest of its map is the mean of what it has seen."""
+    rows = round(visited * len(scan.live_map.data))
+    data = scan.live_map.data.copy()
+    data[rows:] = data[:rows].mean()
+    return replace(scan, uid=f"{scan.uid} cut", live_map=replace(scan.live_map, data=data, visited=visited))
+
+
+@pytest.mark.parametrize("visited", [0.03, 0.6])
+def test_a_scan_that_ended_early_makes_no_other_place_of_the_next_one(visited):
+    """Regression: the complete copy of an aborted scan was said to show another place."""
+    places = Places()
+    aborted, first, second = repeats(1, 3, 1.0)
+    curve = places.take(cut_off(aborted, visited))
+    assert curve.scans == 1
+    assert places.mean().data.shape == aborted.live_map.data.shape
+    assert f"{100 * visited:.0f} % of its points were visited, too few to tell" in curve.line
+    whole = places.take(first)
+    assert "cannot be told" in whole.line
+    assert "another place" not in whole.line
+    assert places.take(second).series == (first.series, second.series)
+
+
+def test_a_scan_that_ended_early_separates_no_repeats():
+    places = Places()
+    first, aborted, second = repeats(1, 3, 1.0)
+    for scan in (first, cut_off(aborted, 0.5)):
+        places.take(scan)
+    curve = places.take(second)
+    assert curve.series == (first.series, second.series)
+    assert not curve.apart
+
+
+def test_a_scan_that_lacks_a_few_frames_is_compared():
+    places = Places()
+    first, second = repeats(1, 2, 1.0)
+    places.take(first)
+    assert places.take(replace(second, live_map=replace(second.live_map, visited=0.97))).scans == 2
+
+
 def test_other_optics_are_not_added():
     places = Places()
     first, second = repeats(2, 2, 1.0)

@@ -183,7 +183,7 @@ def test_the_table_is_on_its_page(repository):
             {"model_params": {"update_params": {"probe": {"lr": "fast", "start_iter": 1}}}},
             "update_params.probe.lr = 'fast' is not a number",
         ),
-        ({"init_params": {**INIT, "probe_kv": 80e3}}, "probe_kv = 80000.0: energy_eV = 8e+07 eV?"),
+        ({"init_params": {**INIT, "probe_kv": 80e3}}, "probe_kv = 80000.0: energy_eV = 8e+07 eV is impossible"),
         ({"init_params": {**INIT, "probe_conv_angle": 0.0249}}, "probe_conv_angle = 0.0249: "),
         ({"init_params": {**INIT, "pos_scan_step_size": 4e-11}}, "pos_scan_step_size = 4e-11: "),
         ({"init_params": {**INIT, "obj_slice_thickness": 2e-10}}, "slice_distances_A = "),

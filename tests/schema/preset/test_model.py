@@ -130,3 +130,13 @@ def test_a_switch_is_no_list():
 def test_usual_words_are_no_settings_and_mean_some():
     assert set(USUAL_WORDS.values()) <= set(Preset.settings())
     assert not set(USUAL_WORDS) & {name.lower() for name in Preset.settings()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("source_size_A", 1e9), ("focal_spread_A", "1 mm"), ("slice_distances_A", [1e8]), ("image_pixel_A", "1 mm")],
+)
+def test_lengths_that_no_microscope_has_are_refused(name: str, value: object) -> None:
+    """Regression: a refinement ran with a source of 10 cm, and said nothing."""
+    with pytest.raises(MetadataError, match=rf"refinement setting {name}.*: .* is too large: it must be at most"):
+        Preset.from_mapping({name: value})

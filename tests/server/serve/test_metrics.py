@@ -56,6 +56,9 @@ def test_every_counter_is_told_in_prometheus_format():
     assert samples["ptylive_frames_duplicate_total"] == 2
     assert samples["ptylive_frames_lost_total"] == 0
     assert samples["ptylive_scan_frames_missing"] == 3
+    assert samples["ptylive_seconds_without_frames"] == 0
+    silent = render(scanning(silent_s=12.5), FrameTotals().with_current(status), {})
+    assert parsed(silent)["ptylive_seconds_without_frames"] == 12.5
     assert samples['ptylive_rejected_total{reason="truncated"}'] == 3
     assert samples['ptylive_rejected_total{reason="odd \\"one\\"\\\\\\n"}'] == 1
     assert samples["ptylive_ring_fill_ratio"] == 0.25

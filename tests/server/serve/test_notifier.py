@@ -58,6 +58,15 @@ def test_each_thing_is_told_once() -> None:
     assert {"what": "scan", "uid": "a", "series": "0142"}.items() <= lab.took[1].items()
 
 
+def test_a_scan_that_gets_no_more_frames_is_told_once_each_time() -> None:
+    lab = Lab()
+    assert lab.look(state="scanning", series="0142", uid="a", silent_s=None) == []
+    told = ["scan 0142 gets no more frames"]
+    assert [lab.look(silent_s=3.2), lab.look(silent_s=3.7)] == [told, told]
+    assert lab.look(silent_s=None) == told
+    assert lab.look(silent_s=5.0) == 2 * told
+
+
 def test_a_refinement_that_is_done_is_no_news_of_the_next_scan() -> None:
     """Regression: when the next scan began, the refinement of the one before was announced again, under its name."""
     lab = Lab()

@@ -26,6 +26,12 @@ def test_so_is_that_of_a_refinement_even_while_the_next_scan_loses_frames(state:
     }
 
 
+def test_a_scan_without_frames_is_told_once_while_it_lasts() -> None:
+    assert news("scanning", "0142", 0, NO_RUN, silent_s=12.0) == news("scanning", "0142", 0, NO_RUN, silent_s=13.0)
+    assert news("scanning", "0142", 0, NO_RUN, silent_s=12.0) == {"silent": "scan 0142 gets no more frames"}
+    assert "silent" not in news("aborted", "0142", 0, NO_RUN, silent_s=12.0)
+
+
 def test_drift_is_told_beyond_its_bound_only() -> None:
     drift = {"A": 12.34, "bound_A": 3.2, "since": "0137"}
     said = news("complete", "0142", 0, NO_RUN, drift)

@@ -142,7 +142,7 @@ def test_other_images_tell_of_no_dead_pixels(given):
         ({"energy_eV": -80}, "energy_eV = -80 eV is impossible: it can be from 10 eV"),
         ({"energy_eV": float("nan")}, "energy_eV = nan eV is impossible: it can be from 10 eV"),
         ({"energy_eV": [None]}, "energy_eV = None is not a single number: give one number"),
-        ({"optics": {"convergence_semiangle_mrad": 1e9}}, "impossible: it can be from 0.001 mrad to 1500 mrad"),
+        ({"optics": {"convergence_semiangle_mrad": 1e9}}, "impossible: it can be from 0.001 mrad to 600 mrad"),
         ({"scan": {"step_A": "3 parsec"}}, "scan_step_A: 'parsec' is not a unit for a length: use m, mm"),
         ({"scan": {"step_A": [None, None]}}, "scan_step_A = nan Å is impossible"),
         ({"scan": {"shape": "6x7x8"}}, "'6x7x8' is not two whole numbers, ROWS,COLUMNS: correct the value"),

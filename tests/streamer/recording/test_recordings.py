@@ -313,7 +313,7 @@ def test_a_scan_larger_than_the_disk_is_warned_of(
     assert scan.journal is not None
     assert scan.journal.opened.wait(60)
     scan.journal.close(remove=True)
-    assert [text for text in texts(said) if "this scan may need" in text]
+    assert [text for text in texts(said) if "has 0.0 MB left, this scan may need 2.1 MB" in text]
 
 
 def test_a_scan_is_taken_up_in_a_new_journal_where_there_is_none(

@@ -13,7 +13,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout
-from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.problem.prepare import NO_DRIFT, Problem
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.log import Log
@@ -57,10 +57,11 @@ class FinishedRun:
             return None
         return cls(run.problem, backend.to_numpy(run.vector), run.log, result, nominal, begin)
 
-    def with_drift_remark(self, remark: str) -> FinishedRun:
-        """Append a remark to the reason of its drift, wherever that is stated; nothing changes if it has none."""
+    def with_drift_remark(self, remark: str, unmeasured: str) -> FinishedRun:
+        """Append a remark to the reason of its drift, wherever that is stated; to ``unmeasured`` if it has none."""
         if (drift := self.problem.measured.drift) is None:
-            return self
+            reason = self.result.reason.replace(NO_DRIFT, f"{unmeasured}{remark}")
+            return replace(self, result=replace(self.result, reason=reason))
         remarked = replace(drift, reason=f"{drift.reason}{remark}")
         reason = self.result.reason.replace(drift.reason, remarked.reason)
         forward = replace(self.problem.forward, measured=replace(self.problem.measured, drift=remarked))

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import HARMLESS, HINT, Drift, taken_A
+from ptylive.engine.refine.data.drift import COARSEST, HINT, Drift, is_too_coarse, taken_A
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.again.continuation import (
@@ -43,6 +43,9 @@ from ptylive.schema.preset import Preset
 
 MOST_STEPS = 4
 """Maximum number of corrections, each of which takes as long as the first run."""
+WORTH_A_RUN = 0.05
+"""Step, as a share of the resolution, that is worth another complete run: the first one is often half of what is left,
+and a drift of a tenth matters little."""
 ALIGNED = 0.87
 """Cosine between the first step and the lattice's drift, in the metric of the curvature, from which the drift is tried
 before the step."""
@@ -182,7 +185,8 @@ class _DriftCorrection:
         """The best run, continued to that total number of epochs if it followed another and they are given."""
         continuation = self._best.continuation
         if self._steps and continuation is None and self._shown and not (self._stopped or self._failed):
-            self._say("; the refined object shows another, but is no better without it")
+            which = "one" if self._best.run.problem.measured.drift is None else "another"
+            self._say(f"; the refined object shows {which}, but is no better without it")
         result, problem, end = self._best.run.result, self._best.run.problem, self._best.end
         if self._stopped:  # what has ended is worth more than what has only begun
             end.forget()
@@ -214,10 +218,10 @@ class _DriftCorrection:
 
     def _remark_on_rest(self, search: DriftSearch) -> str:
         """What is remarked if the first object shows a drift that is not corrected."""
-        if search.step_share >= HARMLESS:
+        if search.step_share >= WORTH_A_RUN:
             return "; the refined object shows more than a scan may drift"
         removed = taken_A(self._best.run.problem.measured.drift) != (0.0, 0.0)
-        return f"; the refined object {'confirms it' if removed else 'shows none'} within a tenth of the resolution"
+        return f"; the refined object {'confirms it' if removed else 'shows none'} within a twentieth of the resolution"
 
     def _is_settled(self, search: DriftSearch) -> bool:
         """Whether another step is not worth its time: one that lattice and object suggested needs slopes of its own."""
@@ -225,7 +229,7 @@ class _DriftCorrection:
             return False
         if not (self._shown or search.slopes.are_beyond_doubt) or search.slopes.may_be_noise:
             return True
-        return search.step_share < HARMLESS or not self._strains.are_possible(search.point + search.step)
+        return search.step_share < WORTH_A_RUN or not self._strains.are_possible(search.point + search.step)
 
     def _refined_at(self, point: DoubleArray, search: DriftSearch) -> _Candidate | None:
         """Refine from the start with the drift of a point (n,) removed, Å; None if that was stopped or failed."""
@@ -288,7 +292,14 @@ class _DriftCorrection:
 
     def _say(self, remark: str) -> None:
         """Append to the reason of the best run's drift what the refined object says of it."""
-        self._best = replace(self._best, run=self._best.run.with_drift_remark(remark))
+        self._best = replace(self._best, run=self._best.run.with_drift_remark(remark, self._unmeasured_before))
+
+    @property
+    def _unmeasured_before(self) -> str:
+        """Why only the refined object shows whether this scan drifts, if only that does."""
+        coarse = is_too_coarse(self._strains.lattice, 1 / self._resolution_A)
+        why = f"steps are above {COARSEST} λ/α" if coarse else "too few frequencies of the scan have signal"
+        return f"drift: before the run it could not be measured ({why})"
 
     def _restore_files(self) -> None:
         """Give the loss table and the snapshots back to the best run."""

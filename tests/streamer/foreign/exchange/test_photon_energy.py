@@ -13,7 +13,7 @@ def test_both_have_one_wavelength(energy_eV):
     assert electrons_eV(12.39841984 / wavelength_A) == pytest.approx(energy_eV, rel=1e-6)
 
 
-@pytest.mark.parametrize("energy", [0.0, 8.0, 100.0, -5.0, np.nan, np.inf])
+@pytest.mark.parametrize("energy", [0.0, 8.0, 100.0, 2e4, -5.0, np.nan, np.inf])
 def test_photons_of_x_rays_are_no_electrons(energy):
     assert electrons_eV(energy) is None
 

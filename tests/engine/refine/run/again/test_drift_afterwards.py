@@ -13,7 +13,7 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
 from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.continuation import Continuation
-from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, drift_is_tested
+from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, WORTH_A_RUN, drift_is_tested
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
@@ -60,6 +60,17 @@ def test_an_object_without_slopes_leaves_the_run_alone_and_says_so(moving, shows
     assert result.reason.count(result.drift.reason) == 1
     np.testing.assert_array_equal(result.positions_A, without_drift(moving.dataset, drift).positions_A)
     assert [one.state for one in told].index("done") == len(told) - 1
+
+
+@pytest.mark.parametrize(("coarse", "why"), [(True, "steps are above 1.5 λ/α"), (False, "too few frequencies")])
+def test_a_scan_of_which_only_the_object_is_tested_says_what_was_found(moving, shows, monkeypatch, coarse, why):
+    """Regression: the drift of a scan with coarse steps "cannot be measured", said a run that had tested its object."""
+    monkeypatch.setattr(drift_afterwards, "is_too_coarse", lambda *_: coarse)
+    shows((0.0, 0.0), None)
+    result = refined(moving)
+    assert NO_DRIFT not in result.reason and "cannot be measured" not in result.reason
+    said = f"drift: before the run it could not be measured ({why}"
+    assert result.reason.count(said) == 1 and "; the refined object shows none" in result.reason.split(said)[1]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +162,7 @@ def test_the_drift_of_a_lattice_that_agrees_with_the_object_is_tried_first(
 @pytest.mark.parametrize(("share", "steps"), [(SHARE, 1), (0.8 * SHARE, 2), (SHARE / 1000, MOST_STEPS)])
 def test_steps_end_where_slopes_are_noise_and_are_few(moving, shows, monkeypatch, share, steps):
     shows(TRUE_A, share=share, fall=10 * STIFFNESS)
-    monkeypatch.setattr(drift_afterwards, "HARMLESS", 0.0)
+    monkeypatch.setattr(drift_afterwards, "WORTH_A_RUN", 0.0)
     told = []
     refined(moving, on_progress=told.append)
     assert sum("object refined without it" in one.message for one in told) == steps
@@ -160,14 +171,14 @@ def test_steps_end_where_slopes_are_noise_and_are_few(moving, shows, monkeypatch
 @pytest.mark.parametrize(
     ("drift", "words"),
     [
-        (UNLIKELY, "shows none within a tenth of the resolution"),
-        (REMOVED, "confirms it within a tenth of the resolution"),
+        (UNLIKELY, "shows none within a twentieth of the resolution"),
+        (REMOVED, "confirms it within a twentieth of the resolution"),
     ],
 )
 def test_a_step_that_hardly_matters_is_not_worth_another_run(moving, shows, drift, words):
     """Of SrTiO₃ three further runs were made for 0.1 Å."""
     resolution_A = 1 / prepare(moving.dataset, PRESET, None).measured.probe.semiangle_invA
-    left_A = np.array([0.09 * resolution_A, 0.0])
+    left_A = np.array([0.9 * WORTH_A_RUN * resolution_A, 0.0])
     shows(taken_A(drift) + left_A, drift, fall=100 * STIFFNESS)
     result = refined(moving)
     assert result.drift.applied is drift.applied
