@@ -39,7 +39,7 @@ from ptylive.engine.refine.run.again.drift_search import DriftSearch
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
-from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -316,5 +316,4 @@ def _is_shown(slopes: Slopes) -> bool:
 
 def _may_turn(nominal: Dataset, preset: Preset) -> bool:
     """Whether the rotation is open: nobody stated it, nor an input that is tied to the orientation of the scan."""
-    tied = preset.start.start_object, preset.start.start_positions, preset.probe.start_probe
-    return nominal.calibration.origin("rotation_deg") in FOUND and all(value is None for value in tied)
+    return nominal.calibration.is_found("rotation_deg") and not has_oriented_start(preset)
