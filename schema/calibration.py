@@ -29,6 +29,10 @@ class Origin(StrEnum):
     UNDECIDED = "undecided"
 
 
+FOUND = (Origin.ESTIMATED, Origin.UNDECIDED)
+"""Origins of values that nobody stated: maps or trials found them, or were not able to decide on one."""
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A value with its origin and, where it was estimated, its uncertainty: one standard deviation, same unit."""
@@ -92,7 +96,7 @@ class Calibration:
 
     def is_found(self, name: str) -> bool:
         """Whether nobody stated a value: maps or trials found it, or were not able to decide on one."""
-        return self.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED)
+        return self.origin(name) in FOUND
 
     @property
     def of_patterns(self) -> bool:

@@ -25,6 +25,7 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import decide, lay_out
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, may_be_freed
@@ -121,8 +122,7 @@ def from_given_object(measured: Measurement, preset: Preset, context: TrialConte
 
 def _is_turned(drift: Drift, preset: Preset) -> bool:
     """Whether the lattice shows a rotation, and no stated input is tied to the orientation of the scan."""
-    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
-    return drift.turn_deg != 0 and all(value is None for value in stated)
+    return drift.turn_deg != 0 and not has_oriented_start(preset)
 
 
 def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:

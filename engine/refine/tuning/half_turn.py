@@ -12,18 +12,24 @@ from dataclasses import replace
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.calibration import FOUND
 from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset import Preset
-
-FOUND = (Origin.ESTIMATED, Origin.UNDECIDED)
-"""Origins of values that nobody stated."""
 
 
 def is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether nobody stated rotation, defocus, tilts of scans, or a start: each of these settles the half turn."""
-    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
-    found = all(dataset.calibration.origin(name) in FOUND for name in ("rotation_deg", "C10"))
-    return found and dataset.scan_of is None and all(value is None for value in stated)
+    found = all(dataset.calibration.is_found(name) for name in ("rotation_deg", "C10"))
+    return found and dataset.scan_of is None and not has_oriented_start(preset)
+
+
+def has_oriented_start(preset: Preset) -> bool:
+    """Whether an object, positions or a probe were given to start from, which imply rotation and half turn.
+
+    Images imply none: they lie on the corners of the scan, whatever its rotation.
+    """
+    given = preset.start.start_object, preset.start.start_positions, preset.probe.start_probe
+    return any(path is not None for path in given)
 
 
 def half_turned(dataset: Dataset) -> Dataset:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
@@ -24,6 +24,7 @@ from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned,
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
 from ptylive.schema import Origin
 from ptylive.schema.advice.orientation import orientation_words
+from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset import Preset
 
 COARSE_PATTERNS, PATTERNS = 144, 576
@@ -77,10 +78,9 @@ def is_open(dataset: Dataset, preset: Preset) -> bool:
 
 def may_be_another(dataset: Dataset, preset: Preset) -> bool:
     """Whether nobody stated the rotation, or a start that implies it, and whole patterns can be compared."""
-    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     return (
         dataset.calibration.is_found("rotation_deg")
-        and all(value is None for value in stated)
+        and not has_oriented_start(preset)
         and dataset.masks is None
         and not preset.propagation.near_field
         and preset.refined.update_obj

@@ -17,7 +17,6 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
-from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import (
     LEAST_TRIED,
     HeldOutLoss,
@@ -29,6 +28,7 @@ from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity
+from ptylive.schema.calibration import FOUND
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.kinds import Auto

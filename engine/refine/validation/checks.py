@@ -11,7 +11,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.memory import fits
+from ptylive.engine.memory import available_bytes, fits
 from ptylive.engine.refine.data.overlap_fit import pixels_fitted
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
@@ -177,19 +177,13 @@ def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
             f"one pattern determines its position to {bound_A:.2g} Å at best: "
             "give position_prior_A, or refine drift only"
         )
-    available = _available_bytes()
+    available = available_bytes()
     if checks.memory_bytes > available:
         warnings.append(
             f"needs {checks.memory_bytes / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are free: "
             "a smaller hist_length, fewer slices or a smaller window_px help"
         )
     return replace(checks, warnings=tuple(warnings))
-
-
-def _available_bytes() -> float:
-    import psutil
-
-    return float(psutil.virtual_memory().available)
 
 
 def _diameter(intensity: Array) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
-from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
@@ -44,8 +44,7 @@ class ScanStrains:
 
         The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan.
         """
-        tied = preset.start.start_object, preset.start.start_positions, preset.probe.start_probe
-        turns = nominal.calibration.origin("rotation_deg") in FOUND and all(value is None for value in tied)
+        turns = nominal.calibration.is_found("rotation_deg") and not has_oriented_start(preset)
         lattice = Lattice.of(nominal)
         return None if lattice is None else cls(lattice, turns)
 

@@ -15,12 +15,13 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
+from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import WORTH
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, optics_moved_A
 from ptylive.engine.refine.tuning.parameter_search import Tuned, of_trials, present_value, varied, vertex
+from ptylive.schema.calibration import FOUND
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.kinds import Auto

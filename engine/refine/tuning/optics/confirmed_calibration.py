@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.half_turn import FOUND, is_open
+from ptylive.engine.refine.tuning.half_turn import has_oriented_start, is_open
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics, with_optics_moved
@@ -25,6 +25,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
 from ptylive.schema.advice.words import with_doubt
+from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset import Preset
 
 PATTERNS, SWEEPS, BATCHES = 576, 4, 16
@@ -60,12 +61,11 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
 
 def _was_looked_for(calibration: Calibration, preset: Preset) -> bool:
     """Whether the calibration had to find rotation or defocus, and the run starts only from what it found."""
-    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     if preset.propagation.near_field or preset.probe.aberrations_array_A is not None:
         return False
     defocus, rotation = calibration.origin("C10"), calibration.origin("rotation_deg")
     found = defocus in (*FOUND, Origin.DEFAULT) and rotation is not None
-    return (found or rotation in FOUND) and all(value is None for value in stated)
+    return (found or rotation in FOUND) and not has_oriented_start(preset)
 
 
 def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> str | None:

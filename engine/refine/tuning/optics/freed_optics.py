@@ -24,7 +24,6 @@ from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import (
     CONFIRMING_PATTERNS,
@@ -34,6 +33,7 @@ from ptylive.engine.refine.tuning.mode_choice import (
 )
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import Origin, Quantity
+from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset import Preset
 
 OPTICS = ("C10", "C12a", "C12b")

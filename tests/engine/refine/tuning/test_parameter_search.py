@@ -169,6 +169,14 @@ def test_checks_warn_in_words(simulated):
     warnings = check(spread, PRESET.model_copy(update={"update_probe_pos": True}), CPU).warnings
     assert any("overlap" in line for line in warnings)
     assert any("border of the window" in line for line in warnings)
+    assert not any("GiB of memory" in line for line in warnings)
+
+
+def test_a_limit_set_for_the_process_counts_as_the_memory_there_is(simulated, monkeypatch):
+    """The check asked the system only, and said nothing of a run that its limit would end."""
+    monkeypatch.setattr("ptylive.engine.memory._free_under_limit", lambda: 2.0**27)
+    warnings = check(simulated.dataset, PRESET, CPU).warnings
+    assert any("GiB of memory, 0.1 GiB are free" in line for line in warnings)
 
 
 @pytest.mark.slow
