@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ptylive.dashboard.words import typeset
@@ -38,6 +38,12 @@ class _Pending:
     on_reply: Callable[[Reply], None] | None
     quiet: bool
     on_refusal: Callable[[str], None] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not been sent yet, because earlier ones are still unanswered."""
+        return not self.future.running() and not self.future.done()
 
 
 class Orders:
@@ -89,9 +95,22 @@ class Orders:
         on_refusal: Callable[[str], None] | None = None,
         **arguments: Any,
     ) -> None:
-        """Request something to show; a failure leaves the page as it is and is passed to ``on_refusal``."""
-        future = self._sender.submit(command, **arguments)
-        self._pending.append(_Pending(command, "", future, on_reply, quiet=True, on_refusal=on_refusal))
+        """Request something to show; a failure leaves the page as it is and is passed to ``on_refusal``.
+
+        While the same question waits to be sent it is not sent once more: one reply answers both. Otherwise questions
+        that are repeated every second would pile up behind a busy server, and commands of the viewer behind them.
+        """
+        future = self._waiting(command, arguments) or self._sender.submit(command, **arguments)
+        self._pending.append(_Pending(command, "", future, on_reply, True, on_refusal, arguments))
+
+    def _waiting(self, command: str, arguments: Mapping[str, Any]) -> Future[Reply] | None:
+        """The reply to the same question if that waits to be sent, and no command of the viewer waits behind it."""
+        for pending in reversed(self._pending):
+            if not pending.quiet:
+                return None
+            if pending.waits and (pending.command, pending.arguments) == (command, arguments):
+                return pending.future
+        return None
 
     def collect(self) -> None:
         """Handle the replies that have arrived."""

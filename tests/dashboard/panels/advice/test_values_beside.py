@@ -72,6 +72,7 @@ def test_an_answer_for_values_that_have_changed_is_not_shown(sender: CommandSend
     session = page(sender)
     content(session)
     late = next(future for command, _, future in sender.asked if command == "estimates")
+    late.set_running_or_notify_cancel()  # it has been sent
     session.feed._view = silent_feed(
         state="complete", calibration={**GIVEN, "C10": {"value": -150.0, "origin": "given"}}
     )._view
