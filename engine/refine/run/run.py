@@ -180,10 +180,11 @@ def _run_once(
     saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
     context = replace(context, tell=_trial_reporter(observers.on_progress))
     problem, preset, tuned, context, begin = decided(context, warm, plan, observers, alone=sharing is None)
-    environment = RunEnvironment(tuned.preset, observers, context, options.resume)
+    environment, searched = RunEnvironment(tuned.preset, observers, context, options.resume), False
     if sharing is None:
         beginning = without_drift_of_short_runs(problem, tuned, environment, begin)
         problem, tuned, saved = beginning.problem, beginning.tuned, saved or beginning.state
+        searched = beginning.searched
         del beginning
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
@@ -207,7 +208,7 @@ def _run_once(
         end.release()
         return RunRecord.of(result, tuned, measured)
     environment = replace(environment, observers=observers)
-    corrected = continued_without_drift(first, environment, end, epochs=epochs)
+    corrected = continued_without_drift(first, environment, end, epochs=epochs, searched=searched)
     record = RunRecord.of(corrected.result, corrected.tuned(tuned), corrected.measured)
     return replace(record, continued=corrected.continued)
 

@@ -25,8 +25,9 @@ from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
-HIGHER = 1.1
-"""Ratio of losses below which they are alike: of thick crystals that have not converged, they differ by percents."""
+HIGHER, HIGHER_NEARBY = 1.1, 1.02
+"""Ratio of losses below which they are alike: of thick crystals that have not converged, they differ by percents; by
+less on positions that are nearly the same."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,12 @@ def is_ordinary(preset: Preset) -> bool:
     return ordinary and preset.prior.method != "dgp" and preset.refined.update_obj
 
 
-def is_as_low(result: RefineResult, than: RefineResult) -> bool:
-    """Whether a run ended with about the loss of another: one in a wrong minimum leaves more."""
-    return bool(result.loss[-1] < HIGHER * than.loss[-1])
+def is_as_low(result: RefineResult, than: RefineResult, *, nearby: bool = False) -> bool:
+    """Whether a run ended with about the loss of another; ``nearby``: on positions that are nearly the same.
+
+    One in a wrong minimum leaves more, and so does one with more of a drift removed than there is.
+    """
+    return bool(result.loss[-1] < (HIGHER_NEARBY if nearby else HIGHER) * than.loss[-1])
 
 
 def undo(observers: Observers, log: Log, epochs: int) -> None:

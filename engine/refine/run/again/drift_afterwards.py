@@ -73,15 +73,21 @@ class CorrectedRun:
 
 
 def continued_without_drift(
-    first: FinishedRun, environment: RunEnvironment, end: DeferredEnd, *, epochs: int | None = None
+    first: FinishedRun,
+    environment: RunEnvironment,
+    end: DeferredEnd,
+    *,
+    epochs: int | None = None,
+    searched: bool = False,
 ) -> CorrectedRun:
     """Refine a scan again without the drift that its object shows, if it shows any.
 
     ``end``: of the first run; discarded if the end of one that follows is reported instead. ``epochs``: total number
-    that a resumed run which follows shall have; None: it ends by itself. Whatever prevents a run that follows, the best
+    that a resumed run which follows shall have; None: it ends by itself. ``searched``: whether short runs have already
+    been searched for the drift, so that little may be left of it. Whatever prevents a run that follows, the best
     so far is returned; raises only what prevents its further epochs.
     """
-    correction = _DriftCorrection(first, environment, end)
+    correction = _DriftCorrection(first, environment, end, searched=searched)
     try:
         search = correction.begin()
         while search is not None:
@@ -108,11 +114,11 @@ class _Candidate:
 class _DriftCorrection:
     """The search from run to run; of the runs made, the best so far is kept."""
 
-    def __init__(self, first: FinishedRun, environment: RunEnvironment, end: DeferredEnd) -> None:
+    def __init__(self, first: FinishedRun, environment: RunEnvironment, end: DeferredEnd, *, searched: bool) -> None:
         strains, measured = ScanStrains.of(first.nominal, environment.preset), first.problem.measured
         assert strains is not None  # noqa: S101  (drift_is_tested)
         self._environment, self._context = environment, environment.context
-        self._strains = strains
+        self._strains, self._searched = strains, searched
         self._best = _Candidate(first, end, self._strains.point_of(taken_A(measured.drift)))
         self._least_chi_squared = math.inf
         """Chi-squared of the slopes at the end of the best run."""
@@ -173,7 +179,8 @@ class _DriftCorrection:
             self._best, self._least_chi_squared = candidate, slopes.chi_squared
         else:
             self._restore_files()
-        return search.then(candidate.point, slopes) if better or self._shown else None
+        goes_on = better or (self._shown and not self._searched)
+        return search.then(candidate.point, slopes) if goes_on else None
 
     def give_up(self, why: str) -> None:
         """Keep the best run, because nothing further could be tested; ``why``: in words."""
@@ -269,7 +276,8 @@ class _DriftCorrection:
 
     def _is_better(self, candidate: _Candidate, slopes: Slopes) -> bool:
         """Whether a run ends with about the loss of the best one, and with smaller slopes."""
-        return is_as_low(candidate.run.result, self._best.run.result) and slopes.chi_squared < self._least_chi_squared
+        as_low = is_as_low(candidate.run.result, self._best.run.result, nearby=self._searched)
+        return as_low and slopes.chi_squared < self._least_chi_squared
 
     def _is_confirmed(self, candidate: _Candidate, before: Slopes, after: Slopes) -> bool:
         """Whether the object refined without the lattice's drift does not want it back."""

@@ -51,6 +51,8 @@ class Beginning:
     """Data set and settings, turned if the rotation was corrected along."""
     state: Checkpoint | None = None
     """State to continue from; None: the run begins at its start."""
+    searched: bool = False
+    """Whether short runs were made."""
 
 
 def without_drift_of_short_runs(
@@ -65,7 +67,7 @@ def without_drift_of_short_runs(
     if strains is None or not _is_searched(problem, tuned.dataset, environment.preset):
         return Beginning(problem, tuned)
     run, turn_deg = _Search(problem, UncorrectedScan(tuned.dataset, strains, begin), environment).ended()
-    return Beginning(run.problem, turned(tuned, turn_deg, run.problem.measured), run.state)
+    return Beginning(run.problem, turned(tuned, turn_deg, run.problem.measured), run.state, searched=True)
 
 
 def _is_searched(problem: Problem, nominal: Dataset, preset: Preset) -> bool:

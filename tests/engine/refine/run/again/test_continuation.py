@@ -1,6 +1,7 @@
 """Runs that continue on other positions: their files, their ends, and more epochs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from shown_drift import LEFT, REMOVED, SETTINGS, SHARE, STIFFNESS, TRUE_A, UNLIK
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
-from ptylive.engine.refine.run.again.continuation import Continuation
+from ptylive.engine.refine.run.again.continuation import Continuation, is_as_low
 from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema.preset import Preset
@@ -156,7 +157,7 @@ def test_a_run_that_ends_in_a_wrong_minimum_is_undone(moving, shows, monkeypatch
     shows((0.0, 0.0))
     alone = refined(moving)
     shows(TRUE_A)
-    monkeypatch.setattr(drift_afterwards, "is_as_low", lambda result, than: False)
+    monkeypatch.setattr(drift_afterwards, "is_as_low", lambda result, than, **_: False)
     told, table, history = [], tmp_path / "loss.csv", History(tmp_path / "epochs")
     result = refined(moving, on_progress=told.append, loss_table=table, history=history)
     assert result.state == "done" and not result.drift.applied
@@ -177,3 +178,10 @@ def test_a_run_that_refines_its_thickness_is_asked(moving, shows):
     thick = {"num_slices": 2, "total_thickness_A": 10.0, "update_thickness": True}
     result = refined(moving, Preset.from_mapping({**SETTINGS, **thick}))
     assert "the refined object" in result.drift.reason
+
+
+@pytest.mark.parametrize(("higher", "far", "nearby"), [(1.01, True, True), (1.03, True, False), (1.11, False, False)])
+def test_losses_are_alike_within_a_limit_that_is_closer_for_nearly_the_same_positions(higher, far, nearby):
+    first, second = (SimpleNamespace(loss=np.array([9.0, loss])) for loss in (1.0, higher))
+    assert is_as_low(second, first) is far
+    assert is_as_low(second, first, nearby=True) is nearby

@@ -87,7 +87,7 @@ def test_a_stop_before_a_suggested_drift_was_confirmed_keeps_the_first_run(movin
 def test_after_a_suggested_drift_the_search_goes_on_if_slopes_show_the_rest(moving, shows, monkeypatch):
     shows(TRUE_A, POSSIBLE, fall=20.0)
     weak(monkeypatch, 3.0, 9.0, 0.0)
-    monkeypatch.setattr(drift_afterwards, "is_as_low", lambda result, than: True)
+    monkeypatch.setattr(drift_afterwards, "is_as_low", lambda result, than, **_: True)
     told = []
     result = refined(moving, on_progress=told.append)
     assert result.drift.applied and result.drift.drift_A[0] > POSSIBLE.drift_A[0]

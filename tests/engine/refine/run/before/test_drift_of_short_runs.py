@@ -12,7 +12,7 @@ from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT
 from ptylive.engine.refine.run import run
-from ptylive.engine.refine.run.again import drift_search
+from ptylive.engine.refine.run.again import drift_afterwards, drift_search
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.run.before import drift_of_short_runs
@@ -144,6 +144,23 @@ def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monk
     result = refined(moving, PRESET)
     assert not result.drift.applied and len(asked_after) == 1
     assert runs == [SWEEPS] * (1 + MOST_STEPS) + [len(result.loss)]
+
+
+def test_after_the_run_a_loss_that_is_higher_ends_the_search(moving, shows, monkeypatch):
+    """Of SrTiO₃ (−2.10, 0.01) Å were found, then (−2.55, 0.05) Å at a tenth more loss; the drift was (−2.02, −0.03)."""
+    shows(TRUE_A)
+    compared = []
+
+    def as_low(result, than, *, nearby):
+        compared.append(nearby)
+        return False
+
+    monkeypatch.setattr(drift_afterwards, "is_as_low", as_low)
+    monkeypatch.setattr(drift_of_short_runs, "MOST_STEPS", 0)  # all is left to the run
+    told = []
+    result = refined(moving, PRESET, on_progress=told.append)
+    assert compared == [True] and not result.drift.applied
+    assert result.drift.reason.endswith("the refined object shows another, but is no better without it")
 
 
 def test_drifts_that_are_too_large_to_be_true_end_the_search(moving, shows, runs, monkeypatch):
