@@ -85,6 +85,8 @@ class Identity:
     """Fingerprint of the end of the preceding stage. A checkpoint that follows anything else does not belong here."""
     epochs: int | str = dataclasses.field(default="auto", compare=False)
     """Number of epochs as it was given; it is not compared."""
+    searched: bool = dataclasses.field(default=False, compare=False)
+    """Whether short runs were searched for a drift before the run, on whose positions it is; it is not compared."""
 
     @classmethod
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
@@ -151,6 +153,7 @@ def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
         "stage": identity.stage,
         "follows": identity.follows,
         "epochs": identity.epochs,
+        "searched": identity.searched,
     }
     header = {"format": FORMAT, **owner, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -237,6 +240,8 @@ class Checkpoint:
     log: Log
     note: str
     """What was wrong with the newest checkpoint; empty if nothing was."""
+    searched: bool = False
+    """Whether short runs were searched for a drift before the run."""
 
 
 def load(path: Path, identity: Identity) -> Checkpoint | None:
@@ -265,7 +270,7 @@ def load(path: Path, identity: Identity) -> Checkpoint | None:
             if candidate == path
             else f"the last checkpoint {path.name} is missing or damaged: continued from the previous one"
         )
-        return Checkpoint(decoded(arrays, header["state"]), log, note)
+        return Checkpoint(decoded(arrays, header["state"]), log, note, header.get("searched", False))
     if candidates:
         raise RefinementError(f"checkpoint {path} is damaged", "remove it and start without --resume")
     return None

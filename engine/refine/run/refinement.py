@@ -99,7 +99,7 @@ class Refinement:
             move_probe=preset.refined.update_probe,
             curvature_scale=strategy.curvature_scale,
             terms=on_device(problem.terms, backend.xp),
-            pause=self._pause,
+            pause=partial(_raise_if_requested, observers.should_stop),
         )
         plan = CoursePlan.of(strategy, preset.solver, open_end=not preset.schedules)
         self._course = Course.of(plan, objective, problem.multislice.corners[:, 0])
@@ -158,7 +158,7 @@ class Refinement:
         self._report(state, outcome, force=True, deviation=deviation)
         result = replace(self._result(state, outcome), phase_deviation=deviation, convergence=trend)
         fit = self._likelihood_over_noise(state) if outcome == "done" else None
-        return replace(result, likelihood_over_noise=fit, unchanged=self._log == earlier)
+        return replace(result, likelihood_over_noise=fit, unchanged=outcome == "done" and self._log == earlier)
 
     def first_epochs(self, count: int) -> checkpoints.Checkpoint:
         """Run the first epochs only; return the state that :meth:`run` of another continues from.
@@ -169,7 +169,7 @@ class Refinement:
         while len(self._log.losses) < count and not self._course.finished(state):
             state = self._advance(state)
         self.vector = state.vector
-        return checkpoints.Checkpoint(state, self._log, "")
+        return checkpoints.Checkpoint(state, self._log, self._message)
 
     def _begun(self, saved: checkpoints.Checkpoint | None) -> checkpoints.SolverState:
         """The first state, or a saved one, with patterns held out."""
@@ -202,8 +202,7 @@ class Refinement:
 
     def _pause(self) -> None:
         """Poll for a stop, between batches and in long evaluations; states are immutable, so leaving loses nothing."""
-        if self._observers.should_stop():
-            raise StopRequested
+        _raise_if_requested(self._observers.should_stop)
 
     def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """Take one solver step. Raises StopRequested, and RefinementError without enough memory."""
@@ -369,3 +368,9 @@ class Refinement:
         except PtyliveError as error:
             self._add_words(f"the standard deviation of the phase could not be estimated: {error.line()}")
             return None
+
+
+def _raise_if_requested(should_stop: Callable[[], bool]) -> None:
+    """Raise StopRequested if a stop is requested; holds no run, whose backend could otherwise not be freed at once."""
+    if should_stop():
+        raise StopRequested

@@ -181,10 +181,11 @@ def _run_once(
     context = replace(context, tell=_trial_reporter(observers.on_progress))
     problem, preset, tuned, context, begin = decided(context, warm, plan, observers, alone=sharing is None)
     environment, searched = RunEnvironment(tuned.preset, observers, context, options.resume), False
-    if sharing is None:
-        beginning = without_drift_of_short_runs(problem, tuned, environment, begin)
+    if sharing is None and warm is None:  # an earlier object lies under its own positions
+        beginning = without_drift_of_short_runs(problem, tuned, environment, begin, saved)
         problem, tuned, saved = beginning.problem, beginning.tuned, saved or beginning.state
         searched = beginning.searched
+        observers = replace(observers, identity=replace(identity, searched=searched))
         del beginning
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")

@@ -1,7 +1,7 @@
 """Search for the drift at which the loss of a refined scan has no slope, in few and costly evaluations.
 
-Each evaluation is the end of a refinement on positions corrected for another drift. The loss that a refinement reaches
-is close to a parabola in the drift; its slopes are measured at the end of each
+Each evaluation is the end of a refinement, or of its first sweeps, on positions corrected for another drift. The loss
+that it reaches is close to a parabola in the drift; its slopes are measured at the end of each
 (:mod:`~ptylive.engine.refine.run.again.strained_scan`), and its curvature is estimated from their change, by BFGS
 (J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed., 2006, section 6.1), with Powell's safeguard against
 curvature that falls too fast. The first estimate comes from the curvature with the object's values held, of which about

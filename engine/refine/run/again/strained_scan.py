@@ -64,7 +64,9 @@ class Slopes:
 
     @property
     def chi_squared(self) -> float:
-        """Squared length of the slopes in standard deviations: about n by chance."""
+        """Squared length of the slopes in standard deviations: about n by chance; NaN if they are not finite."""
+        if not (np.isfinite(self.falls).all() and np.isfinite(self.covariance).all()):
+            return math.nan
         return float(self.falls @ np.linalg.pinv(self.covariance) @ self.falls)
 
     @property

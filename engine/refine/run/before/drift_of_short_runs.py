@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
-from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import taken_A
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Progress
@@ -30,13 +29,14 @@ from ptylive.engine.refine.run.again.strained_scan import StrainedScan
 from ptylive.engine.refine.run.checkpoint import Checkpoint
 from ptylive.engine.refine.run.refinement import Refinement, StopRequested
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.errors import PtyliveError
 from ptylive.schema.model import Array, DoubleArray
-from ptylive.schema.preset import Preset
 
 SWEEPS = 4
 """Sweeps of a short run."""
 MOST_STEPS = 6
-"""Maximum number of corrections."""
+"""Maximum number of corrections; in a run of fewer than 12 epochs, half as many as epochs."""
+UNSETTLED = f"; objects of {SWEEPS} sweeps show another, but no correction leaves none"
 ROUNDED = 3
 """Decimals of a correction, Å: a resumed run repeats the search, and has to begin with the same positions, though sums
 over threads differ in their last digits."""
@@ -56,25 +56,35 @@ class Beginning:
 
 
 def without_drift_of_short_runs(
-    problem: Problem, tuned: Tuned, environment: RunEnvironment, begin: Callable[[Problem], Problem]
+    problem: Problem,
+    tuned: Tuned,
+    environment: RunEnvironment,
+    begin: Callable[[Problem], Problem],
+    resumed: Checkpoint | None = None,
 ) -> Beginning:
     """Remove the drift that short runs show beyond doubt, if their search settles, before a run.
 
     ``tuned``: data set and settings of the problem, all decided. ``begin`` gives a problem on other positions the start
-    that this one has. Raises StoppedError if a stop is requested.
+    that this one has. A run that is ``resumed`` is searched as it was before, so that its positions are the same.
+    Whatever prevents the search, also a stop, leaves a run that is not resumed as it is.
     """
-    strains = ScanStrains.of(tuned.dataset, environment.preset)
-    if strains is None or not _is_searched(problem, tuned.dataset, environment.preset):
-        return Beginning(problem, tuned)
-    run, turn_deg = _Search(problem, UncorrectedScan(tuned.dataset, strains, begin), environment).ended()
-    return Beginning(run.problem, turned(tuned, turn_deg, run.problem.measured), run.state, searched=True)
-
-
-def _is_searched(problem: Problem, nominal: Dataset, preset: Preset) -> bool:
-    """Whether short runs are like the beginning of the run, and short beside it."""
+    strains, nominal, preset = ScanStrains.of(tuned.dataset, environment.preset), tuned.dataset, environment.preset
     strategy = problem.strategy
-    long = strategy.sweeps >= SWEEPS and strategy.epochs >= 2 * SWEEPS
-    return long and is_plain(problem.layout) and drift_may_show(problem.measured, nominal, preset)
+    long = strategy.sweeps >= SWEEPS and strategy.epochs >= 2 * SWEEPS  # short runs are short beside it
+    possible = is_plain(problem.layout) and drift_may_show(problem.measured, nominal, preset)
+    if strains is None or not possible or not (long if resumed is None else resumed.searched):
+        return Beginning(problem, tuned)
+    try:
+        run, turn_deg = _Search(problem, UncorrectedScan(nominal, strains, begin), environment).ended()
+    except StopRequested:
+        if resumed is not None:
+            environment.context.pause()  # raises StoppedError: the checkpoint is on other positions
+        return Beginning(problem, tuned)
+    except (PtyliveError, MemoryError):
+        if resumed is not None:
+            raise
+        return Beginning(problem, tuned)
+    return Beginning(run.problem, turned(tuned, turn_deg, run.problem.measured), run.state, searched=True)
 
 
 @dataclass(frozen=True)
@@ -112,17 +122,18 @@ class _Search:
         point = strains.point_of(taken_A(self.problem.measured.drift))
         held = scan.curvatures(strains.strains)
         search = DriftSearch.begin(point, slopes, held, resolution_A, several=several)
-        for _ in range(MOST_STEPS):
+        for _ in range(min(MOST_STEPS, self.problem.strategy.epochs // 2)):
             point = np.round(search.point + search.step, ROUNDED)
             if search.is_settled or not strains.are_possible(point):
                 break
+            del scan  # splines of all slices, which would be held twice
             run = self._refined(self._problem(point, search))
             if (scan := self._strained(run)) is None:
                 break
             search = search.then(point, scan.slopes(strains.strains))
             if search.is_settled:
                 return run, strains.turn_deg(point)
-        return first, 0.0
+        return replace(first, problem=_with_remark(first.problem, UNSETTLED)), 0.0
 
     def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
         """The problem without the drift that a point (n,) of the search stands for, Å."""
@@ -137,21 +148,27 @@ class _Search:
         return StrainedScan(run.problem, run.vector, self.environment.preset, self.environment.context)
 
     def _refined(self, problem: Problem) -> _ShortRun:
-        """The first sweeps of a problem's run. Raises StoppedError if a stop is requested."""
+        """The first sweeps of a problem's run. Raises StoppedError or StopRequested if a stop is requested."""
         context, observers = self.environment.context, self.environment.observers
         context.before(f"{SWEEPS} sweeps, for a drift that they show")
         keeps_snapshots = observers.history is not None  # also of the first epochs, which are not observed here
         observed = replace(observers.silent(), on_progress=self._tell)
         with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
             run = Refinement(problem, self.environment.preset, backend, observed)
-            try:
-                state = run.first_epochs(SWEEPS)
-            except StopRequested:
-                context.pause()  # raises StoppedError
-                raise
+            state = run.first_epochs(SWEEPS)
             vector = backend.to_numpy(run.vector)
         return _ShortRun(problem, None if keeps_snapshots else state, vector if np.isfinite(vector).all() else None)
 
     def _tell(self, progress: Progress) -> None:
         """Report the sweeps of a short run as a trial."""
         self.environment.context.tell(f"{SWEEPS} sweeps, for a drift that they show ({progress.epoch} made)")
+
+
+def _with_remark(problem: Problem, remark: str) -> Problem:
+    """The problem with a remark in the reason of its drift, if it has one."""
+    if (drift := problem.measured.drift) is None:
+        return problem
+    remarked = replace(drift, reason=f"{drift.reason}{remark}")
+    forward = replace(problem.forward, measured=replace(problem.measured, drift=remarked))
+    reason = problem.strategy.reason.replace(drift.reason, remarked.reason)
+    return replace(problem, forward=forward, strategy=replace(problem.strategy, reason=reason))

@@ -1,5 +1,7 @@
 """A drift that objects of a few sweeps show is removed before the run."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +18,11 @@ from ptylive.engine.refine.run.again import drift_afterwards, drift_search
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.run.before import drift_of_short_runs
-from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS
+from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS, UNSETTLED
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Refinement
-from ptylive.schema import Origin
-from ptylive.schema.errors import StoppedError
+from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema import Origin, RefinementError
 from ptylive.schema.preset import Preset
 
 PRESET = Preset.from_mapping({**SETTINGS, "sweeps": SWEEPS + 2})
@@ -73,7 +75,7 @@ def test_without_slopes_the_run_is_what_it_would_be_without_the_search(moving, s
     result = refined(moving, PRESET)
     assert not result.drift.applied and "sweeps" not in result.drift.reason
     assert runs == [SWEEPS, len(result.loss)]
-    monkeypatch.setattr(drift_of_short_runs, "_is_searched", lambda *given: False)
+    monkeypatch.setattr(drift_of_short_runs, "drift_may_show", lambda *given: False)
     alone = refined(moving, PRESET)
     np.testing.assert_array_equal(result.loss, alone.loss)
     np.testing.assert_array_equal(result.object, alone.object)
@@ -143,6 +145,7 @@ def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monk
     monkeypatch.setattr(run, "drift_is_tested", lambda *given: asked_after.append(given))
     result = refined(moving, PRESET)
     assert not result.drift.applied and len(asked_after) == 1
+    assert result.drift.reason == LEFT.reason + UNSETTLED and result.reason.count(UNSETTLED) == 1
     assert runs == [SWEEPS] * (1 + MOST_STEPS) + [len(result.loss)]
 
 
@@ -186,17 +189,74 @@ def test_a_short_run_that_diverges_ends_the_search(moving, shows, monkeypatch):
     assert not refined(moving, PRESET).drift.applied
 
 
-def test_a_stop_during_a_short_run_ends_it_all(moving, shows, runs):
+def test_a_stop_during_a_short_run_stops_the_run_and_it_goes_on_without_the_search(moving, shows, runs, tmp_path):
     shows(TRUE_A)
-    told = []
-    with pytest.raises(StoppedError, match="before the refinement began"):
-        refined(
-            moving,
-            PRESET,
-            on_progress=told.append,
-            should_stop=lambda: bool(told) and "(1 made)" in told[-1].message,
-        )
-    assert not runs
+    told, place = [], tmp_path / "checkpoint"
+    stopped = refined(
+        moving,
+        PRESET,
+        on_progress=told.append,
+        should_stop=lambda: any("(1 made)" in one.message for one in told),
+        checkpoint=place,
+    )
+    assert (stopped.state, stopped.drift.applied) == ("stopped", False)
+    runs.clear()
+    resumed = refined(moving, PRESET, checkpoint=place, resume=True)
+    assert resumed.state == "done" and runs[0] > SWEEPS
+
+
+@pytest.mark.parametrize("error", [RefinementError("no room", "use fewer modes"), MemoryError()])
+def test_a_search_that_fails_leaves_the_run_as_it_is(moving, shows, monkeypatch, error):
+    shows(TRUE_A)
+
+    def fails(self, strains):
+        raise error
+
+    monkeypatch.setattr(StrainedScan, "slopes", fails)
+    result = refined(moving, PRESET)
+    assert (result.state, result.drift.applied) == ("done", False)
+
+
+def test_a_run_is_resumed_on_the_positions_that_it_had(moving, shows, runs, tmp_path):
+    """Short runs were too long beside it, or are now: it must not go on under another object's positions."""
+    shows((0.06, -0.05), fall=100 * STIFFNESS)
+    few, many = ({**SETTINGS, "sweeps": SWEEPS, "epoch_max": number} for number in (2 * SWEEPS - 1, 2 * SWEEPS + 6))
+    for first, second, applied in ((few, many, False), (many, {**many, "epoch_max": 2 * SWEEPS + 8}, True)):
+        place = tmp_path / f"checkpoint{applied}"
+        begun = refined(moving, Preset.from_mapping(first), checkpoint=place)
+        gone_on = refined(moving, Preset.from_mapping(second), checkpoint=place, resume=True)
+        assert begun.drift.applied is gone_on.drift.applied is applied
+        np.testing.assert_array_equal(gone_on.positions_A, begun.positions_A)
+        np.testing.assert_array_equal(gone_on.loss[: len(begun.loss)], begun.loss)
+        assert len(gone_on.loss) == second["epoch_max"]
+
+
+def test_an_earlier_object_lies_under_its_own_positions(moving, shows, runs):
+    shows(TRUE_A)
+    earlier = refined(moving, PRESET)
+    runs.clear()
+    refined(moving, PRESET, warm=WarmStart.of(earlier))
+    assert SWEEPS not in runs[:1]
+
+
+def test_backends_of_short_runs_are_freed(moving, shows, monkeypatch):
+    """On a GPU they hold all patterns, and the next one would find no room."""
+    opened, open_one = [], drift_of_short_runs.open_backend
+
+    def noted(*given):
+        assert all(backend() is None for backend in opened)
+        backend = open_one(*given)
+        opened.append(weakref.ref(backend))
+        return backend
+
+    monkeypatch.setattr(drift_of_short_runs, "open_backend", noted)
+    shows(TRUE_A, share=0.5 * SHARE, fall=10 * STIFFNESS)
+    gc.disable()
+    try:
+        refined(moving, PRESET)
+    finally:
+        gc.enable()
+    assert len(opened) > 2
 
 
 @pytest.mark.parametrize(
