@@ -23,6 +23,7 @@ from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Refinement
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, RefinementError
+from ptylive.schema.errors import StoppedError
 from ptylive.schema.preset import Preset
 
 PRESET = Preset.from_mapping({**SETTINGS, "sweeps": SWEEPS + 2})
@@ -203,6 +204,24 @@ def test_a_stop_during_a_short_run_stops_the_run_and_it_goes_on_without_the_sear
     runs.clear()
     resumed = refined(moving, PRESET, checkpoint=place, resume=True)
     assert resumed.state == "done" and runs[0] > SWEEPS
+
+
+def test_a_stop_while_a_resumed_run_is_searched_leaves_its_checkpoint(moving, shows, tmp_path):
+    """It is on positions that are not known yet."""
+    shows(TRUE_A)
+    told, place = [], tmp_path / "checkpoint"
+
+    def stops_after(word):
+        return {"on_progress": told.append, "should_stop": lambda: any(word(one) for one in told)}
+
+    refined(moving, PRESET, checkpoint=place, **stops_after(lambda one: one.phase != "trial" and one.epoch == 6))
+    kept = place.read_bytes()
+    told.clear()
+    with pytest.raises(StoppedError):
+        refined(moving, PRESET, checkpoint=place, resume=True, **stops_after(lambda one: "(1 made)" in one.message))
+    assert place.read_bytes() == kept
+    resumed = refined(moving, PRESET, checkpoint=place, resume=True)
+    assert resumed.state == "done" and resumed.drift.drift_A == pytest.approx(TRUE_A)
 
 
 @pytest.mark.parametrize("error", [RefinementError("no room", "use fewer modes"), MemoryError()])
