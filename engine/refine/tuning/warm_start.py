@@ -104,20 +104,25 @@ class WarmStart:
 
         A refinement that starts from the live map uses only the probe: the map contains the low frequencies, which
         converge slowly. The same holds if another drift was removed from the positions: the earlier object is strained.
+        What an earlier application to the problem spared and stated is not spared and stated again.
         """
         problem = problem if self.probe is None else self._with_probe(problem, self.probe)
         vector, layout, strategy = problem.start.copy(), problem.layout, replace(problem.strategy, probe_sweeps=0)
         if self.refined is not None:
             _copy_refined(self.refined, layout, vector)
+        reason = strategy.reason.replace(f"; {self.words}", "") if self.words else strategy.reason
+        sweeps, epochs = strategy.sweeps + strategy.spared_epochs, strategy.epochs + strategy.spared_epochs
+        strategy = replace(strategy, sweeps=sweeps, epochs=epochs, spared_epochs=0, reason=reason)
         if self._strained(problem):
-            words = f"{strategy.reason}; started anew: the earlier object belongs to another drift correction"
+            words = f"{reason}; started anew: the earlier object belongs to another drift correction"
             strategy = replace(strategy, reason=words)
         elif self.over_map or not strategy.start_from_map:
             layout.object_block(vector)[...] = _parameters(self.resampled(problem), layout).ravel()
-            spared = min(self.sweeps, max(0, strategy.sweeps - LEAST_SWEEPS))
-            words = "; ".join(part for part in (strategy.reason, self.words) if part)
-            sweeps, epochs = strategy.sweeps - spared, strategy.epochs - spared
-            strategy = replace(strategy, sweeps=sweeps, epochs=epochs, spared_epochs=spared, reason=words)
+            spared = min(self.sweeps, max(0, sweeps - LEAST_SWEEPS))
+            words = "; ".join(part for part in (reason, self.words) if part)
+            strategy = replace(
+                strategy, sweeps=sweeps - spared, epochs=epochs - spared, spared_epochs=spared, reason=words
+            )
         return replace(problem, start=vector, strategy=strategy)
 
     def _with_probe(self, problem: Problem, probe: ComplexArray) -> Problem:

@@ -63,11 +63,10 @@ class FinishedRun:
         if (drift := self.problem.measured.drift) is None:
             reason = self.result.reason.replace(NO_DRIFT, f"{unmeasured}{remark}")
             return replace(self, result=replace(self.result, reason=reason))
+        problem = with_drift_remark(self.problem, remark)
         remarked = replace(drift, reason=f"{drift.reason}{remark}")
         reason = self.result.reason.replace(drift.reason, remarked.reason)
-        forward = replace(self.problem.forward, measured=replace(self.problem.measured, drift=remarked))
-        result = replace(self.result, drift=remarked, reason=reason)
-        return replace(self, problem=replace(self.problem, forward=forward), result=result)
+        return replace(self, problem=problem, result=replace(self.result, drift=remarked, reason=reason))
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,16 @@ class Continuation:
             run = Refinement(problem, preset, backend, observers, context)
             result = run.run(start if saved is None else saved)
             return result, FinishedRun.of(run, result, backend, self.first.nominal, self.first.begin)
+
+
+def with_drift_remark(problem: Problem, remark: str) -> Problem:
+    """The problem with a remark in the reason of its drift, if it has one."""
+    if (drift := problem.measured.drift) is None:
+        return problem
+    remarked = replace(drift, reason=f"{drift.reason}{remark}")
+    forward = replace(problem.forward, measured=replace(problem.measured, drift=remarked))
+    reason = problem.strategy.reason.replace(drift.reason, remarked.reason)
+    return replace(problem, forward=forward, strategy=replace(problem.strategy, reason=reason))
 
 
 def is_plain(layout: ParameterLayout) -> bool:

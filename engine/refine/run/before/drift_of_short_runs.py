@@ -21,7 +21,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine.data.drift import taken_A
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Progress
-from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_plain
+from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_plain, with_drift_remark
 from ptylive.engine.refine.run.again.drift_search import DriftSearch
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, turned
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
@@ -115,12 +115,9 @@ class _Search:
         slopes = scan.with_even(scan.slopes(strains.strains))
         if not slopes.are_beyond_doubt:
             return first, 0.0
-        resolution_A, several = (
-            1 / self.problem.measured.probe.semiangle_invA,
-            self.environment.preset.object.slices > 1,
-        )
-        point = strains.point_of(taken_A(self.problem.measured.drift))
-        held = scan.curvatures(strains.strains)
+        measured, several = self.problem.measured, self.environment.preset.object.slices > 1
+        point, held = strains.point_of(taken_A(measured.drift)), scan.curvatures(strains.strains)
+        resolution_A = 1 / measured.probe.semiangle_invA
         search = DriftSearch.begin(point, slopes, held, resolution_A, several=several)
         for _ in range(min(MOST_STEPS, self.problem.strategy.epochs // 2)):
             point = np.round(search.point + search.step, ROUNDED)
@@ -133,7 +130,7 @@ class _Search:
             search = search.then(point, scan.slopes(strains.strains))
             if search.is_settled:
                 return run, strains.turn_deg(point)
-        return replace(first, problem=_with_remark(first.problem, UNSETTLED)), 0.0
+        return replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0
 
     def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
         """The problem without the drift that a point (n,) of the search stands for, Å."""
@@ -162,13 +159,3 @@ class _Search:
     def _tell(self, progress: Progress) -> None:
         """Report the sweeps of a short run as a trial."""
         self.environment.context.tell(f"{SWEEPS} sweeps, for a drift that they show ({progress.epoch} made)")
-
-
-def _with_remark(problem: Problem, remark: str) -> Problem:
-    """The problem with a remark in the reason of its drift, if it has one."""
-    if (drift := problem.measured.drift) is None:
-        return problem
-    remarked = replace(drift, reason=f"{drift.reason}{remark}")
-    forward = replace(problem.forward, measured=replace(problem.measured, drift=remarked))
-    reason = problem.strategy.reason.replace(drift.reason, remarked.reason)
-    return replace(problem, forward=forward, strategy=replace(problem.strategy, reason=reason))

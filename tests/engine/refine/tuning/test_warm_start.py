@@ -204,3 +204,15 @@ def test_an_object_that_drifts_is_no_start(drifted):
     assert "started anew" in warm.reason and len(warm.loss) == 3
     again = refine(dataset, preset(1, 1), backend="cpu", warm=WarmStart.of(warm))
     assert "started from an earlier refinement" in again.reason
+
+
+def test_a_start_that_is_applied_again_spares_and_states_nothing_twice(small):
+    """A problem on other positions is given the start of the first: its sweeps were spared again, and a result said
+    five times that it had been started from columns."""
+    wanted = preset(12, 14, num_slices=1)
+    start = WarmStart.of(refine(small.dataset, preset(2, 2, num_slices=1), backend="cpu"), sweeps=5)
+    problem = prepare(small.dataset, wanted, None)
+    once = start.applied(problem)
+    assert (once.strategy.sweeps, once.strategy.epochs, once.strategy.spared_epochs) == (7, 9, 5)
+    assert start.applied(once).strategy == once.strategy
+    assert start.words in once.strategy.reason
