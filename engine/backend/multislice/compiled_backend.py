@@ -282,6 +282,6 @@ def _turns(problem: MultisliceProblem, real: Real) -> Array:
 
 
 def transposed_propagators(propagators: Array, window: int, real: Real) -> Array:
-    """(2, slices - 1, P * pitch), including the normalisation of the two transforms around a propagation."""
+    """(2, slices - 1, plane), including the normalisation of the two transforms around a propagation."""
     transposed = np.swapaxes(propagators, 1, 2) / window**2
     return laid_out(np.stack([transposed.real, transposed.imag]), real)

@@ -1,9 +1,9 @@
 """Loss and gradient of one pattern after another, each staying in the CPU's cache from probe to gradient.
 
-Planes are flat (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. Physics
-and names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of slices and
-modes, the data term and the requested gradients are run-time values, so one compiled version serves all problems of one
-precision: the type of the planes sets it, and constants take their type from the planes.
+Planes are flat (:mod:`.kernel_parts.planes`); everything in Fourier space is transposed, as :mod:`planes_fft` leaves
+it. Physics and names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of
+slices and modes, the data term and the requested gradients are run-time values, so one compiled version serves all
+problems of one precision: the type of the planes sets it, and constants take their type from the planes.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
 
 @numba.jit(**CACHED)
 def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, out: Any) -> None:
-    """Out (n, P * pitch), transposed: the modelled counts of ``patterns.indices``, in their order."""
+    """Out (n, plane), transposed: the modelled counts of ``patterns.indices``, in their order."""
     scale_of_counts = work.intensity.dtype.type(
         work.waves.shape[1] / (window.size * window.size * model.slices.shape[1])
     )
@@ -156,9 +156,9 @@ def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, 
 
 @numba.jit(**CACHED)
 def add_illumination(window: Any, probe: Any, indices: Any, corners: Any, planes: Any, total: Any) -> None:
-    """Add the illumination by the probe (2, modes, P * pitch), transposed, to the windows of all ``indices``.
+    """Add the illumination by the probe (2, modes, plane), transposed, to the windows of all ``indices``.
 
-    total: (Y, X); planes (2, 2, P * pitch) are overwritten.
+    total: (Y, X); planes (2, 2, plane) are overwritten.
     """
     size, pitch, width = window.size, window.pitch, total.shape[1]
     wave, intensity, flat, real = planes[0], planes[1, 0], total.reshape(-1), planes.dtype.type

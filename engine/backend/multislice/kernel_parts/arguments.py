@@ -1,7 +1,8 @@
 """Arguments of the compiled kernel. Arrays of length 0 stand for absent features and for gradients not requested.
 
-One compiled version thus serves every forward model of a precision. Planes are flat (P * pitch), and transposed in
-Fourier space; they, and everything not stated otherwise, are float32, or float64 in double precision.
+One compiled version thus serves every forward model of a precision. Planes are flat, of length ``plane``
+(:func:`.planes.plane_size`), and transposed in Fourier space; they, and everything not stated otherwise, are float32,
+or float64 in double precision.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def in_precision(parts: Parts, real: np.dtype[Any]) -> Parts:
 
 
 class Patterns(NamedTuple):
-    """The patterns of one call: their numbers; counts and positions of all patterns, weights (P * pitch)."""
+    """The patterns of one call: their numbers; counts and positions of all patterns, weights (plane)."""
 
     indices: Any
     recorded: Any
@@ -53,7 +54,7 @@ class Patterns(NamedTuple):
     aberrations: Any = NONE_2
     """(N, n) coefficients that multiply the rates."""
     plates: Any = NONE_3
-    """(N, 2, P * pitch) phase plates, transposed; or of length 0."""
+    """(N, 2, plane) phase plates, transposed; or of length 0."""
     varied: Any = NONE_2
     """(N, components) coefficient of each component of the probe; (N, 0) if it does not vary."""
 
@@ -65,31 +66,31 @@ class Model(NamedTuple):
     """(2, object modes * slices, Y * X)."""
     width: int
     probe: Any
-    """(2, modes, P * pitch), transposed."""
+    """(2, modes, plane), transposed."""
     propagators: Any
-    """(2, slices - 1, P * pitch), transposed, including 1 / P^2."""
+    """(2, slices - 1, plane), transposed, including 1 / P^2."""
     background: Any
-    """(P * pitch), transposed, in units of the summed intensity: counts * P^2 * object modes."""
+    """(plane), transposed, in units of the summed intensity: counts * P^2 * object modes."""
     frequencies: Any
     """(P,) cycles per pixel."""
     phase_per_A: Any
-    """(P * pitch) phase that 1 Å of free space adds to a frequency."""
+    """(plane) phase that 1 Å of free space adds to a frequency."""
     places: Any
     """(P,) pixels from the middle."""
     band: Any = NONE_1
-    """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
+    """(plane) factor on the spectra of windows and far field, transposed; or of length 0."""
     filter: Any = NONE_1
-    """(P * pitch) the same over P^2, the norm of two transforms, columns rotated by ``turn_of``; or of length 0."""
+    """(plane) the same over P^2, the norm of two transforms, columns rotated by ``turn_of``; or of length 0."""
     turned: Any = NO_PLANES
     """The propagators with columns rotated as the filter's, if a band is kept; or of length 0."""
     kept: int = 0
     """Number of filter columns, from 0 on, beyond which the filter is 0."""
     lens: Any = NO_PLATE
-    """(2, P * pitch), transposed, over P: the common factor of all lenses; not read if there is no lens."""
+    """(2, plane), transposed, over P: the common factor of all lenses; not read if there is no lens."""
     rates: Any = NONE_2
-    """(n, P * pitch) phase of 1 Å of each coefficient, transposed."""
+    """(n, plane) phase of 1 Å of each coefficient, transposed."""
     components: Any = NO_PLANES
-    """(2, components * varying modes, P * pitch), transposed."""
+    """(2, components * varying modes, plane), transposed."""
     varying_modes: int = 0
 
 
@@ -119,25 +120,25 @@ class Work(NamedTuple):
     """Buffers of one thread."""
 
     waves: Any
-    """(pairs, slices, 2, P * pitch): wave entering each slice, for every pair of a probe mode and an object mode."""
+    """(pairs, slices, 2, plane): wave entering each slice, for every pair of a probe mode and an object mode."""
     far_field: Any
-    """(pairs, 2, P * pitch)."""
+    """(pairs, 2, plane)."""
     a: Any
-    """(2, P * pitch)."""
+    """(2, plane)."""
     b: Any
     intensity: Any
-    """(P * pitch)."""
+    """(plane)."""
     counts: Any
-    """(P * pitch): the recorded pattern."""
+    """(plane): the recorded pattern."""
     ramp: Any
     """(2, 2, P) for the current pattern: axis (row, col), part."""
     windows: Any = NONE_3
-    """(object modes * slices, 2, P * pitch) a pattern's windows of the slices if a band is kept; or of length 0."""
+    """(object modes * slices, 2, plane) a pattern's windows of the slices if a band is kept; or of length 0."""
     pulled: Any = NONE_3
     """Gradient by these windows, of the same shape."""
     own: Any = NONE_3
-    """(modes, 2, P * pitch) probe of a pattern if it has its own; or of length 0."""
+    """(modes, 2, plane) probe of a pattern if it has its own; or of length 0."""
     plate: Any = NO_PLATE
-    """(2, P * pitch) factor in the aperture plane, apart from the probe."""
+    """(2, plane) factor in the aperture plane, apart from the probe."""
     lens: Any = NO_PLATE
-    """(2, P * pitch), transposed: lens of the current pattern if it is an image, including the band and 1 / P."""
+    """(2, plane), transposed: lens of the current pattern if it is an image, including the band and 1 / P."""

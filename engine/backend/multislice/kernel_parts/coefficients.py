@@ -41,13 +41,13 @@ class Projection(NamedTuple):
     few: Any
     """(F,) rows of the masks that cover other pixels."""
     rest: Any
-    """(F, P * pitch) these masks, 0 at the pixels above."""
+    """(F, plane) these masks, 0 at the pixels above."""
     whitening: Any
     """(K, K), or of length 0."""
     edge: Any
-    """(P * pitch) weight of the intensity outside all masks, or of length 0."""
+    """(plane) weight of the intensity outside all masks, or of length 0."""
     regions: Any
-    """(lengths, P * pitch)."""
+    """(lengths, plane)."""
     members: Any
     """(lengths, K) 1 for the masks in each region."""
     measured: Any

@@ -17,11 +17,14 @@ Real = np.dtype[Any]
 SINGLE: Real = np.dtype(np.float32)
 LINE = 64
 """Bytes of a cache line, and of the widest vector."""
+APART = 2 * LINE
+"""Bytes after each plane. The rows of a plane fill whole pages of memory, so that without them the same row of a wave's
+real and imaginary part would compete for the same lines of the first-level cache."""
 
 
 def plane_size(size: int, real: Real = SINGLE) -> int:
-    """Number of elements of a plane."""
-    return size * pitch_of(size, real.itemsize)
+    """Number of elements from the beginning of one plane to that of the next."""
+    return size * pitch_of(size, real.itemsize) + APART // real.itemsize
 
 
 def zeros_at_a_line(shape: tuple[int, ...], real: Real = SINGLE) -> Array:
@@ -33,14 +36,18 @@ def zeros_at_a_line(shape: tuple[int, ...], real: Real = SINGLE) -> Array:
 
 
 def laid_out(planes: Any, real: Real = SINGLE) -> Array:
-    """Planes (..., P, P) in the kernel's layout: contiguous (..., P * pitch) of type ``real``, 0 between rows."""
+    """Planes (..., P, P) in the kernel's layout: (..., plane_size) of type ``real``, 0 between rows and after them."""
     size = planes.shape[-1]
-    pitch, shape = pitch_of(size, real.itemsize), (*planes.shape[:-2], plane_size(size, real))
-    padded = zeros_at_a_line((*planes.shape[:-1], pitch), real)
-    padded[..., :size] = planes
-    return padded.reshape(shape)
+    flat = zeros_at_a_line((*planes.shape[:-2], plane_size(size, real)), real)
+    unlaid(flat, size)[...] = planes
+    return flat
 
 
 def unlaid(flat: Array, size: int) -> Array:
-    """The planes (..., P, P) in ``flat`` (..., P * pitch), as a view."""
-    return flat.reshape(*flat.shape[:-1], size, flat.shape[-1] // size)[..., :size]
+    """The planes (..., P, P) in ``flat`` (..., plane_size), as a view.
+
+    The pitch follows from the length (at least one element follows a plane, and at most ``size``), since ``flat`` may
+    be a sum of another type than the kernel's planes.
+    """
+    pitch = (flat.shape[-1] - 1) // size
+    return flat[..., : size * pitch].reshape(*flat.shape[:-1], size, pitch)[..., :size]

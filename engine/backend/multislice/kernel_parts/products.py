@@ -1,4 +1,4 @@
-"""Elementwise products and sums of complex planes, (2, P * pitch): real and imaginary parts, in either precision.
+"""Elementwise products and sums of complex planes, (2, plane): real and imaginary parts, in either precision.
 
 Nearly all pattern-dependent factors have the form exp(i (a(row) + b(column))) (ramps, tilts, descan, longer free space,
 defocus), so they are stored as one row and one column instead of a plane.

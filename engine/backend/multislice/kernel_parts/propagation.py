@@ -1,6 +1,6 @@
 """One pattern's path through the microscope and back: from the probe to the detector, and from there to every gradient.
 
-Planes are flat (P * pitch), in either precision; everything in Fourier space is transposed, as :mod:`planes_fft`
+Planes are flat (:mod:`.planes`), in either precision; everything in Fourier space is transposed, as :mod:`planes_fft`
 leaves it.
 """
 

@@ -141,7 +141,7 @@ def test_a_window_of_a_larger_plane_is_multiplied_on_the_way_in(conjugate):
     planes, larger = random_planes(size), np.random.default_rng(1).normal(size=(2, size + 9, pitch)).astype(np.float32)
     re, im = larger[:, 5 : 5 + size, 7 : 7 + size]
     window = re + 1j * im
-    out = np.empty((2, size * size), np.float32)
+    out = np.empty((2, plane_size(size)), np.float32)
     run_forward_product(window_of(size), planes, larger.reshape(2, -1), start, pitch, conjugate, out)
     check(out, size, np.fft.fft2(wave_of(planes, size) * (window if conjugate == 1 else window.conj())))
 
