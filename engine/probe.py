@@ -47,7 +47,11 @@ class Probe:
 
     def refocused(self, c10_A: float) -> Probe:
         """Return the probe with ``c10_A`` (Å) added to its defocus C10."""
-        return replace(self, chi_polynomial=self.chi_polynomial + chi_polynomial(self.wavelength_A, {"C10": c10_A}))
+        return self.with_added({"C10": c10_A})
+
+    def with_added(self, aberrations: Mapping[str, float]) -> Probe:
+        """Return the probe with these Krivanek coefficients (Å) added to its own."""
+        return replace(self, chi_polynomial=self.chi_polynomial + chi_polynomial(self.wavelength_A, aberrations))
 
     def check_sampled(self, needed_for: str) -> None:
         """Raise MetadataError if the aperture is smaller than a detector pixel, so that no disc is left."""

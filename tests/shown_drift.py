@@ -36,22 +36,23 @@ def shows(monkeypatch):
             dataset = tuned.dataset if drift is None else without_drift(tuned.dataset, drift)
             return tuned, replace(measured, dataset=dataset, drift=drift)
 
-        def slopes(self, strains):
+        def slopes(self, directions):
             self._context.pause()  # as happens between the losses of two strains
+            optics = sum(direction.is_optics for direction in directions)
             dataset, removed = self._problem.measured.dataset, taken_A(self._problem.measured.drift)
             left = np.subtract(true_A, removed)
-            if len(strains) == 3:
+            if len(directions) - optics == 3:
                 turned = dataset.calibration.get("rotation_deg") - asked["rotation_deg"]
                 turned_A = np.radians(turned) * asked["length_A"] + 0.5 * removed[1]
                 left = np.append(left, turn_A + 0.5 * true_A[1] - turned_A)
-            return Slopes(fall * left, np.eye(len(strains)))
+            return Slopes(np.append(fall * left, np.zeros(optics)), np.eye(len(directions)), optics=optics)
 
         asked = {}
         monkeypatch.setattr(measurement, "find_drift", lambda *_, **__: None)  # the lattice's is given here
         monkeypatch.setattr(decisions, "with_checked_drift", checked)
         monkeypatch.setattr(StrainedScan, "slopes", slopes)
-        monkeypatch.setattr(StrainedScan, "curvatures", lambda self, strains: np.full(len(strains), fall / share))
-        monkeypatch.setattr(StrainedScan, "with_even", lambda self, slopes: replace(slopes, even=even))
+        monkeypatch.setattr(StrainedScan, "curvatures", lambda self, directions: np.full(len(directions), fall / share))
+        monkeypatch.setattr(StrainedScan, "with_even", lambda self, slopes, _: replace(slopes, even=even))
         return asked
 
     return by

@@ -33,7 +33,7 @@ from ptylive.engine.refine.run.again.continuation import (
 )
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
 from ptylive.engine.refine.run.again.drift_search import DriftSearch
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, turned
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, following
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -68,8 +68,8 @@ class CorrectedRun:
     """Rotation that was added along with the drift."""
 
     def tuned(self, before: Tuned) -> Tuned:
-        """The data set and orientation that the run began with, turned by the rotation that was added."""
-        return turned(before, self.turn_deg, self.measured)
+        """The data set and orientation that the run began with, with what was corrected along."""
+        return following(before, self.turn_deg, self.measured)
 
 
 def continued_without_drift(
@@ -141,17 +141,17 @@ class _DriftCorrection:
         self._context.before("the drift's strain on the refined object")
         run = self._best.run
         scan, drift = self._strained(run), run.problem.measured.drift
-        slopes = scan.slopes(self._strains.strains)
+        slopes = scan.slopes(self._strains.directions)
         possible = drift is not None and not drift.applied and drift.deviations > HINT
-        slopes = scan.with_even(slopes) if possible or slopes.are_beyond_doubt else slopes
+        slopes = scan.with_even(slopes, self._strains.directions) if possible or slopes.are_beyond_doubt else slopes
         self._shown, self._least_chi_squared = slopes.are_beyond_doubt, slopes.chi_squared
         if drift is not None and possible:
             self._evidence = self._evidence_of(drift, slopes)
         if remark := self._remark_on_none(run):
             self._say(remark)
             return None
-        several, held = self._environment.preset.object.slices > 1, scan.curvatures(self._strains.strains)
-        search = DriftSearch.begin(self._best.point, slopes, held, self._resolution_A, several=several)
+        several, held = self._environment.preset.object.slices > 1, scan.curvatures(self._strains.directions)
+        search = DriftSearch.begin(self._best.point, slopes, held, run.problem.measured.probe, several=several)
         if drift is not None and self._evidence is not None:
             lead = self._strains.point_of(drift.drift_A)
             trusted = self._evidence.is_enough and search.leads_towards(lead) > ALIGNED
@@ -257,7 +257,7 @@ class _DriftCorrection:
         """The correction that a point (n,) of the search stands for, Å."""
         drift = self._best.run.problem.measured.drift
         if search.lead is not None and drift is not None and self._evidence is not None:
-            return ScanCorrection.of_lattice(drift, self._evidence)
+            return ScanCorrection.of_lattice(drift, self._evidence, self._strains.optics_at(point))
         return ScanCorrection.at(point, search.uncertainty, self._strains, drift)
 
     def _slopes_of(self, candidate: _Candidate, search: DriftSearch) -> Slopes:
@@ -265,8 +265,8 @@ class _DriftCorrection:
         try:
             self._context.before("the drift's strain on the object refined without it")
             scan = self._strained(candidate.run)
-            slopes = scan.slopes(self._strains.strains)
-            return slopes if self._evidence is None else scan.with_even(slopes)
+            slopes = scan.slopes(self._strains.directions)
+            return slopes if self._evidence is None else scan.with_even(slopes, self._strains.directions)
         except StoppedError:
             self._restore_files()
             if search.lead is not None and not self._shown:

@@ -5,7 +5,8 @@ that it reaches is close to a parabola in the drift; its slopes are measured at 
 (:mod:`~ptylive.engine.refine.run.again.strained_scan`), and its curvature is estimated from their change, by BFGS
 (J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed., 2006, section 6.1), with Powell's safeguard against
 curvature that falls too fast. The first estimate comes from the curvature with the object's values held, of which about
-half is left once they follow.
+half is left once they follow. Where aberrations are parameters, too, what strains and aberrations have in common comes
+from the scatter of the slopes, whose correlation is that of the curvature.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptylive.engine.probe import Probe
 from ptylive.engine.refine.run.again.strained_scan import Slopes
 from ptylive.schema.model import DoubleArray
 
@@ -38,21 +40,26 @@ class DriftSearch:
     curvature: DoubleArray
     """(n, n) estimate of the loss's curvature."""
     resolution_A: float
-    """Wavelength over semi-angle, which no step exceeds."""
+    """Wavelength over semi-angle, which no step of the strains exceeds."""
+    focus_A: float = math.inf
+    """Wavelength over squared semi-angle, which no step of the aberrations exceeds."""
     lead: DoubleArray | None = None
     """(n,) point to go to first, because of other evidence."""
 
     @classmethod
     def begin(
-        cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, resolution_A: float, *, several: bool = False
+        cls, point: DoubleArray, slopes: Slopes, held: DoubleArray, probe: Probe, *, several: bool = False
     ) -> DriftSearch:
         """Begin at a point, with the curvatures (n,) that the loss has there if the object's values are held.
 
         ``several``: whether the object has several slices, whose values follow better.
         """
-        floor = 1e-3 * float(np.abs(held).max()) or 1.0
         left = LEFT_OF_SEVERAL if several else LEFT
-        return cls(point, slopes, np.diag(np.maximum(left * held, floor)), resolution_A)
+        kinds = (held[: slopes.strains], held[slopes.strains :])
+        size = np.sqrt(np.concatenate([np.maximum(left * kind, _floor(kind)) for kind in kinds]))
+        curvature = np.outer(size, size) * (_correlation(slopes.covariance) if slopes.optics else np.eye(len(size)))
+        resolution_A = 1 / probe.semiangle_invA
+        return cls(point, slopes, curvature, resolution_A, resolution_A**2 / probe.wavelength_A)
 
     @property
     def step(self) -> DoubleArray:
@@ -60,12 +67,14 @@ class DriftSearch:
         if self.lead is not None:
             return self.lead - self.point
         step = np.linalg.solve(self.curvature, self.slopes.falls)
-        return np.asarray(step * min(1.0, self.resolution_A / max(float(np.linalg.norm(step)), 1e-12)))
+        strains, optics = np.split(step, [self.slopes.strains])
+        share = max(np.linalg.norm(strains) / self.resolution_A, np.linalg.norm(optics) / self.focus_A)
+        return np.asarray(step / max(1.0, float(share)))
 
     @property
     def step_share(self) -> float:
-        """Length of the next step, as a share of the resolution."""
-        return float(np.linalg.norm(self.step)) / self.resolution_A
+        """Length of the next step of the strains, as a share of the resolution."""
+        return float(np.linalg.norm(self.step[: self.slopes.strains])) / self.resolution_A
 
     @property
     def is_settled(self) -> bool:
@@ -79,14 +88,25 @@ class DriftSearch:
         return np.asarray(inverse @ self.slopes.covariance @ inverse)
 
     def leads_towards(self, point: DoubleArray) -> float:
-        """Cosine between the next step and the way to a point, in the metric of the curvature."""
-        step, way = self.step, point - self.point
-        norms = [float(one @ self.curvature @ one) for one in (step, way)]
-        return float(step @ self.curvature @ way) / max(math.sqrt(norms[0] * norms[1]), 1e-300)
+        """Cosine between the next step and the way to a point, in the metric of the curvature; aberrations follow."""
+        count = self.slopes.strains
+        step, way = self.step[:count], (point - self.point)[:count]
+        metric = self.curvature[:count, :count] - self.curvature[:count, count:] @ self._following
+        norms = [float(one @ metric @ one) for one in (step, way)]
+        return float(step @ metric @ way) / max(math.sqrt(norms[0] * norms[1]), 1e-300)
 
     def leading_to(self, point: DoubleArray) -> DriftSearch:
-        """The same search with a first step to this point, whatever its length."""
-        return replace(self, lead=point)
+        """The same search with a first step to the strains of this point, whatever its length; aberrations follow."""
+        count = self.slopes.strains
+        way, own = (point - self.point)[:count], self.curvature[count:, count:]
+        optics = np.linalg.solve(own, self.slopes.falls[count:]) - self._following @ way
+        return replace(self, lead=self.point + np.concatenate([way, optics]))
+
+    @property
+    def _following(self) -> DoubleArray:
+        """(optics, strains) how far the minimum of each aberration moves back per unit of each strain."""
+        count = self.slopes.strains
+        return np.asarray(np.linalg.solve(self.curvature[count:, count:], self.curvature[count:, :count]))
 
     def then(self, point: DoubleArray, slopes: Slopes) -> DriftSearch:
         """Go on from the slopes at another point."""
@@ -99,3 +119,13 @@ class DriftSearch:
         else:
             curvature += LEAST_LEFT * np.outer(along, along) / expected
         return replace(self, point=point, slopes=slopes, curvature=curvature, lead=None)
+
+
+def _floor(held: DoubleArray) -> float:
+    """Least curvature of parameters of one kind."""
+    return 1e-3 * float(np.abs(held).max(initial=0.0)) or 1.0
+
+
+def _correlation(covariance: DoubleArray) -> DoubleArray:
+    deviations = np.sqrt(np.diag(covariance))
+    return np.asarray(covariance / np.outer(deviations, deviations))

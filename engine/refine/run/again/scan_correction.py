@@ -1,10 +1,10 @@
-"""A drift, and perhaps a rotation, that a search has found: what they change in the problem of a finished run."""
+"""A drift, and perhaps rotation and optics, that a search has found: what they change in a run's problem."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_ordi
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, with_optics_moved
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin
@@ -39,12 +40,14 @@ class UncorrectedScan:
 
 @dataclass(frozen=True)
 class ScanCorrection:
-    """Drift to be removed from nominal positions, and angle to be added to their rotation."""
+    """Drift to be removed from nominal positions, angle to be added to their rotation, and optics found along."""
 
     drift: Drift
     turn_deg: float = 0.0
     turn_uncertainty_deg: float = 0.0
     """Standard deviation of the angle."""
+    optics_A: Mapping[str, float] = field(default_factory=dict)
+    """Aberrations, instead of those that maps or trials found."""
 
     @classmethod
     def at(
@@ -59,22 +62,29 @@ class ScanCorrection:
         drift_A, turn_deg = strains.drift_A(point), strains.turn_deg(point)
         slow_A, fast_A = (float(sd) for sd in np.sqrt(np.diag(covariance))[:2])
         turn_uncertainty_deg = strains.turn_uncertainty_deg(covariance)
-        how = f" along with the rotation ({turn_deg:+.2f} ± {turn_uncertainty_deg:.2g}°)" if strains.turns else ""
+        optics_A = strains.optics_at(point)
+        along = [f"the rotation ({turn_deg:+.2f} ± {turn_uncertainty_deg:.2g}°)"] if strains.turns else []
+        along += [_words(optics_A)] if optics_A else []
+        how = f" along with {' and '.join(along)}" if along else ""
         numbers = f"{drift_A[0]:z.2f} ± {slow_A:.2f}, {drift_A[1]:z.2f} ± {fast_A:.2f}"
         reason = f"drift ({numbers}) Å along slow and fast axis: corrected{how}, found with {found_with}"
         drift = earlier or UNMEASURED
         drift = replace(drift, drift_A=drift_A, uncertainty_A=(slow_A, fast_A), applied=True, reason=reason)
-        return cls(drift, turn_deg, turn_uncertainty_deg)
+        return cls(drift, turn_deg, turn_uncertainty_deg, optics_A)
 
     @classmethod
-    def of_lattice(cls, drift: Drift, evidence: DriftEvidence) -> ScanCorrection:
-        """The drift of a lattice, which trials left alone; its reason assumes that the next object confirms it."""
+    def of_lattice(cls, drift: Drift, evidence: DriftEvidence, optics_A: Mapping[str, float]) -> ScanCorrection:
+        """The drift of a lattice, which trials left alone; its reason assumes that the next object confirms it.
+
+        ``optics_A``: aberrations that follow it.
+        """
         if evidence.is_enough:
             why = f"lattice and refined object show it ({evidence})"
         else:
             why = f"the object refined without it shows it, as lattice and refined object had suggested ({evidence})"
         found = drift.reason.split(": ", 1)[0]  # without the reason why it was left alone
-        return cls(replace(drift, applied=True, reason=f"{found}: corrected, {why}"))
+        how = f" along with {_words(optics_A)}" if optics_A else ""
+        return cls(replace(drift, applied=True, reason=f"{found}: corrected{how}, {why}"), optics_A=optics_A)
 
     def problem(self, old: Problem, scan: UncorrectedScan, environment: RunEnvironment, epochs: int) -> Problem:
         """The problem of a run with this correction instead of its own, all else decided as it was, from its start.
@@ -90,17 +100,22 @@ class ScanCorrection:
         return replace(problem, forward=forward, curves=old.curves)
 
     def _measured(self, measured: Measurement, scan: UncorrectedScan) -> Measurement:
-        """The measurement of a run with corrected positions and rotation."""
+        """The measurement of a run with corrected positions, rotation and optics."""
         placed = scan.strains.placed(scan.nominal, self.drift, self.turn_deg)
-        calibration = measured.dataset.calibration
+        present = measured.dataset.calibration.aberrations
+        moved_A = {name: value - float(present.get(name, 0.0)) for name, value in self.optics_A.items()}
+        dataset = with_optics_moved(measured.dataset, moved_A)
+        calibration = dataset.calibration
         if self.turn_deg:
             turned = placed.calibration.entries["rotation_deg"]
             rotation = replace(turned, origin=Origin.ESTIMATED, uncertainty=self.turn_uncertainty_deg)
             calibration = calibration.having(rotation_deg=rotation)
-        dataset = replace(
-            measured.dataset, positions_A=placed.positions_A, reach_A=placed.reach_A, calibration=calibration
-        )
-        return replace(measured, dataset=dataset, drift=self.drift)
+        dataset = replace(dataset, positions_A=placed.positions_A, reach_A=placed.reach_A, calibration=calibration)
+        return replace(measured, dataset=dataset, probe=measured.probe.with_added(moved_A), drift=self.drift)
+
+
+def _words(optics_A: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:z.1f}" for name, value in optics_A.items()) + " Å"
 
 
 def drift_may_show(measured: Measurement, nominal: Dataset, preset: Preset) -> bool:
@@ -113,15 +128,19 @@ def drift_may_show(measured: Measurement, nominal: Dataset, preset: Preset) -> b
     return is_open and enough and measured.plain and Lattice.of(nominal) is not None
 
 
-def turned(before: Tuned, turn_deg: float, measured: Measurement) -> Tuned:
-    """The data set and orientation that a run began with, turned by the rotation that was added with a drift.
+def following(before: Tuned, turn_deg: float, measured: Measurement) -> Tuned:
+    """The data set and orientation that a run began with, with rotation and optics of its correction.
 
-    ``measured``: with the rotation in its calibration.
+    ``measured``: after the correction, with rotation and optics in its calibration; ``turn_deg``: of the rotation.
     """
-    if not turn_deg:
+    present, found = before.dataset.calibration.entries, measured.dataset.calibration.entries
+    moved = {name: found[name] for name in OPTICS if name in found and found[name] != present.get(name)}
+    dataset, orientation = before.dataset, before.orientation
+    if turn_deg:
+        dataset = AS_IT_IS.turned(turn_deg).of(dataset)
+        orientation = (orientation or AS_IT_IS).turned(turn_deg)
+        moved["rotation_deg"] = found["rotation_deg"]
+    if not moved:
         return before
-    dataset = AS_IT_IS.turned(turn_deg).of(before.dataset)
-    rotation = measured.dataset.calibration.entries["rotation_deg"]
-    dataset = replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))
-    orientation = (before.orientation or AS_IT_IS).turned(turn_deg)
+    dataset = replace(dataset, calibration=dataset.calibration.having(**moved))
     return replace(before, dataset=dataset, orientation=orientation)

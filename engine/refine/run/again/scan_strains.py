@@ -4,21 +4,26 @@ A drift that is linear in time displaces the end of the slow axis: along this ax
 shears it. The even part of the stretch is not measured
 (:mod:`~ptylive.engine.refine.run.again.strained_scan`), so that along the slow axis only its uneven part shows. A shear
 is half a rotation. If nobody stated the rotation, that of the maps is wrong by about this half, and the rotation is a
-parameter of its own.
+parameter of its own. So are defocus and astigmatism, in which the other half hides
+(:mod:`~ptylive.engine.refine.run.again.strained_scan`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.run.again.strained_scan import Direction
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
+from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, may_refine_optics
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.schema.calibration import FOUND
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
@@ -31,36 +36,52 @@ ROTATION = np.array([[0.0, -1.0], [1.0, 0.0]])
 
 @dataclass(frozen=True)
 class ScanStrains:
-    """Parameters (n,) of a search, each the displacement of the slow axis' end in Å, and what they mean for a scan."""
+    """Parameters (n,) of a search, and what they mean for a scan.
+
+    Two or three are displacements of the slow axis' end, the others changes of aberrations, all in Å.
+    """
 
     lattice: Lattice
     """Nominal positions, as the run began with them."""
     turns: bool
     """Whether the rotation is a parameter, too."""
+    optics_A: Mapping[str, float] = field(default_factory=dict)
+    """Aberrations that are parameters, too, as the run began with them."""
 
     @classmethod
     def of(cls, nominal: Dataset, preset: Preset) -> ScanStrains | None:
         """Parameters for nominal positions; None if they form no lattice.
 
-        The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan.
+        The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan; defocus and
+        astigmatism are if nobody stated them, and object and probe are refined.
         """
-        turns = nominal.calibration.is_found("rotation_deg") and not has_oriented_start(preset)
-        lattice = Lattice.of(nominal)
-        return None if lattice is None else cls(lattice, turns)
+        calibration, lattice = nominal.calibration, Lattice.of(nominal)
+        turns = calibration.is_found("rotation_deg") and not has_oriented_start(preset)
+        names = [name for name in OPTICS if calibration.origin(name) in FOUND] if may_refine_optics(preset) else []
+        optics_A = {name: float(calibration.aberrations.get(name, 0.0)) for name in names}
+        return None if lattice is None else cls(lattice, turns, optics_A)
 
     @property
-    def strains(self) -> tuple[DoubleArray, ...]:
-        """Strains (2, 2) in the detector's frame for 1 Å of each parameter: the derivatives of the positions."""
+    def directions(self) -> tuple[Direction, ...]:
+        """What 1 Å of each parameter changes: the strains are the derivatives of the positions."""
         shears = ((SHEAR + SHEAR.T) / 2, ROTATION) if self.turns else (SHEAR,)
-        return tuple(self._in_detector(strain / self.lattice.lengths_A[0]) for strain in (UNEVEN, *shears))
+        strains = (self._in_detector(strain / self.lattice.lengths_A[0]) for strain in (UNEVEN, *shears))
+        return (*(Direction(strain) for strain in strains), *(Direction.of_optics(name) for name in self.optics_A))
 
     def point_of(self, drift_A: tuple[float, float]) -> DoubleArray:
         """Parameters of a drift that is removed without turning the scan."""
-        return np.array([*drift_A, 0.5 * drift_A[1]] if self.turns else drift_A, dtype=np.float64)
+        return self._point(drift_A, 0.5 * drift_A[1])
 
     def without_turn(self, drift_A: tuple[float, float]) -> DoubleArray:
         """Parameters of a drift without the rotation in it, where that is a parameter of its own."""
-        return np.array([*drift_A, 0.0] if self.turns else drift_A, dtype=np.float64)
+        return self._point(drift_A, 0.0)
+
+    def optics_at(self, point: DoubleArray) -> dict[str, float]:
+        """Aberrations at a point, Å, of those that are parameters."""
+        changes = point[len(point) - len(self.optics_A) :]
+        return {
+            name: value + float(change) for (name, value), change in zip(self.optics_A.items(), changes, strict=True)
+        }
 
     def drift_A(self, point: DoubleArray) -> tuple[float, float]:
         """Drift that is removed, along the (slow, fast) axis."""
@@ -80,7 +101,7 @@ class ScanStrains:
     def turn_uncertainty_deg(self, covariance: DoubleArray) -> float:
         """Standard deviation of the angle; from the covariance of the parameters, Å²."""
         weights = np.array([0.0, -0.5, 1.0]) / self.lattice.lengths_A[0]
-        return math.degrees(math.sqrt(float(weights @ covariance @ weights))) if self.turns else 0.0
+        return math.degrees(math.sqrt(float(weights @ covariance[:3, :3] @ weights))) if self.turns else 0.0
 
     def placed(self, nominal: Dataset, drift: Drift, turn_deg: float) -> Dataset:
         """The data set with nominal positions turned about their middle, and without a drift that is applied."""
@@ -88,6 +109,10 @@ class ScanStrains:
         back_A = nominal.positions_A.mean(axis=0) - turned.positions_A.mean(axis=0)
         reach_A = None if turned.reach_A is None else turned.reach_A + back_A
         return without_drift(replace(turned, positions_A=turned.positions_A + back_A, reach_A=reach_A), drift)
+
+    def _point(self, drift_A: tuple[float, float], turn_A: float) -> DoubleArray:
+        """Parameters of a drift and a displacement by rotation, with the optics as they are."""
+        return np.array([*drift_A, *([turn_A] if self.turns else ()), *(0.0 for _ in self.optics_A)])
 
     def _in_detector(self, strain: DoubleArray) -> DoubleArray:
         """Convert a strain along the (slow, fast) axes to the detector's frame."""

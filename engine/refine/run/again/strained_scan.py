@@ -6,6 +6,11 @@ minimum in everything refined. Its derivative with respect to the strain, with t
 the minimum itself, and the noise absorbed by the object is the same on either side: the remaining scatter is that of
 the patterns. Two refinements from different starts differ by far more than a drift does.
 
+The image that a detector pixel sees is shifted in proportion to defocus and astigmatism, and where nobody stated these,
+maps and trials found them from such shifts, in the coordinates of the nominal positions: the shear of a scan that
+drifts hides in its astigmatism. The slopes in both are measured together, and a strain counts by what it gains beyond
+what the optics alone would.
+
 What the model lacks (depth, source size, focus) stretches the scan evenly, often by many standard deviations. The even
 part of a strain is therefore ignored, and a share of the slope in an even stretch counts as uncertain.
 """
@@ -13,15 +18,17 @@ part of a strain is therefore ignored, and a share of the slope in an even stret
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.probe import chi_polynomial
 from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.parameters.planes import turned
 from ptylive.engine.refine.problem.prepare import Problem, lay_out
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -31,6 +38,8 @@ from ptylive.schema.preset import Preset
 MOVED_PX = 0.5
 """Root mean square displacement of the positions, in object pixels: with less, interpolation scatters more; with more,
 the loss is not parabolic."""
+MOVED_RAD = 0.5
+"""Change of an aberration's phase at the rim of the aperture, for the same reason."""
 ROOM_PX = 4
 """Pixels by which the object's grid is larger on each side than the refined one: positions move by less."""
 MOST_PATTERNS, GROUPS = 4096, 128
@@ -47,27 +56,79 @@ NOISE = 3.0
 
 
 @dataclass(frozen=True)
+class Direction:
+    """A change of a refined scan: of its positions, along with the object, or of its optics."""
+
+    strain: DoubleArray
+    """(2, 2) relative displacement, (row, column) in the detector's frame."""
+    aberrations_A: Mapping[str, float] = field(default_factory=dict)
+    """Added to those of the probe, by name."""
+
+    @classmethod
+    def of_optics(cls, name: str) -> Direction:
+        """1 Å of an aberration."""
+        return cls(np.zeros((2, 2)), {name: 1.0})
+
+    @property
+    def is_optics(self) -> bool:
+        """Whether the positions stay."""
+        return not self.strain.any()
+
+    def times(self, factor: float) -> Direction:
+        """Return a multiple of it."""
+        return Direction(factor * self.strain, {name: factor * value for name, value in self.aberrations_A.items()})
+
+
+EVEN = Direction(np.eye(2))
+
+
+@dataclass(frozen=True)
 class Slopes:
-    """Fall of the summed loss per unit of several strains."""
+    """Fall of the summed loss per unit of several strains, and of aberrations."""
 
     falls: DoubleArray
-    """(n,)"""
+    """(n,) the strains first."""
     covariance: DoubleArray
     """(n, n), of the scatter between patterns."""
     even: float = 0.0
     """Slope in an even stretch, in standard deviations; 0 if it was not measured."""
+    optics: int = 0
+    """Number of aberrations."""
 
     @classmethod
-    def of(cls, falls: DoubleArray) -> Slopes:
-        """Slopes from the falls (n, groups) of disjoint groups of patterns."""
-        return cls(falls.sum(axis=1), np.atleast_2d(np.cov(falls)) * falls.shape[1])
+    def of(cls, falls: DoubleArray, optics: int = 0) -> Slopes:
+        """Slopes from the falls (n, groups) of disjoint groups of patterns; the last ``optics`` are of aberrations."""
+        return cls(falls.sum(axis=1), np.atleast_2d(np.cov(falls)) * falls.shape[1], optics=optics)
+
+    @property
+    def strains(self) -> int:
+        """Number of strains."""
+        return len(self.falls) - self.optics
+
+    @property
+    def beyond_optics(self) -> Slopes:
+        """Slopes in the strains alone, if the aberrations follow each of them.
+
+        The scatter of slopes is proportional to the curvature of the loss (both are the Fisher information of the
+        patterns), so this is its Schur complement.
+        """
+        if not self.optics or not self._are_finite:
+            return replace(self, falls=self.falls[: self.strains], covariance=self._of_strains, optics=0)
+        count = self.strains
+        share = self.covariance[:count, count:] @ np.linalg.pinv(self.covariance[count:, count:])
+        falls = self.falls[:count] - share @ self.falls[count:]
+        return Slopes(falls, self._of_strains - share @ self.covariance[count:, :count], self.even)
 
     @property
     def chi_squared(self) -> float:
-        """Squared length of the slopes in standard deviations: about n by chance; NaN if they are not finite."""
-        if not (np.isfinite(self.falls).all() and np.isfinite(self.covariance).all()):
+        """Squared length of the strains' slopes in standard deviations, beyond what aberrations explain.
+
+        About the number of strains by chance; NaN if they are not finite.
+        """
+        if not self._are_finite:
             return math.nan
-        return float(self.falls @ np.linalg.pinv(self.covariance) @ self.falls)
+        alone = self.beyond_optics
+        return float(alone.falls @ np.linalg.pinv(alone.covariance) @ alone.falls)
 
     @property
     def doubt(self) -> float:
@@ -77,23 +138,34 @@ class Slopes:
     @property
     def are_beyond_doubt(self) -> bool:
         """Whether the object shows a strain, whatever the model lacks."""
-        return self.chi_squared > SHOWN * len(self.falls) * self.doubt**2
+        return self.chi_squared > SHOWN * self.strains * self.doubt**2
 
     @property
     def may_be_noise(self) -> bool:
         """Whether they are as small as those of an object that is not strained."""
-        return self.chi_squared < NOISE * len(self.falls)
+        return self.chi_squared < NOISE * self.strains
 
     def along(self, point: DoubleArray) -> tuple[float, float]:
-        """Fall of the loss by these amounts (n,) of the strains, if it is linear, and its standard deviation."""
-        return float(self.falls @ point), self.doubt * math.sqrt(float(point @ self.covariance @ point))
+        """Fall of the loss by these amounts (n,) of the strains, if it is linear, and its standard deviation.
+
+        Aberrations follow; those of the point do not count.
+        """
+        alone, by = self.beyond_optics, point[: self.strains]
+        return float(alone.falls @ by), self.doubt * math.sqrt(float(by @ alone.covariance @ by))
+
+    @property
+    def _are_finite(self) -> bool:
+        return bool(np.isfinite(self.falls).all() and np.isfinite(self.covariance).all())
+
+    @property
+    def _of_strains(self) -> DoubleArray:
+        return self.covariance[: self.strains, : self.strains]
 
 
 class StrainedScan:
     """A refined scan whose positions and object are strained together, about the middle of the positions.
 
-    ``problem``: of the run that ended with ``vector`` (numpy); its start is not needed. Strains (2, 2) are relative
-    displacements, (row, column) in the detector's frame.
+    ``problem``: of the run that ended with ``vector`` (numpy); its start is not needed.
     """
 
     def __init__(self, problem: Problem, vector: Array, preset: Preset, context: TrialContext) -> None:
@@ -114,29 +186,31 @@ class StrainedScan:
         chosen = np.random.default_rng(0).permutation(count)[:MOST_PATTERNS]
         self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
 
-    def slopes(self, strains: Sequence[DoubleArray]) -> Slopes:
-        """Slopes in each of these strains per unit of it."""
-        return Slopes.of(np.stack([self._falls(strain) for strain in strains]))
+    def slopes(self, directions: Sequence[Direction]) -> Slopes:
+        """Slopes in each of these directions per unit of it, those of optics last."""
+        optics = sum(direction.is_optics for direction in directions)
+        return Slopes.of(np.stack([self._falls(direction) for direction in directions]), optics)
 
-    def with_even(self, slopes: Slopes) -> Slopes:
-        """The same slopes with the one in an even stretch, which makes them less certain."""
-        return replace(slopes, even=math.sqrt(self.slopes([np.eye(2)]).chi_squared))
+    def with_even(self, slopes: Slopes, directions: Sequence[Direction]) -> Slopes:
+        """The same slopes, in these directions, with the one in an even stretch, which makes them less certain."""
+        optics = (direction for direction in directions if direction.is_optics)
+        return replace(slopes, even=math.sqrt(self.slopes([EVEN, *optics]).chi_squared))
 
-    def curvatures(self, strains: Sequence[DoubleArray]) -> DoubleArray:
-        """(n,) curvatures of the loss in each of these strains per unit squared, with the object's values held."""
-        middle = self._losses(np.zeros((2, 2))).sum()
-        sides = [(self._scaled(strain), self._scale(strain)) for strain in strains]
-        bends = [self._losses(strain).sum() + self._losses(-strain).sum() - 2 * middle for strain, _ in sides]
+    def curvatures(self, directions: Sequence[Direction]) -> DoubleArray:
+        """(n,) curvatures of the loss in each of these directions per unit squared, with the object's values held."""
+        middle = self._losses(EVEN.times(0.0)).sum()
+        sides = [(direction.times(self._scale(direction)), self._scale(direction)) for direction in directions]
+        bends = [self._losses(up).sum() + self._losses(up.times(-1.0)).sum() - 2 * middle for up, _ in sides]
         return np.array([bend / scale**2 for bend, (_, scale) in zip(bends, sides, strict=True)])
 
-    def on(self, new: Problem, matrix: DoubleArray) -> Array:
-        """Parameters for a problem whose positions are those of this one, multiplied by a matrix about their middle."""
+    def on(self, new: Problem, direction: Direction) -> Array:
+        """Parameters for a problem whose positions are those of this one, strained about their middle."""
         from scipy.ndimage import affine_transform
 
-        old, back = self._problem, np.linalg.inv(matrix)
+        old, back = self._problem, np.linalg.inv(np.eye(2) + direction.strain)
         first_A = self._centre_A + back @ (new.grid.origin_A - self._centre_A) - old.grid.origin_A
         vector = new.start.copy()
-        new.layout.probe_block(vector)[...] = old.layout.probe_block(self._vector)
+        new.layout.probe_block(vector)[...] = self._probe(direction.aberrations_A)
         old_blocks = old.layout.other_blocks(self._vector)
         for name, values in new.layout.other_blocks(vector).items():
             values[...] = old_blocks[name]
@@ -150,26 +224,37 @@ class StrainedScan:
             np.maximum(vector[part], lowest, out=vector[part])
         return vector
 
-    def _scale(self, strain: DoubleArray) -> float:
-        """Units of a strain that move the positions by ``MOVED_PX``."""
-        moved_A = math.sqrt(float(((self._from_centre_A @ strain.T) ** 2).sum(axis=1).mean()))
+    def _probe(self, aberrations_A: Mapping[str, float]) -> Array:
+        """Parameters of the probe with aberrations added to it."""
+        block, measured = np.asarray(self._problem.layout.probe_block(self._vector)), self._problem.measured
+        if not aberrations_A:
+            return block
+        model, polynomial = measured.model, chi_polynomial(measured.wavelength_A, aberrations_A)
+        chi = np.polynomial.polynomial.polyval2d(model.k_row, model.k_col, polynomial)
+        return np.asarray(turned(block, -chi, np))
+
+    def _scale(self, direction: Direction) -> float:
+        """Units that move the positions by ``MOVED_PX``, or change the phase at the rim by ``MOVED_RAD``."""
+        if direction.is_optics:
+            probe = self._problem.measured.probe
+            largest_A = max(abs(value) for value in direction.aberrations_A.values())
+            return MOVED_RAD / (math.pi * probe.wavelength_A * probe.semiangle_invA**2 * largest_A)
+        moved_A = math.sqrt(float(((self._from_centre_A @ direction.strain.T) ** 2).sum(axis=1).mean()))
         return MOVED_PX * self._problem.grid.pixel_A / max(moved_A, 1e-12)
 
-    def _scaled(self, strain: DoubleArray) -> DoubleArray:
-        return np.asarray(strain * self._scale(strain))
-
-    def _falls(self, strain: DoubleArray) -> DoubleArray:
-        """(groups,) fall of the loss per unit of a strain, from both sides."""
+    def _falls(self, direction: Direction) -> DoubleArray:
+        """(groups,) fall of the loss per unit of a direction, from both sides."""
         self._context.pause()
-        scaled = self._scaled(strain)
-        return (self._losses(-scaled) - self._losses(scaled)) / (2 * self._scale(strain))
+        scale = self._scale(direction)
+        return (self._losses(direction.times(-scale)) - self._losses(direction.times(scale))) / (2 * scale)
 
-    def _losses(self, strain: DoubleArray) -> DoubleArray:
-        matrix, measured = np.eye(2) + strain, self._problem.measured
+    def _losses(self, direction: Direction) -> DoubleArray:
+        """(groups,) loss after a change."""
+        matrix, measured = np.eye(2) + direction.strain, self._problem.measured
         positions_A = self._centre_A + self._from_centre_A @ matrix.T
         dataset = replace(measured.dataset, positions_A=positions_A, reach_A=self._reach_A)
         problem = lay_out(replace(measured, dataset=dataset), self._problem.strategy, self._preset, None)
-        vector = self.on(problem, matrix)
+        vector = self.on(problem, direction)
         with closing(open_backend(self._context.backend, problem.multislice, self._context.threads)) as backend:
             objective = Objective(
                 backend, on_device(problem.layout, backend.xp), problem.multislice.count, move_probe=False

@@ -23,7 +23,7 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_plain, with_drift_remark
 from ptylive.engine.refine.run.again.drift_search import DriftSearch
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, turned
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, following
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import StrainedScan
 from ptylive.engine.refine.run.checkpoint import Checkpoint
@@ -48,7 +48,7 @@ class Beginning:
 
     problem: Problem
     tuned: Tuned
-    """Data set and settings, turned if the rotation was corrected along."""
+    """Data set and settings, with the rotation and the optics that were corrected along."""
     state: Checkpoint | None = None
     """State to continue from; None: the run begins at its start."""
     searched: bool = False
@@ -84,7 +84,7 @@ def without_drift_of_short_runs(
         if resumed is not None:
             raise
         return Beginning(problem, tuned)
-    return Beginning(run.problem, turned(tuned, turn_deg, run.problem.measured), run.state, searched=True)
+    return Beginning(run.problem, following(tuned, turn_deg, run.problem.measured), run.state, searched=True)
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,12 @@ class _Search:
         first, strains = self._refined(self.problem), self.scan.strains
         if (scan := self._strained(first)) is None:
             return first, 0.0
-        slopes = scan.with_even(scan.slopes(strains.strains))
+        slopes = scan.with_even(scan.slopes(strains.directions), strains.directions)
         if not slopes.are_beyond_doubt:
             return first, 0.0
         measured, several = self.problem.measured, self.environment.preset.object.slices > 1
-        point, held = strains.point_of(taken_A(measured.drift)), scan.curvatures(strains.strains)
-        resolution_A = 1 / measured.probe.semiangle_invA
-        search = DriftSearch.begin(point, slopes, held, resolution_A, several=several)
+        point, held = strains.point_of(taken_A(measured.drift)), scan.curvatures(strains.directions)
+        search = DriftSearch.begin(point, slopes, held, measured.probe, several=several)
         for _ in range(min(MOST_STEPS, self.problem.strategy.epochs // 2)):
             point = np.round(search.point + search.step, ROUNDED)
             if search.is_settled or not strains.are_possible(point):
@@ -127,7 +126,7 @@ class _Search:
             run = self._refined(self._problem(point, search))
             if (scan := self._strained(run)) is None:
                 break
-            search = search.then(point, scan.slopes(strains.strains))
+            search = search.then(point, scan.slopes(strains.directions))
             if search.is_settled:
                 return run, strains.turn_deg(point)
         return replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0

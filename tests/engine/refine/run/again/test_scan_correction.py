@@ -11,10 +11,13 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
 from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan
+from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, following
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
@@ -72,7 +75,7 @@ def test_where_a_lattice_showed_nothing_the_drift_is_the_object_s_alone(moving):
 )
 def test_the_drift_of_the_lattice_says_why_it_is_removed_after_all(lattice, why):
     evidence = DriftEvidence(lattice, 2.5)
-    correction = ScanCorrection.of_lattice(LATTICE, evidence)
+    correction = ScanCorrection.of_lattice(LATTICE, evidence, {})
     assert correction.drift == replace(LATTICE, applied=True, reason=f"drift (a, b) Å: corrected, {why}{evidence})")
     assert correction.turn_deg == 0
 
@@ -100,3 +103,54 @@ def test_a_rotation_that_is_added_is_stated_with_its_uncertainty(moving):
     strains = ScanStrains(Lattice.of(moving.dataset), turns=True)
     placed = strains.placed(moving.dataset, LATTICE, 0.8)
     np.testing.assert_allclose(problem.positions_A, placed.positions_A)
+
+
+OPTICS_A = {"C10": -88.0, "C12a": 3.0, "C12b": -0.04}
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_optics_of_a_point_are_corrected_along_and_stated(moving, turns):
+    strains = ScanStrains(Lattice.of(moving.dataset), turns, {"C10": -90.0, "C12a": 2.0, "C12b": -0.04})
+    point = np.array([0.5, -0.3, *([0.1] if turns else []), 2.0, 1.0, 0.0])
+    correction = ScanCorrection.at(point, np.eye(len(point)) * 0.01, strains, LATTICE)
+    assert correction.optics_A == pytest.approx(OPTICS_A)
+    along = "along with C10 -88.0, C12a 3.0, C12b 0.0 Å, found with"
+    if turns:
+        turn = f"{correction.turn_deg:+.2f} ± {correction.turn_uncertainty_deg:.2g}"
+        along = f"along with the rotation ({turn}°) and C10 -88.0, C12a 3.0, C12b 0.0 Å, found with"
+    assert along in correction.drift.reason
+
+
+def test_optics_that_follow_the_drift_of_a_lattice_are_stated():
+    correction = ScanCorrection.of_lattice(LATTICE, DriftEvidence(4.0, 2.5), OPTICS_A)
+    assert correction.optics_A == OPTICS_A
+    words = "corrected along with C10 -88.0, C12a 3.0, C12b 0.0 Å, lattice and refined object show it"
+    assert words in correction.drift.reason
+
+
+def test_probe_and_calibration_have_the_optics_of_the_correction(moving):
+    run = finished(moving)
+    problem = corrected(moving, ScanCorrection(replace(LATTICE, applied=True), optics_A=OPTICS_A), run)
+    old, new = run.problem.measured, problem.measured
+    assert {name: new.dataset.calibration.aberrations[name] for name in OPTICS} == pytest.approx(OPTICS_A)
+    assert new.dataset.calibration.origin("C12a") == Origin.ESTIMATED
+    moved_A = {name: value - old.dataset.calibration.aberrations.get(name, 0.0) for name, value in OPTICS_A.items()}
+    np.testing.assert_allclose(new.probe.chi_polynomial, old.probe.with_added(moved_A).chi_polynomial)
+    again = corrected(moving, ScanCorrection(LATTICE, optics_A=OPTICS_A), replace(run, problem=problem))
+    np.testing.assert_allclose(again.measured.probe.chi_polynomial, new.probe.chi_polynomial)
+
+
+def test_what_a_run_began_with_gets_the_optics_and_the_rotation_of_its_correction(moving):
+    run, drift = finished(moving), replace(LATTICE, applied=True)
+    tuned = Tuned(run.problem.measured.dataset, PRESET)
+    measured = corrected(moving, ScanCorrection(drift, optics_A=OPTICS_A), run).measured
+    again = following(tuned, 0.0, measured)
+    assert again.dataset.calibration == measured.dataset.calibration != tuned.dataset.calibration
+    np.testing.assert_array_equal(again.dataset.positions_A, tuned.dataset.positions_A)
+    assert again.orientation is tuned.orientation
+    measured = corrected(moving, ScanCorrection(drift, 0.8, 0.2, OPTICS_A), run).measured
+    again = following(tuned, 0.8, measured)
+    assert again.dataset.calibration == measured.dataset.calibration
+    assert again.orientation == AS_IT_IS.turned(0.8)
+    np.testing.assert_array_equal(again.dataset.positions_A, AS_IT_IS.turned(0.8).of(tuned.dataset).positions_A)
+    assert following(tuned, 0.0, run.problem.measured) is tuned

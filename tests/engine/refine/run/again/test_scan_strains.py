@@ -9,7 +9,7 @@ from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
-from ptylive.schema import Origin
+from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 
@@ -37,14 +37,14 @@ def affine(nominal, frame, point):
 def test_strains_are_the_derivatives_of_the_positions_without_their_even_part(nominal, turns):
     frame = ScanStrains(Lattice.of(nominal), turns)
     origin = np.zeros(3 if turns else 2)
-    assert len(frame.strains) == len(origin)
+    assert len(frame.directions) == len(origin)
     within_a_row = 1 / (nominal.scan_shape[0] * frame.lattice.lengths_A[0])  # the drift while the beam crosses it
-    for index, strain in enumerate(frame.strains):
+    for index, direction in enumerate(frame.directions):
         point = origin.copy()
         point[index] = 1e-3
         change = (affine(nominal, frame, point) - np.eye(2)) / 1e-3
         expected = change - 0.5 * np.trace(change) * np.eye(2)
-        np.testing.assert_allclose(strain, expected, atol=2 * within_a_row)
+        np.testing.assert_allclose(direction.strain, expected, atol=2 * within_a_row)
 
 
 def test_a_drift_alone_turns_nothing(nominal):
@@ -109,3 +109,47 @@ def test_a_scan_does_not_drift_by_much_of_its_length(nominal):
     longest_A = MOST_STRAIN * frame.lattice.lengths_A[0]
     assert frame.are_possible(np.array([0.6, -0.79]) * longest_A)
     assert not frame.are_possible(np.array([0.61, -0.8]) * longest_A)
+
+
+OPTICS = {"C10": -120.0, "C12a": 3.0, "C12b": 0.0}
+
+
+def with_optics(nominal, origin, **changes):
+    found = {name: Quantity(value, origin) for name, value in OPTICS.items()}
+    return replace(nominal, calibration=nominal.calibration.having(**{**found, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("update", "origin", "names"),
+    [
+        ({}, Origin.ESTIMATED, ["C10", "C12a", "C12b"]),
+        ({}, Origin.GIVEN, []),
+        ({"scan_defocus": False}, Origin.ESTIMATED, []),
+        ({"update_probe": False}, Origin.ESTIMATED, []),
+    ],
+)
+def test_optics_are_parameters_if_nobody_stated_them(moving, update, origin, names):
+    strains = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update))
+    assert list(strains.optics_A) == names
+    assert [list(each.aberrations_A) for each in strains.directions if each.is_optics] == [[name] for name in names]
+
+
+def test_a_stated_defocus_leaves_the_astigmatism_a_parameter(moving):
+    dataset = with_optics(moving.dataset, Origin.ESTIMATED, C10=Quantity(-110.0, Origin.GIVEN))
+    strains = ScanStrains.of(dataset, Preset())
+    assert strains.optics_A == {"C12a": 3.0, "C12b": 0.0}
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_point_holds_drift_turn_and_changes_of_the_optics(moving, turns):
+    strains = ScanStrains(Lattice.of(moving.dataset), turns, OPTICS)
+    assert len(strains.directions) == len(strains.point_of((0.4, 0.7))) == (6 if turns else 5)
+    assert strains.optics_at(strains.point_of((0.4, 0.7))) == OPTICS
+    assert strains.optics_at(strains.without_turn((0.4, 0.7))) == OPTICS
+    point = np.array([0.4, 0.7, *([0.5] if turns else []), 1.0, -2.0, 3.0])
+    assert strains.optics_at(point) == pytest.approx({"C10": -119.0, "C12a": 1.0, "C12b": 3.0})
+    assert strains.drift_A(point) == (0.4, 0.7)
+    alone = ScanStrains(strains.lattice, turns)
+    assert strains.turn_deg(point) == alone.turn_deg(point[: 3 if turns else 2])
+    covariance = np.diag(np.arange(1.0, 7.0))
+    assert strains.turn_uncertainty_deg(covariance) == alone.turn_uncertainty_deg(covariance[:3, :3])

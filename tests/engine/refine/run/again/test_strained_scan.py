@@ -1,20 +1,32 @@
 """Slopes of a refined scan's loss in strains of its positions and object."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.problem.prepare import lay_out, prepare
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
-from ptylive.engine.refine.run.again.strained_scan import NOISE, SHOWN, UNSURE, Slopes, StrainedScan
+from ptylive.engine.refine.run.again.strained_scan import (
+    EVEN,
+    NOISE,
+    SHOWN,
+    UNSURE,
+    Direction,
+    Slopes,
+    StrainedScan,
+)
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 PRESET = Preset(
     num_slices=1, probe_modes=1, source_size_A=0.0, focal_spread_A=0.0, refine_drift=False, non_negative_phase=False
 )
+STILL = EVEN.times(0)
 DRIFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, True, "drift Å along slow and fast axis: corrected", 1.5)
 
 
@@ -56,7 +68,7 @@ def nominal(moving):
 
 @pytest.fixture(scope="module")
 def strains(moving):
-    return frame_of(moving).strains
+    return frame_of(moving).directions
 
 
 def test_slopes_lead_towards_the_drift_along_both_axes(nominal, strains):
@@ -67,13 +79,13 @@ def test_slopes_lead_towards_the_drift_along_both_axes(nominal, strains):
 
 
 def test_a_slope_is_per_unit_of_its_strain_and_changes_its_sign_with_it(nominal, strains):
-    once, other = nominal.slopes(strains[:1]), nominal.slopes([-2 * strains[0]])
+    once, other = nominal.slopes(strains[:1]), nominal.slopes([strains[0].times(-2)])
     assert other.falls == pytest.approx(-2 * once.falls, rel=1e-4)
     assert other.covariance == pytest.approx(4 * once.covariance, rel=1e-4)
 
 
 def test_a_curvature_is_that_of_a_parabola_and_positive_at_a_minimum(nominal, strains):
-    (once,), (twice,) = nominal.curvatures(strains[:1]), nominal.curvatures([2 * strains[0]])
+    (once,), (twice,) = nominal.curvatures(strains[:1]), nominal.curvatures([strains[0].times(2)])
     assert once > 0 and twice == pytest.approx(4 * once, rel=1e-3)
 
 
@@ -86,7 +98,7 @@ def test_little_slope_is_left_once_the_drift_has_been_taken_out(moving, nominal,
 def test_a_scan_that_is_stretched_evenly_makes_its_slopes_less_certain(moving, strains):
     stretched = scan_of(moving, 1.01 * np.eye(2), without_drift(moving.dataset, DRIFT))
     plain = stretched.slopes(strains)
-    doubted = stretched.with_even(plain)
+    doubted = stretched.with_even(plain, strains)
     assert plain.doubt == 1 and doubted.even > 3
     assert doubted.doubt == pytest.approx(np.hypot(1, UNSURE * doubted.even))
     np.testing.assert_array_equal(doubted.falls, plain.falls)
@@ -97,11 +109,11 @@ def test_the_object_is_moved_with_the_positions(moving):
     matrix = matrix_of(moving)
     scan = scan_of(moving, matrix)
     found = prepare(without_drift(moving.dataset, DRIFT), PRESET, None)
-    moved = found.layout.object_block(scan.on(found, matrix)).reshape(found.grid.shape)
+    moved = found.layout.object_block(scan.on(found, Direction(matrix - np.eye(2)))).reshape(found.grid.shape)
     true = found.layout.object_block(with_object(found, moving.specimen, np.eye(2))).reshape(found.grid.shape)
     inside = np.s_[8:-8, 8:-8]
     assert np.abs(moved - true)[inside].max() < 0.02
-    unmoved = found.layout.object_block(scan.on(found, np.eye(2))).reshape(found.grid.shape)
+    unmoved = found.layout.object_block(scan.on(found, STILL)).reshape(found.grid.shape)
     assert np.abs(unmoved - true)[inside].max() > 0.05
 
 
@@ -109,8 +121,66 @@ def test_bounds_hold_on_the_moved_object(moving):
     problem = prepare(moving.dataset, PRESET.model_copy(update={"non_negative_phase": True}), None)
     vector = with_object(problem, moving.specimen, np.eye(2))
     preset = PRESET.model_copy(update={"non_negative_phase": True})
-    moved = StrainedScan(problem, vector, preset, TrialContext("cpu")).on(problem, np.eye(2) * 1.01)
+    moved = StrainedScan(problem, vector, preset, TrialContext("cpu")).on(problem, EVEN.times(0.01))
     assert problem.layout.object_block(moved).min() >= 0
+
+
+def test_an_aberration_changes_the_probe_and_nothing_else(moving):
+    problem = prepare(moving.dataset, PRESET, None)
+    vector = with_object(problem, moving.specimen, np.eye(2))
+    changes_A = {"C10": 9.0, "C12b": -4.0}
+    found = StrainedScan(problem, vector, PRESET, TrialContext("cpu")).on(
+        problem, Direction(np.zeros((2, 2)), changes_A)
+    )
+    measured = replace(problem.measured, probe=problem.measured.probe.with_added(changes_A))
+    other = lay_out(measured, problem.strategy, PRESET, None)
+    expected = other.layout.probe_block(other.start)
+    np.testing.assert_allclose(problem.layout.probe_block(found), expected, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(problem.layout.probe_block(vector) - expected).max() > 0.1 * np.abs(expected).max()
+    inside = np.s_[8:-8, 8:-8]
+    for_object = [problem.layout.object_block(each).reshape(problem.grid.shape)[inside] for each in (found, vector)]
+    np.testing.assert_allclose(*for_object, atol=1e-5)
+
+
+def test_a_wrong_defocus_has_a_slope_towards_the_true_one(moving):
+    dataset = without_drift(moving.dataset, DRIFT)
+    wrong = replace(dataset, calibration=dataset.calibration.having(C10=off(dataset, 12.0)))
+    true, wrong = scan_of(moving, dataset=dataset), scan_of(moving, dataset=wrong)
+    defocus = [Direction.of_optics("C10")]
+    towards = wrong.slopes(defocus)
+    assert towards.optics == 1 and towards.falls[0] < -5 * np.sqrt(towards.covariance[0, 0])
+    assert abs(true.slopes(defocus).falls[0]) < 0.3 * abs(towards.falls[0])
+    assert wrong.slopes([defocus[0].times(-3)]).falls == pytest.approx(-3 * towards.falls, rel=1e-4)
+    assert wrong.curvatures(defocus)[0] > 0
+
+
+def test_a_strain_that_astigmatism_explains_as_well_shows_nothing():
+    """Slopes in proportion to what both have in common are those of the aberration alone."""
+    covariance = np.array([[4.0, 0.0, 1.6], [0.0, 1.0, 0.0], [1.6, 0.0, 1.0]])
+    explained = Slopes(np.array([16.0, 0.0, 10.0]), covariance, optics=1)
+    assert explained.strains == 2
+    assert explained.chi_squared == pytest.approx(0.0)
+    np.testing.assert_allclose(explained.beyond_optics.covariance, np.diag([4.0 - 1.6**2, 1.0]))
+    hidden = Slopes(np.array([2.0, 0.0, -5.0]), covariance, optics=1)
+    assert hidden.chi_squared == pytest.approx(10.0**2 / (4.0 - 1.6**2)), "each hides the other"
+    assert hidden.chi_squared > Slopes(hidden.falls[:2], covariance[:2, :2]).chi_squared
+    fall, deviation = hidden.along(np.array([0.5, 0.0, 7.0]))
+    assert (fall, deviation) == pytest.approx((5.0, 0.5 * np.sqrt(4.0 - 1.6**2)))
+    assert np.isnan(Slopes(np.array([np.nan, 0.0, 1.0]), covariance, optics=1).chi_squared)
+
+
+def test_doubt_is_of_what_an_even_stretch_gains_beyond_the_optics(moving, strains):
+    """A wrong defocus looks like an even stretch unless it is a parameter of its own."""
+    dataset = without_drift(moving.dataset, DRIFT)
+    scan = scan_of(moving, dataset=replace(dataset, calibration=dataset.calibration.having(C10=off(dataset, 12.0))))
+    plain = scan.slopes(strains)
+    alone = scan.with_even(plain, strains).even
+    assert scan.with_even(plain, [*strains, Direction.of_optics("C10")]).even < 0.5 * alone
+
+
+def off(dataset, by_A):
+    """A defocus that is wrong."""
+    return Quantity(dataset.calibration.aberrations["C10"] + by_A, Origin.GIVEN)
 
 
 def test_a_refined_thickness_stays(moving):
@@ -120,7 +190,7 @@ def test_a_refined_thickness_stays(moving):
     vector = problem.start.copy()
     problem.layout.other_blocks(vector)[BlockName.THICKNESS][...] = 26.0
     scan = StrainedScan(problem, vector, preset, TrialContext("cpu"))
-    assert problem.layout.other_blocks(scan.on(problem, np.eye(2)))[BlockName.THICKNESS] == 26.0
+    assert problem.layout.other_blocks(scan.on(problem, STILL))[BlockName.THICKNESS] == 26.0
 
 
 def test_slopes_of_several_strains_and_their_scatter_between_groups():
