@@ -184,7 +184,7 @@ def _run_once(
     if sharing is None and warm is None:  # an earlier object lies under its own positions
         beginning = without_drift_of_short_runs(problem, tuned, environment, begin, saved)
         problem, tuned, saved = beginning.problem, beginning.tuned, saved or beginning.state
-        searched = beginning.searched
+        searched, context = beginning.searched, beginning.context
         observers = replace(observers, identity=replace(identity, searched=searched))
         del beginning
     if saved is not None and saved.state.vector.shape != problem.start.shape:
@@ -208,7 +208,7 @@ def _run_once(
     if first is None:
         end.release()
         return RunRecord.of(result, tuned, measured)
-    environment = replace(environment, observers=observers)
+    environment = replace(environment, observers=observers, context=context)
     corrected = continued_without_drift(first, environment, end, epochs=epochs, searched=searched)
     record = RunRecord.of(corrected.result, corrected.tuned(tuned), corrected.measured)
     return replace(record, continued=corrected.continued)

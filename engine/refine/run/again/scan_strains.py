@@ -10,7 +10,7 @@ parameter of its own.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -83,11 +83,8 @@ class ScanStrains:
         return math.degrees(math.sqrt(float(weights @ covariance @ weights))) if self.turns else 0.0
 
     def placed(self, nominal: Dataset, drift: Drift, turn_deg: float) -> Dataset:
-        """The data set with nominal positions turned about their middle, and without a drift that is applied."""
-        turned = AS_IT_IS.turned(turn_deg).of(nominal)
-        back_A = nominal.positions_A.mean(axis=0) - turned.positions_A.mean(axis=0)
-        reach_A = None if turned.reach_A is None else turned.reach_A + back_A
-        return without_drift(replace(turned, positions_A=turned.positions_A + back_A, reach_A=reach_A), drift)
+        """The data set with nominal positions turned about the origin, and without a drift that is applied."""
+        return without_drift(AS_IT_IS.turned(turn_deg).of(nominal), drift)
 
     def _in_detector(self, strain: DoubleArray) -> DoubleArray:
         """Convert a strain along the (slow, fast) axes to the detector's frame."""

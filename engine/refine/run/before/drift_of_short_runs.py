@@ -28,6 +28,8 @@ from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import StrainedScan
 from ptylive.engine.refine.run.checkpoint import Checkpoint
 from ptylive.engine.refine.run.refinement import Refinement, StopRequested
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.orientation import start_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.errors import PtyliveError
 from ptylive.schema.model import Array, DoubleArray
@@ -49,6 +51,8 @@ class Beginning:
     problem: Problem
     tuned: Tuned
     """Data set and settings, turned if the rotation was corrected along."""
+    context: TrialContext
+    """With its start turned likewise."""
     state: Checkpoint | None = None
     """State to continue from; None: the run begins at its start."""
     searched: bool = False
@@ -70,25 +74,28 @@ def without_drift_of_short_runs(
     short run, if that was made.
     """
     strains, nominal, preset = ScanStrains.of(tuned.dataset, environment.preset), tuned.dataset, environment.preset
-    strategy = problem.strategy
+    strategy, context = problem.strategy, environment.context
+    unsearched = Beginning(problem, tuned, context)
     long = strategy.sweeps >= SWEEPS and strategy.epochs >= 2 * SWEEPS  # short runs are short beside it
     possible = is_plain(problem.layout) and drift_may_show(problem.measured, nominal, preset)
     if strains is None or not possible or not (long if resumed is None else resumed.searched):
-        return Beginning(problem, tuned)
-    search, unsearched = _Search(UncorrectedScan(nominal, strains, begin), environment), Beginning(problem, tuned)
+        return unsearched
+    search = _Search(UncorrectedScan(nominal, strains, begin), environment)
     try:
         first = search.refined(problem)
         unsearched = replace(unsearched, state=first.state)
         run, turn_deg = search.ended(first)
     except StopRequested:
         if resumed is not None:
-            environment.context.pause()  # raises StoppedError: the checkpoint is on other positions
+            context.pause()  # raises StoppedError: the checkpoint is on other positions
         return unsearched
     except (PtyliveError, MemoryError):
         if resumed is not None:
             raise
         return unsearched
-    return Beginning(run.problem, turned(tuned, turn_deg, run.problem.measured), run.state, searched=True)
+    tuned = turned(tuned, turn_deg, run.problem.measured)
+    context = replace(context, start=start_turned(context.start, turn_deg))
+    return Beginning(run.problem, tuned, context, run.state, searched=True)
 
 
 @dataclass(frozen=True)

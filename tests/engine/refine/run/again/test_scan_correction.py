@@ -8,7 +8,9 @@ import pytest
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
+from ptylive.engine.refine.run.again import scan_correction
 from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan
@@ -34,9 +36,9 @@ def finished(moving, drift=LATTICE):
     return FinishedRun(problem, problem.start, Log(), result, moving.dataset, lambda new: replace(new, start=[7]))
 
 
-def corrected(moving, correction, run):
+def corrected(moving, correction, run, start=None):
     scan = UncorrectedScan(run.nominal, ScanStrains(Lattice.of(moving.dataset), turns=True), run.begin)
-    environment = RunEnvironment(PRESET, None, TrialContext("cpu"), resume=False)
+    environment = RunEnvironment(PRESET, None, TrialContext("cpu", start=start), resume=False)
     return correction.problem(run.problem, scan, environment, epochs=3)
 
 
@@ -100,3 +102,11 @@ def test_a_rotation_that_is_added_is_stated_with_its_uncertainty(moving):
     strains = ScanStrains(Lattice.of(moving.dataset), turns=True)
     placed = strains.placed(moving.dataset, LATTICE, 0.8)
     np.testing.assert_allclose(problem.positions_A, placed.positions_A)
+
+
+def test_a_map_to_start_from_turns_with_the_scan(moving, monkeypatch):
+    started, laid_out = [], scan_correction.lay_out
+    monkeypatch.setattr(scan_correction, "lay_out", lambda *given: started.append(given[-1]) or laid_out(*given))
+    start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
+    corrected(moving, ScanCorrection(replace(LATTICE, applied=True), 0.8, 0.2), finished(moving), start)
+    assert started[0].rotation_deg == 30.8

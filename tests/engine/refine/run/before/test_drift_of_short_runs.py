@@ -14,6 +14,7 @@ from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.prepare import NO_DRIFT
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards, drift_search
@@ -23,6 +24,7 @@ from ptylive.engine.refine.run.before import drift_of_short_runs
 from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS, UNSETTLED
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Refinement
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, RefinementError
 from ptylive.schema.errors import StoppedError
@@ -144,7 +146,7 @@ def test_several_slices_are_searched_too(moving, shows):
 
 
 @pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.GIVEN])
-def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, origin):
+def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, monkeypatch, origin):
     """The run, and all that is reported of its scan, begins with it."""
     calibration, turn_A = moving.dataset.calibration, 0.5
     stated_deg, length_A = calibration.get("rotation_deg"), Lattice.of(moving.dataset).lengths_A[0]
@@ -152,13 +154,19 @@ def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, origin)
     asked = shows(TRUE_A, turn_A=turn_A)
     asked.update(rotation_deg=stated_deg, length_A=length_A)
     dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
-    result = refine(dataset, PRESET, backend="cpu")
+    begun, search = [], run.without_drift_of_short_runs
+    monkeypatch.setattr(run, "without_drift_of_short_runs", lambda *given: begun.append(search(*given)) or begun[0])
+    start = StartGuess(np.zeros((8, 8), np.float32), (1.0, 1.0), rotation_deg=stated_deg)
+    result = refine(dataset, PRESET, backend="cpu", start=start)
     after = result.calibration.entries["rotation_deg"]
     expected_deg = np.degrees(turn_A / length_A) if origin is Origin.ESTIMATED else 0.0
     assert after.value - stated_deg == pytest.approx(expected_deg, abs=0.001)
     assert after.origin is origin
     assert ("along with the rotation" in result.drift.reason) is (origin is Origin.ESTIMATED)
     assert result.drift.drift_A == pytest.approx(TRUE_A, abs=0.001)
+    assert begun[0].context.start.rotation_deg == pytest.approx(after.value)
+    turned = AS_IT_IS.turned(after.value - stated_deg).of(dataset)  # as the record of the run says
+    np.testing.assert_allclose(result.positions_A, without_drift(turned, result.drift).positions_A)
 
 
 def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monkeypatch):
