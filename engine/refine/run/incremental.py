@@ -106,7 +106,8 @@ class IncrementalRefinement:
         if not self._rounds or self._calibration is None or not _same_optics(self._calibration, calibration):
             self._rounds = []
             return None
-        return WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1)
+        start = WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1)
+        return replace(start, frame_is_given=False)
 
     def _run(
         self,

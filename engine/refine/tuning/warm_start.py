@@ -61,6 +61,8 @@ class WarmStart:
     """Remark on a problem that starts here; empty: none."""
     depth_A: float = 0.0
     """Depth of its entrance surface below that of the problem."""
+    frame_is_given: bool = True
+    """Whether a result keeps its orientation; False: it comes from part of the same scan, whose rotation is open."""
 
     @classmethod
     def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:

@@ -39,12 +39,14 @@ class ScanStrains:
     """Whether the rotation is a parameter, too."""
 
     @classmethod
-    def of(cls, nominal: Dataset, preset: Preset) -> ScanStrains | None:
+    def of(cls, nominal: Dataset, preset: Preset, *, keeps_rotation: bool = False) -> ScanStrains | None:
         """Parameters for nominal positions; None if they form no lattice.
 
         The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan.
+        ``keeps_rotation``: whether the run starts from an object that is.
         """
-        turns = nominal.calibration.is_found("rotation_deg") and not has_oriented_start(preset)
+        tied = keeps_rotation or has_oriented_start(preset)
+        turns = nominal.calibration.is_found("rotation_deg") and not tied
         lattice = Lattice.of(nominal)
         return None if lattice is None else cls(lattice, turns)
 

@@ -96,6 +96,7 @@ def test_the_rotation_is_a_parameter_if_nothing_ties_it(moving, origin, tied, tu
     rotation = replace(calibration.entries["rotation_deg"], origin=origin)
     dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
     assert ScanStrains.of(dataset, Preset.from_mapping(tied)).turns is turns
+    assert ScanStrains.of(dataset, Preset(), keeps_rotation=True).turns is False
 
 
 def test_positions_without_a_lattice_have_no_strains(moving):
