@@ -59,6 +59,7 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.schema.errors import printable
     from ptylive.server.batch.coordinator import Batch, BatchRequest
     from ptylive.server.cluster.places import places
+    from ptylive.server.cluster.where import WorkersAsked
 
     check_name(backend)
     folder, threads = arguments.place("out", out), arguments.threads(threads)
@@ -74,20 +75,18 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     for path in left_out:
         log.warning("%s is left out: it is not a scan", printable(str(path)))
     request = BatchRequest(
-        folder,
-        Preset.from_mapping({**resolved, **start_map_settings(resolved, of_maps)}),
-        METHODS,
-        {**loaded.corrections, **arguments.metadata(metadata or {})},
-        loaded.metadata,
-        backend,
-        threads,
-        retry,
-        " ".join(sys.argv),
+        folder=folder,
+        preset=Preset.from_mapping({**resolved, **start_map_settings(resolved, of_maps)}),
+        methods=METHODS,
+        values={**loaded.corrections, **arguments.metadata(metadata or {})},
+        defaults=loaded.metadata,
+        backend=backend,
+        threads=threads,
+        retry=retry,
+        command_line=" ".join(sys.argv),
         map_settings=of_maps,
         detectors=drawn,
     )
-    with places(workers, arguments.cluster(cluster), backend, threads, lambda line: None, when_cluster_missing) as (
-        launch,
-        number,
-    ):
+    asked = WorkersAsked(workers, arguments.cluster(cluster), when_cluster_missing)
+    with places(asked, backend, threads, lambda line: None) as (launch, number):
         return Batch(request, launch, number).run(scans, should_stop)

@@ -58,6 +58,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS, MOST_SWEEPS, MOST_TRIALS, PATTERNS, SWEEPS
     from ptylive.schema import MetadataError
     from ptylive.server.cluster.places import places
+    from ptylive.server.cluster.where import WorkersAsked
     from ptylive.server.tune.beginning import Wanted
     from ptylive.server.tune.run import Listener, tune_scan
 
@@ -72,21 +73,20 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     whole, threads = arguments.whole, arguments.threads(threads)
     workers = None if workers is None else whole("workers", workers, 1)
     request = Wanted(
-        scan,
-        folder,
-        parse_over(arguments.texts("over", over), judge),
-        Preset.from_mapping({**loaded.settings, **settings}),
-        {**loaded.corrections, **arguments.metadata(metadata or {})},
-        loaded.metadata,
-        judge,
-        PATTERNS if patterns is None else whole("patterns", patterns, LEAST_PATTERNS),
-        SWEEPS if sweeps is None else whole("sweeps", sweeps, 1, MOST_SWEEPS),
-        backend,
-        threads,
-        " ".join(sys.argv),
+        scan=scan,
+        folder=folder,
+        over=parse_over(arguments.texts("over", over), judge),
+        preset=Preset.from_mapping({**loaded.settings, **settings}),
+        values={**loaded.corrections, **arguments.metadata(metadata or {})},
+        defaults=loaded.metadata,
+        judge=judge,
+        patterns=PATTERNS if patterns is None else whole("patterns", patterns, LEAST_PATTERNS),
+        sweeps=SWEEPS if sweeps is None else whole("sweeps", sweeps, 1, MOST_SWEEPS),
+        backend=backend,
+        threads=threads,
+        command_line=" ".join(sys.argv),
     )
-    workers_available = places(
-        workers, arguments.cluster(cluster), backend, threads, lambda line: None, when_cluster_missing
-    )
+    asked = WorkersAsked(workers, arguments.cluster(cluster), when_cluster_missing)
+    available = places(asked, backend, threads, lambda line: None)
     number = whole("trials", trials, 1, MOST_TRIALS)
-    return tune_scan(request, number, whole("seed", seed, 0), workers_available, Listener(should_stop=should_stop))
+    return tune_scan(request, number, whole("seed", seed, 0), available, Listener(should_stop=should_stop))

@@ -30,7 +30,7 @@ def ptychographic_depth_A(wavelength_A: float, edge_mrad: float) -> float:
     The Ewald sphere deviates by theta^2 / (2 lambda) from its tangent plane at the scattering angle theta. Spatial
     frequencies along the beam end there, and this is half of their period.
     """
-    return wavelength_A / (1e-3 * edge_mrad) ** 2 if edge_mrad > 0 else math.inf
+    return focal_depth_A(wavelength_A, edge_mrad) if edge_mrad > 0 else math.inf
 
 
 def slices_for_plan(experiment: Experiment) -> int:

@@ -15,21 +15,22 @@ from ptylive.application.extensions import Preset
 from ptylive.engine.imaging.render import METHODS
 from ptylive.server.batch.coordinator import Batch, BatchRequest
 from ptylive.server.cluster.places import places
+from ptylive.server.cluster.where import WorkersAsked
 from ptylive.server.refinement.side_process import Send, run
 
 
 def batch(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
     """Process the scans of a request (:class:`ptylive.server.commands.batch_commands.BatchCommands`)."""
     wanted = BatchRequest(
-        Path(request["folder"]),
-        Preset.from_mapping(request["preset"]),
-        METHODS,
-        request["values"],
-        request["defaults"],
-        request["backend"],
-        int(request["threads"]),
-        bool(request["retry"]),
-        request["command_line"],
+        folder=Path(request["folder"]),
+        preset=Preset.from_mapping(request["preset"]),
+        methods=METHODS,
+        values=request["values"],
+        defaults=request["defaults"],
+        backend=request["backend"],
+        threads=int(request["threads"]),
+        retry=bool(request["retry"]),
+        command_line=request["command_line"],
         takes_maps=True,
         map_settings=request["map_settings"],
         detectors=request["detectors"],
@@ -41,8 +42,7 @@ def batch(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None
     def show(rows: Sequence[Row]) -> None:
         send({"kind": "rows", "rows": [row.model_dump(mode="json") for row in rows]})
 
-    workers, cluster, when = request["where"]
-    with places(workers, cluster, wanted.backend, wanted.threads, tell, when) as (launch, number):
+    with places(WorkersAsked(*request["where"]), wanted.backend, wanted.threads, tell) as (launch, number):
         scans = [Path(path) for path in request["scans"]]
         show(Batch(wanted, launch, number).run(scans, stop.is_set, show))
 

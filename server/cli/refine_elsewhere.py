@@ -10,6 +10,7 @@ from typing import Any
 from ptylive.schema import PtyliveError, RefinementError
 from ptylive.server.cli.output import Shown
 from ptylive.server.cluster.places import places
+from ptylive.server.cluster.where import WorkersAsked
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import RunState
 
@@ -33,15 +34,14 @@ class Elsewhere:
 
 
 def refine_elsewhere(
-    job: RefineJob, where: tuple[str, str], shown: Shown, stop: threading.Event, tell: Callable[[str], None]
+    job: RefineJob, where: WorkersAsked, shown: Shown, stop: threading.Event, tell: Callable[[str], None]
 ) -> Elsewhere:
-    """Run a job to its end; ``stop`` ends it. ``where``: the cluster, and what to do while it is missing.
+    """Run a job on a cluster to its end; ``stop`` ends it.
 
     Raises PtyliveError if the job failed, or if the cluster is missing and not waited for.
     """
     state = RunState(run=job.run)
-    cluster, when = where
-    with places(None, cluster, job.backend, job.threads, tell, when) as (launch, _):
+    with places(where, job.backend, job.threads, tell) as (launch, _):
         running = launch(job)
         finished = threading.Event()
         threading.Thread(target=_pass_on, args=(stop, finished, running.tell), name="stop", daemon=True).start()

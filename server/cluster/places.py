@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from ptylive.engine.backend import device
 from ptylive.schema import MetadataError
 from ptylive.server.cluster.fallback import Fallback
-from ptylive.server.cluster.where import HERE, LOCAL, MOST_WORKERS, REFUSE, WAIT, check_way, parse_where
+from ptylive.server.cluster.where import HERE, LOCAL, MOST_WORKERS, REFUSE, WAIT, WorkersAsked, check_way, parse_where
 from ptylive.server.refinement.job_process import JobProcess, Launch, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
 
@@ -20,28 +20,21 @@ Places = tuple[Launch, Callable[[], int]]
 
 
 @contextmanager
-def places(
-    workers: int | None,
-    cluster: str | None,
-    backend: str,
-    threads: int,
-    tell: Callable[[str], None],
-    when: str = REFUSE,
-) -> Iterator[Places]:
-    """Yield places for jobs: ``workers`` processes on this machine (default: as many as suit it), or a ``cluster``.
+def places(asked: WorkersAsked, backend: str, threads: int, tell: Callable[[str], None]) -> Iterator[Places]:
+    """Yield places for jobs on the workers that are asked for, each with this backend and number of threads.
 
-    ``tell`` takes a line when something takes long; ``when`` the cluster is missing: ``refuse``, ``wait`` for it, or
-    run ``here``. Raises MetadataError if both are given, or for impossible numbers; PtyliveError for a cluster that is
-    missing and not waited for.
+    ``tell`` takes a line when something takes long. Raises MetadataError if workers of this machine and a cluster are
+    asked for, or for impossible numbers; PtyliveError for a cluster that is missing and not waited for.
     """
+    cluster, when = asked.cluster, asked.when_missing
     check_way(when, cluster)
     if cluster is None:
-        wanted = default_workers(backend, threads) if workers is None else workers
+        wanted = default_workers(backend, threads) if asked.number is None else asked.number
         if not 1 <= wanted <= MOST_WORKERS:
             raise MetadataError(f"{wanted} workers", f"give a number from 1 to {MOST_WORKERS}")
         yield process_of_its_own, lambda: wanted
         return
-    if workers is not None:
+    if asked.number is not None:
         raise MetadataError(
             "--workers cannot be combined with --cluster",
             "give the number as --cluster local:N, or leave out --cluster",

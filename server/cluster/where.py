@@ -58,6 +58,18 @@ class Where:
         return {LOCAL: "this machine", "scheduler": self.address}.get(self.kind, self.kind)
 
 
+@dataclass(frozen=True)
+class WorkersAsked:
+    """Where a user wants jobs to run: on workers of this machine, or of a cluster."""
+
+    number: int | None = None
+    """Number of processes on this machine; None: as many as suit it."""
+    cluster: str | None = None
+    """A cluster, as :func:`parse_where` reads it, instead of this machine."""
+    when_missing: str = REFUSE
+    """What to do while the cluster is missing: one of ``WAYS``."""
+
+
 def check_way(when: str, cluster: str | None, *, shared: bool = False) -> None:
     """Raise MetadataError for an unknown way to go on without a cluster, and for one that would have no effect.
 

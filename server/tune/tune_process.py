@@ -22,6 +22,7 @@ from ptylive.engine.refine.validation.settings_trial import Judge
 from ptylive.schema import PtyliveError
 from ptylive.server.cluster.places import places
 from ptylive.server.cluster.transfer import copy_maps
+from ptylive.server.cluster.where import WorkersAsked
 from ptylive.server.refinement.side_process import Send, run
 from ptylive.server.tune.beginning import Begun, Wanted
 from ptylive.server.tune.coordinator import Standing
@@ -63,23 +64,22 @@ def tune(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
     """Make the trials of a request (:class:`ptylive.server.commands.tune_commands.TuneCommands`)."""
     judge = Judge.HELD_OUT
     wanted = Wanted(
-        Path(request["scan"]),
-        Path(request["folder"]),
-        parse_over(request["over"], judge),
-        Preset.from_mapping(request["preset"]),
-        request["values"],
-        request["defaults"],
-        judge,
-        int(request["patterns"]),
-        int(request["sweeps"]),
-        request["backend"],
-        int(request["threads"]),
-        request["command_line"],
+        scan=Path(request["scan"]),
+        folder=Path(request["folder"]),
+        over=parse_over(request["over"], judge),
+        preset=Preset.from_mapping(request["preset"]),
+        values=request["values"],
+        defaults=request["defaults"],
+        judge=judge,
+        patterns=int(request["patterns"]),
+        sweeps=int(request["sweeps"]),
+        backend=request["backend"],
+        threads=int(request["threads"]),
+        command_line=request["command_line"],
     )
     speaker = Speaker(send, wanted.sweeps)
     _take_maps(request.get("maps", ""), wanted)
-    workers, cluster, when = request["where"]
-    where = places(workers, cluster, wanted.backend, wanted.threads, speaker.doing, when)
+    where = places(WorkersAsked(*request["where"]), wanted.backend, wanted.threads, speaker.doing)
     listener = Listener(speaker.doing, speaker.begin, speaker.standing, stop.is_set)
     tuned = tune_scan(wanted, int(request["trials"]), 0, where, listener)
     found, begun = tuned.outcome, speaker.begun

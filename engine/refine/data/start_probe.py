@@ -7,12 +7,14 @@ The Gaussian distributions are integrated on Gauss-Hermite nodes (docs/automatic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import numpy as np
 import scipy.linalg
 
 from ptylive.engine.imaging.imaging_conditions import aperture_mrad
+from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.schema import Calibration
 from ptylive.schema.model import DoubleArray
@@ -122,20 +124,22 @@ def centring(size: int) -> ComplexPlane:
 def _leading_modes(
     wave: ComplexPlane, k_row: DoubleArray, k_col: DoubleArray, wavelength_A: float, coherence: Coherence
 ) -> ComplexPlane:
-    """Leading eigenvectors (modes, pixels) of the density matrix of the averaged probe."""
+    """Leading eigenvectors (modes, pixels) of the density matrix of the averaged probe.
+
+    Raises MetadataError if the waves at all nodes do not fit into memory.
+    """
     node, weight = np.polynomial.hermite_e.hermegauss(NODES)
     weight = weight / weight.sum()
     focus = list(zip(node, weight, strict=True)) if coherence.focal_spread_A > 0 else [(0.0, 1.0)]
     defocus_phase = np.pi * wavelength_A * (k_row**2 + k_col**2) * coherence.focal_spread_A
-    columns = [
-        np.sqrt(wy * wx * wf)
-        * wave
-        * np.exp(-2j * np.pi * coherence.source_A * (k_row * y + k_col * x) + 1j * defocus_phase * f)
-        for y, wy in zip(node, weight, strict=True)
-        for x, wx in zip(node, weight, strict=True)
-        for f, wf in focus
-    ]
-    sources = np.array(columns)
+    nodes = list(product(zip(node, weight, strict=True), zip(node, weight, strict=True), focus))
+    waves, what = len(nodes), f"modes of a probe with {len(wave)} pixels in its aperture"
+    # the waves, their conjugates, the modes, and a few waves while one is made
+    check_fits(16.0 * (2 * waves + coherence.modes + 4) * len(wave), what, "use probe_modes=1, or a smaller window_px")
+    sources = np.empty((waves, len(wave)), dtype=np.complex128)
+    for source, ((y, wy), (x, wx), (f, wf)) in zip(sources, nodes, strict=True):
+        blur = -2j * np.pi * coherence.source_A * (k_row * y + k_col * x) + 1j * defocus_phase * f
+        source[:] = np.sqrt(wy * wx * wf) * wave * np.exp(blur)
     leading = [max(0, len(sources) - coherence.modes), len(sources) - 1]  # computing all takes eight times as long
     _, vectors = scipy.linalg.eigh(sources @ sources.conj().T, subset_by_index=leading)  # ascending eigenvalues
     return np.asarray(vectors[:, ::-1].conj().T @ sources)

@@ -301,6 +301,11 @@ def _digest(arrays: dict[str, Array]) -> bytes:
     return digest.digest()
 
 
+def on_processor(state: SolverState) -> SolverState:
+    """The state as it would be read from a file: another backend than the one that made it can continue from it."""
+    return decoded(*encoded(state))
+
+
 def encoded(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
     """Encode a solver's state as arrays and plain values."""
     arrays: dict[str, Array] = {}

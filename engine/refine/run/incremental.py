@@ -21,6 +21,7 @@ from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.run import refine
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.parameter_search import calibrated_depth_A
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration
 from ptylive.schema.preset import Preset
@@ -106,7 +107,8 @@ class IncrementalRefinement:
         if not self._rounds or self._calibration is None or not _same_optics(self._calibration, calibration):
             self._rounds = []
             return None
-        return WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1)
+        start = WarmStart.of(self._rounds[-1], len(self._rounds) + FIRST_SWEEPS - 1)
+        return replace(start, frame_is_given=False)
 
     def _run(
         self,
@@ -148,11 +150,10 @@ def _same_optics(before: Calibration, now: Calibration) -> bool:
     """Whether a result refined under one calibration is still a valid start under another."""
     pixels = [float(optics.get("detector_pixel_invA") or 0.0) for optics in (before, now)]
     focus = [optics.aberrations.get("C10", 0.0) + float(optics.get("depth_A") or 0.0) for optics in (before, now)]
-    semiangle = float(now.get("convergence_semiangle_mrad") or 0.0) * 1e-3
-    depth = float(now.wavelength_A or 0.0) / max(semiangle, 1e-6) ** 2
+    depth_A = calibrated_depth_A(now)
     return (
         before.transform == now.transform
         and abs(before.rotation_deg - now.rotation_deg) < SAME_ROTATION_DEG
         and abs(pixels[0] - pixels[1]) <= SAME_SCALE * max(pixels)
-        and abs(focus[0] - focus[1]) <= depth / 2
+        and (depth_A is None or abs(focus[0] - focus[1]) <= depth_A / 2)
     )

@@ -161,15 +161,14 @@ class Refinement:
         return replace(result, likelihood_over_noise=fit, unchanged=outcome == "done" and self._log == earlier)
 
     def first_epochs(self, count: int) -> checkpoints.Checkpoint:
-        """Run the first epochs only; return the state that :meth:`run` of another continues from.
+        """Run the first epochs only; return the state that :meth:`run` of another continues from, on any backend.
 
         May be called once, instead of :meth:`run`. Raises StopRequested.
         """
         state = self._begun(None)
         while len(self._log.losses) < count and not self._course.finished(state):
             state = self._advance(state)
-        self.vector = state.vector
-        return checkpoints.Checkpoint(state, self._log, self._message)
+        return checkpoints.Checkpoint(checkpoints.on_processor(state), self._log, self._message)
 
     def _begun(self, saved: checkpoints.Checkpoint | None) -> checkpoints.SolverState:
         """The first state, or a saved one, with patterns held out."""

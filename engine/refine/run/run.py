@@ -180,11 +180,12 @@ def _run_once(
     saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
     context = replace(context, tell=_trial_reporter(observers.on_progress))
     problem, preset, tuned, context, begin = decided(context, warm, plan, observers, alone=sharing is None)
-    environment, searched = RunEnvironment(tuned.preset, observers, context, options.resume), False
+    keeps_rotation = warm is not None and warm.frame_is_given
+    environment, searched = RunEnvironment(tuned.preset, observers, context, options.resume, keeps_rotation), False
     if sharing is None and warm is None:  # an earlier object lies under its own positions
         beginning = without_drift_of_short_runs(problem, tuned, environment, begin, saved)
         problem, tuned, saved = beginning.problem, beginning.tuned, saved or beginning.state
-        searched = beginning.searched
+        searched, context = beginning.searched, beginning.context
         observers = replace(observers, identity=replace(identity, searched=searched))
         del beginning
     if saved is not None and saved.state.vector.shape != problem.start.shape:
@@ -208,7 +209,7 @@ def _run_once(
     if first is None:
         end.release()
         return RunRecord.of(result, tuned, measured)
-    environment = replace(environment, observers=observers)
+    environment = replace(environment, observers=observers, context=context)
     corrected = continued_without_drift(first, environment, end, epochs=epochs, searched=searched)
     record = RunRecord.of(corrected.result, corrected.tuned(tuned), corrected.measured)
     return replace(record, continued=corrected.continued)

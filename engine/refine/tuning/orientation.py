@@ -26,6 +26,10 @@ class Orientation:
         """Return the orientation turned further by this angle."""
         return Orientation(self.transposed, self.turn_deg + turn_deg)
 
+    def followed_by(self, later: Orientation) -> Orientation:
+        """The orientation of a data set in this one, of which a later one was found."""
+        return Orientation(self.transposed != later.transposed, self.turn_deg + later.turn_deg)
+
     def of(self, dataset: Dataset) -> Dataset:
         """Return the data set in this orientation, with the first scan point in place and the defocus unchanged."""
         turn, reach_A = rotation_matrix(self.turn_deg).T, dataset.reach_A

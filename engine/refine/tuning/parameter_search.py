@@ -27,7 +27,7 @@ from ptylive.engine.refine.tuning.held_out import (
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.schema import Origin, Quantity
+from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
@@ -175,11 +175,13 @@ def first_step(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
 
 
 def depth_of_focus_A(dataset: Dataset) -> float | None:
-    """Wavelength / semi-angle^2; None if optics are missing."""
-    semiangle_mrad, wavelength_A = (
-        dataset.calibration.get("convergence_semiangle_mrad"),
-        dataset.calibration.wavelength_A,
-    )
+    """Depth of focus of its calibration; None if optics are missing."""
+    return calibrated_depth_A(dataset.calibration)
+
+
+def calibrated_depth_A(calibration: Calibration) -> float | None:
+    """Depth of focus; None if optics are missing."""
+    semiangle_mrad, wavelength_A = calibration.get("convergence_semiangle_mrad"), calibration.wavelength_A
     if not semiangle_mrad or not wavelength_A:
         return None
     return focal_depth_A(float(wavelength_A), float(semiangle_mrad))

@@ -21,6 +21,7 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.model import Array, ComplexArray, FloatArray
+from ptylive.schema.scan import rotation_matrix
 
 LEAST_SWEEPS = 3
 """Minimum number of sweeps of a warm-started run: the latest rows have not been swept yet."""
@@ -60,6 +61,8 @@ class WarmStart:
     """Remark on a problem that starts here; empty: none."""
     depth_A: float = 0.0
     """Depth of its entrance surface below that of the problem."""
+    frame_is_given: bool = True
+    """Whether a result keeps its orientation; False: it comes from part of the same scan, whose rotation is open."""
 
     @classmethod
     def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:
@@ -93,6 +96,15 @@ class WarmStart:
             nominal=nominal,
             refined=refined,
         )
+
+    def following(self, turn_deg: float) -> WarmStart:
+        """The same start with the middle of its object moved as that of a scan which is turned about the origin.
+
+        The object itself is not turned: the angle is small.
+        """
+        middle_A = np.asarray(self.origin_A) + (np.asarray(self.object.shape[-2:]) - 1) / 2 * self.sampling_A
+        row_A, column_A = (np.asarray(self.origin_A) + rotation_matrix(turn_deg) @ middle_A - middle_A).tolist()
+        return replace(self, origin_A=(row_A, column_A))
 
     @property
     def modes(self) -> int:

@@ -33,6 +33,7 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.phase_deviation import AT_BOUND_RAD, PhaseDeviation
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, LATER_STEPS
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.start.goodness_of_fit import counts_per_electron
 from ptylive.engine.refine.validation.block_response import RingVariance, unevenness
 from ptylive.engine.refine.validation.noise_response import (
     BYTES_A_PIXEL,
@@ -116,7 +117,7 @@ def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed
         "the standard deviation of the phase",
         "set phase_deviation=false",
     )
-    gain = float(problem.measured.dataset.calibration.get("counts_per_electron") or 1.0)
+    gain = counts_per_electron(problem) or 1.0
     response = measured_response(problem, end.vector, context, seed, gain)
     response = replace(response, curvature=response.curvature + _of_terms(problem, end, seed) / float(end.light.mean()))
     lit = end.light > LIT * end.light.max()

@@ -25,7 +25,7 @@ from ptylive.server.cli.refine_series import look_through, with_others
 from ptylive.server.cli.refine_together import Workers, shared_by
 from ptylive.server.cli.refine_words import ShownRun, describe_checks, whole_outcome_of, with_halves
 from ptylive.server.cli.values import parse_assignments
-from ptylive.server.cluster.where import REFUSE, check_way
+from ptylive.server.cluster.where import REFUSE, WorkersAsked, check_way
 
 if TYPE_CHECKING:
     from ptylive.application.offline import Reconstruction
@@ -118,7 +118,7 @@ def refine(
     if _is_elsewhere(loaded, cluster, workers, checks=checks, history=history):
         given = replace(_job(file, wanted, values), backend=backend, threads=threads, resume=resume)
         given = replace(given, results=output.absolute(), checkpoint=checkpoint.absolute())
-        _refine_elsewhere(given, (cluster or "", when_cluster_missing), as_json=as_json)
+        _refine_elsewhere(given, WorkersAsked(cluster=cluster, when_missing=when_cluster_missing), as_json=as_json)
         return
     started = time.perf_counter()
     header = _header_of(file, values, wanted)
@@ -207,7 +207,7 @@ def _job(file: Path, wanted: Preset, values: Mapping[str, Any]) -> RefineJob:
     )
 
 
-def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) -> None:
+def _refine_elsewhere(job: RefineJob, where: WorkersAsked, *, as_json: bool) -> None:
     """Refine on a worker of a cluster; the results file also gets the map that the refinement started from."""
     from ptylive.application.outputs import reserved_run
     from ptylive.engine.results import StorageLocation

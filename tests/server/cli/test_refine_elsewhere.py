@@ -16,10 +16,10 @@ from ptylive.server.cli import refine_elsewhere
 @pytest.fixture
 def scan(tmp_path, monkeypatch):
     @contextmanager
-    def places(workers, text, backend, threads, tell, when):
-        if text != "tcp://there:1":
-            raise PtyliveError(f"no Dask scheduler answers at {text}", "start one")
-        assert when == "refuse"
+    def places(asked, backend, threads, tell):
+        if asked.cluster != "tcp://there:1":
+            raise PtyliveError(f"no Dask scheduler answers at {asked.cluster}", "start one")
+        assert (asked.number, asked.when_missing) == (None, "refuse")
         yield Scripted, lambda: 1
 
     monkeypatch.setattr(refine_elsewhere, "places", places)

@@ -7,10 +7,11 @@ import pytest
 from ptylive.engine.backend import device
 from ptylive.schema import MetadataError
 from ptylive.server.cluster.places import default_workers, places, process_of_its_own
+from ptylive.server.cluster.where import WorkersAsked
 
 
 def wanted(workers=None, cluster=None, backend="cpu", threads=1, when="refuse"):
-    with places(workers, cluster, backend, threads, lambda line: None, when) as (launch, number):
+    with places(WorkersAsked(workers, cluster, when), backend, threads, lambda line: None) as (launch, number):
         assert launch is process_of_its_own
         return number()
 

@@ -79,6 +79,8 @@ class RunEnvironment:
     context: TrialContext
     resume: bool
     """Whether each run continues from its checkpoint, if it has one."""
+    keeps_rotation: bool = False
+    """Whether the scan must not be turned, because an object was given that lies in its frame."""
 
 
 class DeferredEnd:

@@ -115,7 +115,8 @@ class _DriftCorrection:
     """The search from run to run; of the runs made, the best so far is kept."""
 
     def __init__(self, first: FinishedRun, environment: RunEnvironment, end: DeferredEnd, *, searched: bool) -> None:
-        strains, measured = ScanStrains.of(first.nominal, environment.preset), first.problem.measured
+        measured, keeps_rotation = first.problem.measured, environment.keeps_rotation
+        strains = ScanStrains.of(first.nominal, environment.preset, keeps_rotation=keeps_rotation)
         assert strains is not None  # noqa: S101  (drift_is_tested)
         self._environment, self._context = environment, environment.context
         self._strains, self._searched = strains, searched

@@ -18,7 +18,7 @@ from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, with_optics_moved
-from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
@@ -94,7 +94,7 @@ class ScanCorrection:
         drift = old.measured.drift
         reason = old.strategy.reason.replace(NO_DRIFT if drift is None else drift.reason, self.drift.reason)
         strategy = replace(old.strategy, epochs=epochs, reason=reason)
-        measured, start = self._measured(old.measured, scan), environment.context.start
+        measured, start = self._measured(old.measured, scan), start_turned(environment.context.start, self.turn_deg)
         problem = scan.begin(lay_out(measured, strategy, environment.preset, start))
         forward = replace(problem.forward, tilt_found=old.forward.tilt_found)
         return replace(problem, forward=forward, curves=old.curves)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -49,15 +49,18 @@ class ScanStrains:
     """Aberrations that are parameters, too, as the run began with them."""
 
     @classmethod
-    def of(cls, nominal: Dataset, preset: Preset) -> ScanStrains | None:
+    def of(cls, nominal: Dataset, preset: Preset, *, keeps_rotation: bool = False) -> ScanStrains | None:
         """Parameters for nominal positions; None if they form no lattice.
 
         The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan; defocus and
-        astigmatism are if nobody stated them, and object and probe are refined.
+        astigmatism are if nobody stated them, and object and probe are refined. ``keeps_rotation``: whether the run
+        starts from an object and a probe, which are tied to both.
         """
         calibration, lattice = nominal.calibration, Lattice.of(nominal)
-        turns = calibration.is_found("rotation_deg") and not has_oriented_start(preset)
-        names = [name for name in OPTICS if calibration.origin(name) in FOUND] if may_refine_optics(preset) else []
+        tied = keeps_rotation or has_oriented_start(preset)
+        turns = calibration.is_found("rotation_deg") and not tied
+        free = may_refine_optics(preset) and not keeps_rotation
+        names = [name for name in OPTICS if calibration.origin(name) in FOUND] if free else []
         optics_A = {name: float(calibration.aberrations.get(name, 0.0)) for name in names}
         return None if lattice is None else cls(lattice, turns, optics_A)
 
@@ -104,11 +107,8 @@ class ScanStrains:
         return math.degrees(math.sqrt(float(weights @ covariance[:3, :3] @ weights))) if self.turns else 0.0
 
     def placed(self, nominal: Dataset, drift: Drift, turn_deg: float) -> Dataset:
-        """The data set with nominal positions turned about their middle, and without a drift that is applied."""
-        turned = AS_IT_IS.turned(turn_deg).of(nominal)
-        back_A = nominal.positions_A.mean(axis=0) - turned.positions_A.mean(axis=0)
-        reach_A = None if turned.reach_A is None else turned.reach_A + back_A
-        return without_drift(replace(turned, positions_A=turned.positions_A + back_A, reach_A=reach_A), drift)
+        """The data set with nominal positions turned about the origin, and without a drift that is applied."""
+        return without_drift(AS_IT_IS.turned(turn_deg).of(nominal), drift)
 
     def _point(self, drift_A: tuple[float, float], turn_A: float) -> DoubleArray:
         """Parameters of a drift and a displacement by rotation, with the optics as they are."""

@@ -25,7 +25,7 @@ from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import RunRecord, dataset_found
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
-from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.errors import PtyliveError
 from ptylive.schema.preset import Preset
@@ -64,7 +64,9 @@ class RunPlan:
 
     def relative_to_given(self, record: RunRecord) -> RunRecord:
         """The record of a run under this plan, relative to the data set as given."""
-        orientation = self.orientation if record.orientation is None else record.orientation
+        orientation = record.orientation
+        if self.orientation is not None:
+            orientation = self.orientation.followed_by(orientation or AS_IT_IS)
         curves = (*self.curves, *record.curves)
         return replace(record, half_turn=self.half_turn != record.half_turn, orientation=orientation, curves=curves)
 

@@ -56,6 +56,7 @@ from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans
 from ptylive.engine.refine.validation.unused_settings import KnownProblem, unused_settings
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.start import StartSettings
 
 
 class Decided(NamedTuple):
@@ -91,9 +92,15 @@ def decided(
     problem = lay_out(measured, strategy, tuned.preset, context.start)
     known = KnownProblem.of(tuned.preset, problem, continues=warm is not None)
     words = (*tuned.words, *negative_words(dataset), *unused_settings(preset, known))
-    begin = partial(with_start, settings=preset.start, warm_start=warm or tuned.warm_start)
+    begin = partial(_started, preset.start, warm or tuned.warm_start, tuned.dataset.calibration.rotation_deg)
     problem = begin(problem.with_findings(tuned.curves, words, tilt_found=tuned.tilt_found))
     return Decided(problem, preset, tuned, context, begin)
+
+
+def _started(settings: StartSettings, start: WarmStart | None, rotation_deg: float, problem: Problem) -> Problem:
+    """The problem with a start that was decided under this rotation, and follows a scan that has been turned since."""
+    turn_deg = problem.measured.dataset.calibration.rotation_deg - rotation_deg
+    return with_start(problem, settings, start if start is None else start.following(turn_deg))
 
 
 def settled(plan: RunPlan, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:

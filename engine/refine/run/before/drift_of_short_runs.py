@@ -28,6 +28,8 @@ from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import StrainedScan
 from ptylive.engine.refine.run.checkpoint import Checkpoint
 from ptylive.engine.refine.run.refinement import Refinement, StopRequested
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.orientation import start_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.errors import PtyliveError
 from ptylive.schema.model import Array, DoubleArray
@@ -49,6 +51,8 @@ class Beginning:
     problem: Problem
     tuned: Tuned
     """Data set and settings, with the rotation and the optics that were corrected along."""
+    context: TrialContext
+    """With its start turned likewise."""
     state: Checkpoint | None = None
     """State to continue from; None: the run begins at its start."""
     searched: bool = False
@@ -66,25 +70,32 @@ def without_drift_of_short_runs(
 
     ``tuned``: data set and settings of the problem, all decided. ``begin`` gives a problem on other positions the start
     that this one has. A run that is ``resumed`` is searched as it was before, so that its positions are the same.
-    Whatever prevents the search, also a stop, leaves a run that is not resumed as it is.
+    Whatever prevents the search, also a stop, leaves a run that is not resumed as it is; it goes on from the first
+    short run, if that was made.
     """
     strains, nominal, preset = ScanStrains.of(tuned.dataset, environment.preset), tuned.dataset, environment.preset
-    strategy = problem.strategy
+    strategy, context = problem.strategy, environment.context
+    unsearched = Beginning(problem, tuned, context)
     long = strategy.sweeps >= SWEEPS and strategy.epochs >= 2 * SWEEPS  # short runs are short beside it
     possible = is_plain(problem.layout) and drift_may_show(problem.measured, nominal, preset)
     if strains is None or not possible or not (long if resumed is None else resumed.searched):
-        return Beginning(problem, tuned)
+        return unsearched
+    search = _Search(UncorrectedScan(nominal, strains, begin), environment)
     try:
-        run, turn_deg = _Search(problem, UncorrectedScan(nominal, strains, begin), environment).ended()
+        first = search.refined(problem)
+        unsearched = replace(unsearched, state=first.state)
+        run, turn_deg = search.ended(first)
     except StopRequested:
         if resumed is not None:
-            environment.context.pause()  # raises StoppedError: the checkpoint is on other positions
-        return Beginning(problem, tuned)
+            context.pause()  # raises StoppedError: the checkpoint is on other positions
+        return unsearched
     except (PtyliveError, MemoryError):
         if resumed is not None:
             raise
-        return Beginning(problem, tuned)
-    return Beginning(run.problem, following(tuned, turn_deg, run.problem.measured), run.state, searched=True)
+        return unsearched
+    tuned = following(tuned, turn_deg, run.problem.measured)
+    context = replace(context, start=start_turned(context.start, turn_deg))
+    return Beginning(run.problem, tuned, context, run.state, searched=True)
 
 
 @dataclass(frozen=True)
@@ -103,47 +114,10 @@ class _ShortRun:
 class _Search:
     """The search from one short run to the next."""
 
-    problem: Problem
     scan: UncorrectedScan
     environment: RunEnvironment
 
-    def ended(self) -> tuple[_ShortRun, float]:
-        """The short run without slopes, and the angle by which its scan was turned; the first if there is none."""
-        first, strains = self._refined(self.problem), self.scan.strains
-        if (scan := self._strained(first)) is None:
-            return first, 0.0
-        slopes = scan.with_even(scan.slopes(strains.directions), strains.directions)
-        if not slopes.are_beyond_doubt:
-            return first, 0.0
-        measured, several = self.problem.measured, self.environment.preset.object.slices > 1
-        point, held = strains.point_of(taken_A(measured.drift)), scan.curvatures(strains.directions)
-        search = DriftSearch.begin(point, slopes, held, measured.probe, several=several)
-        for _ in range(min(MOST_STEPS, self.problem.strategy.epochs // 2)):
-            point = np.round(search.point + search.step, ROUNDED)
-            if search.is_settled or not strains.are_possible(point):
-                break
-            del scan  # splines of all slices, which would be held twice
-            run = self._refined(self._problem(point, search))
-            if (scan := self._strained(run)) is None:
-                break
-            search = search.then(point, scan.slopes(strains.directions))
-            if search.is_settled:
-                return run, strains.turn_deg(point)
-        return replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0
-
-    def _problem(self, point: DoubleArray, search: DriftSearch) -> Problem:
-        """The problem without the drift that a point (n,) of the search stands for, Å."""
-        problem, found_with = self.problem, f"objects of {SWEEPS} sweeps"
-        correction = ScanCorrection.at(point, search.uncertainty, self.scan.strains, problem.measured.drift, found_with)
-        return correction.problem(problem, self.scan, self.environment, problem.strategy.epochs)
-
-    def _strained(self, run: _ShortRun) -> StrainedScan | None:
-        """The scan of a short run, to be strained; None if it has diverged."""
-        if run.vector is None:
-            return None
-        return StrainedScan(run.problem, run.vector, self.environment.preset, self.environment.context)
-
-    def _refined(self, problem: Problem) -> _ShortRun:
+    def refined(self, problem: Problem) -> _ShortRun:
         """The first sweeps of a problem's run. Raises StoppedError or StopRequested if a stop is requested."""
         context, observers = self.environment.context, self.environment.observers
         context.before(f"{SWEEPS} sweeps, for a drift that they show")
@@ -152,8 +126,44 @@ class _Search:
         with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
             run = Refinement(problem, self.environment.preset, backend, observed)
             state = run.first_epochs(SWEEPS)
-            vector = backend.to_numpy(run.vector)
+        vector = state.state.vector
         return _ShortRun(problem, None if keeps_snapshots else state, vector if np.isfinite(vector).all() else None)
+
+    def ended(self, first: _ShortRun) -> tuple[_ShortRun, float]:
+        """The short run without slopes, and the angle by which its scan was turned; the first if there is none."""
+        strains = self.scan.strains
+        if (scan := self._strained(first)) is None:
+            return first, 0.0
+        slopes = scan.with_even(scan.slopes(strains.directions), strains.directions)
+        if not slopes.are_beyond_doubt:
+            return first, 0.0
+        measured, several = first.problem.measured, self.environment.preset.object.slices > 1
+        point, held = strains.point_of(taken_A(measured.drift)), scan.curvatures(strains.directions)
+        search = DriftSearch.begin(point, slopes, held, measured.probe, several=several)
+        for _ in range(min(MOST_STEPS, first.problem.strategy.epochs // 2)):
+            point = np.round(search.point + search.step, ROUNDED)
+            if search.is_settled or not strains.are_possible(point):
+                break
+            del scan  # splines of all slices, which would be held twice
+            run = self.refined(self._corrected(first.problem, point, search))
+            if (scan := self._strained(run)) is None:
+                break
+            search = search.then(point, scan.slopes(strains.directions))
+            if search.is_settled:
+                return run, strains.turn_deg(point)
+        return replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0
+
+    def _corrected(self, problem: Problem, point: DoubleArray, search: DriftSearch) -> Problem:
+        """The problem without the drift that a point (n,) of the search stands for, Å."""
+        found_with = f"objects of {SWEEPS} sweeps"
+        correction = ScanCorrection.at(point, search.uncertainty, self.scan.strains, problem.measured.drift, found_with)
+        return correction.problem(problem, self.scan, self.environment, problem.strategy.epochs)
+
+    def _strained(self, run: _ShortRun) -> StrainedScan | None:
+        """The scan of a short run, to be strained; None if it has diverged."""
+        if run.vector is None:
+            return None
+        return StrainedScan(run.problem, run.vector, self.environment.preset, self.environment.context)
 
     def _tell(self, progress: Progress) -> None:
         """Report the sweeps of a short run as a trial."""

@@ -19,7 +19,7 @@ from ptylive.server.cli.options import AsJson, Backend, Cluster, Detectors, Sett
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.preset_option import looked_through, preset_file
 from ptylive.server.cli.values import names_in, parse_assignments
-from ptylive.server.cluster.where import REFUSE
+from ptylive.server.cluster.where import REFUSE, WorkersAsked
 
 if TYPE_CHECKING:
     from ptylive.application.batch.rows import Row
@@ -82,22 +82,23 @@ def batch(
     check_output_folder(out)
     wanted = {**loaded.settings, **chosen}
     request = BatchRequest(
-        out,
-        looked_through({**wanted, **start_map_settings(wanted, of_maps)}),
-        METHODS if methods is None else tuple(check_methods(names_in(methods))),
-        {**loaded.corrections, **values},
-        loaded.metadata,
-        backend,
-        threads,
-        retry,
-        " ".join(sys.argv),
+        folder=out,
+        preset=looked_through({**wanted, **start_map_settings(wanted, of_maps)}),
+        methods=METHODS if methods is None else tuple(check_methods(names_in(methods))),
+        values={**loaded.corrections, **values},
+        defaults=loaded.metadata,
+        backend=backend,
+        threads=threads,
+        retry=retry,
+        command_line=" ".join(sys.argv),
         map_settings=of_maps,
         detectors=detectors,
     )
+    asked = WorkersAsked(workers, cluster, when_cluster_missing)
     with (
         when_interrupted("finished scans are kept; run the same command again to continue"),
         ctrl_c_asks_to_stop("stopping all scans; Ctrl-C again stops at once") as stop,
-        places(workers, cluster, backend, threads, say, when_cluster_missing) as (launch, number),
+        places(asked, backend, threads, say) as (launch, number),
         bar(f"{len(scans)} scans", quiet=as_json) as shown,
     ):
         rows = Batch(request, launch, number).run(scans, stop.is_set, partial(_show, shown))

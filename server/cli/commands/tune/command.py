@@ -25,7 +25,7 @@ from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenM
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.preset_option import looked_through, preset_file
 from ptylive.server.cli.values import parse_assignments
-from ptylive.server.cluster.where import REFUSE
+from ptylive.server.cluster.where import REFUSE, WorkersAsked
 
 if TYPE_CHECKING:
     from ptylive.application.tuning.outcome import Outcome
@@ -96,30 +96,28 @@ def tune(
     check_output_folder(folder)
     loaded = preset_file(preset, folder)
     wanted = Wanted(
-        file,
-        folder,
-        ranges,
-        looked_through({**loaded.settings, **chosen}),
-        {**loaded.corrections, **values},
-        loaded.metadata,
-        judge,
-        patterns,
-        sweeps,
-        backend,
-        threads,
-        " ".join(sys.argv),
+        scan=file,
+        folder=folder,
+        over=ranges,
+        preset=looked_through({**loaded.settings, **chosen}),
+        values={**loaded.corrections, **values},
+        defaults=loaded.metadata,
+        judge=judge,
+        patterns=patterns,
+        sweeps=sweeps,
+        backend=backend,
+        threads=threads,
+        command_line=" ".join(sys.argv),
     )
     with when_interrupted(GOES_ON), ctrl_c_asks_to_stop("stopping; Ctrl-C again stops at once") as stop:
-        _tuned(wanted, trials, seed, (workers, cluster, when_cluster_missing), stop, as_json=as_json)
+        _tuned(wanted, trials, seed, WorkersAsked(workers, cluster, when_cluster_missing), stop, as_json=as_json)
 
 
-def _tuned(
-    wanted: Wanted, number: int, seed: int, where: tuple[int | None, str | None, str], stop: Event, *, as_json: bool
-) -> None:
+def _tuned(wanted: Wanted, number: int, seed: int, where: WorkersAsked, stop: Event, *, as_json: bool) -> None:
     from ptylive.server.cluster.places import places
     from ptylive.server.tune.run import Listener, tune_scan
 
-    workers = places(*where[:2], wanted.backend, wanted.threads, say, where[2])
+    workers = places(where, wanted.backend, wanted.threads, say)
     with bar(f"examining {wanted.scan.name}", quiet=as_json) as shown:
         listener = Listener(
             tell=lambda words: shown.update(0, None, words),

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from ptylive.engine import memory
+from ptylive.engine.refine.data import start_probe
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import Coherence, nominal_probe, start_modes
 from ptylive.schema import Calibration, MetadataError
@@ -49,6 +51,20 @@ def test_modes_add_up_to_the_averaged_probe(simulated, window):
     got = (np.abs(real_space(blurred)) ** 2).sum(0)
     # the source is five Gauss-Hermite nodes along each axis: 0.1 %
     assert np.linalg.norm(got - expected) < 2e-3 * np.linalg.norm(expected)
+
+
+def test_memory_of_the_modes_is_bounded_before_it_is_taken(simulated, window, monkeypatch):
+    """A wave at every node of source and focus, and its conjugate, is more than a model with many modes."""
+    probe = nominal_probe(simulated.dataset.calibration, window, single_slice=True)
+    pixels = int((probe.aperture(window.k_row, window.k_col) > 0).sum())
+    needed = 16.0 * (2 * 5**3 + 4 + 4) * pixels
+    coherence = Coherence(4, 0.3, 20.0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    assert np.isfinite(start_modes(probe, window, coherence, 1.0)).all()
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    monkeypatch.setattr(start_probe.np, "empty", lambda *given, **how: pytest.fail("taken"))
+    with pytest.raises(MetadataError, match="use probe_modes=1, or a smaller window_px"):
+        start_modes(probe, window, coherence, 1.0)
 
 
 def test_a_single_slice_stands_at_the_depth_of_the_maps(simulated, window):

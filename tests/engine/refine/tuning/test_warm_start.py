@@ -178,6 +178,12 @@ def test_a_calibration_that_moved_far_begins_afresh(small):
     assert len(result.loss) == 4
 
 
+def test_a_round_of_a_growing_scan_does_not_fix_its_rotation(small):
+    incremental = IncrementalRefinement(preset(4, 4, scan_defocus=False), TrialContext("cpu"))
+    incremental.round(rows(small.dataset, 6), 0.5)
+    assert not incremental._warm(small.dataset.calibration).frame_is_given
+
+
 def test_the_run_proper_can_be_resumed_as_an_ordinary_one(small, tmp_path):
     incremental = IncrementalRefinement(preset(4, 6), TrialContext("cpu"))
     incremental.round(small.dataset, 1.0)

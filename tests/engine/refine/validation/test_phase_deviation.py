@@ -201,6 +201,24 @@ def test_counts_of_an_electron_are_those_of_the_calibration(simulated, known, mo
     assert asked == [1.0, 4.0]
 
 
+@pytest.mark.parametrize(("given", "faint_share", "used"), [(None, 5.0, 5.0), (2.0, 5.0, 2.0), (None, None, 1.0)])
+def test_counts_of_an_electron_are_estimated_unless_they_are_given(
+    simulated, known, monkeypatch, given, faint_share, used
+):
+    """As for the goodness of fit: noise of counts that are not electrons is larger than their root."""
+    known(2.0, 3.0)
+    problem, asked = problem_of(simulated), []
+    calibration = problem.measured.dataset.calibration
+    if given:
+        calibration = calibration.having(counts_per_electron=Quantity(given, Origin.GIVEN))
+    measured = replace(problem.measured, dataset=replace(problem.measured.dataset, calibration=calibration))
+    measured = replace(measured, statistics=replace(measured.statistics, faint_share=faint_share))
+    problem = replace(problem, forward=replace(problem.forward, measured=measured))
+    monkeypatch.setattr(module, "unevenness", lambda problem, vector, context, seed, gain, rings: asked.append(gain))
+    phase_deviation(problem, ended(problem), CPU, 0)
+    assert asked == [used]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", DRAWS)
 def test_twenty_repeats_scatter_as_it_says(seed):

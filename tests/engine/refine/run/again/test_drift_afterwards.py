@@ -17,6 +17,7 @@ from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, WORTH_A
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -220,6 +221,23 @@ def test_a_rotation_that_nobody_stated_is_corrected_along_with_the_drift(moving,
     before = np.diff(moving.dataset.positions_A.reshape(rows.shape[0] + 1, -1, 2)[0], axis=0).mean(axis=0)
     turned = np.degrees(np.arctan2(steps[1], steps[0]) - np.arctan2(before[1], before[0]))
     assert turned == pytest.approx(np.degrees(turn_A / length_A), abs=0.2)
+
+
+@pytest.mark.parametrize("frame_is_given", [True, False])
+def test_a_scan_is_not_turned_against_an_object_that_was_given(moving, shows, frame_is_given):
+    """A result continues it in its frame; one of part of the same scan follows the scan."""
+    calibration = moving.dataset.calibration
+    rotation = replace(calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
+    found = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    length_A = Lattice.of(found).lengths_A[0]
+    asked = shows(TRUE_A, turn_A=0.5)
+    asked.update(rotation_deg=rotation.value, length_A=length_A)
+    warm = WarmStart(np.ones((1, 1, 8, 8), np.complex64), 0.5, (0.0, 0.0), frame_is_given=frame_is_given)
+    result = refine(found, PRESET, backend="cpu", warm=warm)
+    assert result.drift.applied
+    turned_deg = result.calibration.rotation_deg - rotation.value
+    assert turned_deg == pytest.approx(0.0 if frame_is_given else np.degrees(0.5 / length_A), abs=1e-3)
+    assert "started from an earlier refinement" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import pytest
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, prepare
+from ptylive.engine.refine.run.again import scan_correction
 from ptylive.engine.refine.run.again.continuation import FinishedRun, RunEnvironment
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, following
@@ -37,9 +39,9 @@ def finished(moving, drift=LATTICE):
     return FinishedRun(problem, problem.start, Log(), result, moving.dataset, lambda new: replace(new, start=[7]))
 
 
-def corrected(moving, correction, run):
+def corrected(moving, correction, run, start=None):
     scan = UncorrectedScan(run.nominal, ScanStrains(Lattice.of(moving.dataset), turns=True), run.begin)
-    environment = RunEnvironment(PRESET, None, TrialContext("cpu"), resume=False)
+    environment = RunEnvironment(PRESET, None, TrialContext("cpu", start=start), resume=False)
     return correction.problem(run.problem, scan, environment, epochs=3)
 
 
@@ -154,3 +156,11 @@ def test_what_a_run_began_with_gets_the_optics_and_the_rotation_of_its_correctio
     assert again.orientation == AS_IT_IS.turned(0.8)
     np.testing.assert_array_equal(again.dataset.positions_A, AS_IT_IS.turned(0.8).of(tuned.dataset).positions_A)
     assert following(tuned, 0.0, run.problem.measured) is tuned
+
+
+def test_a_map_to_start_from_turns_with_the_scan(moving, monkeypatch):
+    started, laid_out = [], scan_correction.lay_out
+    monkeypatch.setattr(scan_correction, "lay_out", lambda *given: started.append(given[-1]) or laid_out(*given))
+    start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
+    corrected(moving, ScanCorrection(replace(LATTICE, applied=True), 0.8, 0.2), finished(moving), start)
+    assert started[0].rotation_deg == 30.8

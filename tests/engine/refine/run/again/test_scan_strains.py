@@ -28,9 +28,8 @@ def removed(drift_A):
 def affine(nominal, frame, point):
     """What multiplies the nominal positions about their middle: a fit to the placed ones."""
     placed = frame.placed(nominal, removed(frame.drift_A(point)), frame.turn_deg(point)).positions_A
-    middle = nominal.positions_A.mean(axis=0)
-    np.testing.assert_allclose(placed.mean(axis=0), middle, atol=1e-9)
-    return np.linalg.lstsq(nominal.positions_A - middle, placed - middle, rcond=None)[0].T
+    from_middle, placed = nominal.positions_A - nominal.positions_A.mean(axis=0), placed - placed.mean(axis=0)
+    return np.linalg.lstsq(from_middle, placed, rcond=None)[0].T
 
 
 @pytest.mark.parametrize("turns", [False, True])
@@ -62,7 +61,7 @@ def test_a_turn_is_that_of_an_orientation(nominal):
     assert abs(turn_deg) == pytest.approx(np.degrees(0.3 / frame.lattice.lengths_A[0]))
     placed = frame.placed(nominal, removed((0.0, 0.0)), turn_deg)
     turned = AS_IT_IS.turned(turn_deg).of(nominal)
-    np.testing.assert_allclose(np.diff(placed.positions_A, axis=0), np.diff(turned.positions_A, axis=0), atol=1e-9)
+    np.testing.assert_allclose(placed.positions_A, turned.positions_A, atol=1e-9)
     assert placed.calibration.get("rotation_deg") == pytest.approx(nominal.calibration.get("rotation_deg") + turn_deg)
 
 
@@ -97,6 +96,7 @@ def test_the_rotation_is_a_parameter_if_nothing_ties_it(moving, origin, tied, tu
     rotation = replace(calibration.entries["rotation_deg"], origin=origin)
     dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
     assert ScanStrains.of(dataset, Preset.from_mapping(tied)).turns is turns
+    assert ScanStrains.of(dataset, Preset(), keeps_rotation=True).turns is False
 
 
 def test_positions_without_a_lattice_have_no_strains(moving):
@@ -132,6 +132,8 @@ def test_optics_are_parameters_if_nobody_stated_them(moving, update, origin, nam
     strains = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update))
     assert list(strains.optics_A) == names
     assert [list(each.aberrations_A) for each in strains.directions if each.is_optics] == [[name] for name in names]
+    started = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update), keeps_rotation=True)
+    assert not started.optics_A, "of a start"
 
 
 def test_a_stated_defocus_leaves_the_astigmatism_a_parameter(moving):

@@ -21,7 +21,7 @@ from ptylive.engine.refine.run.again.second_run import (
     may_run_again,
     residual_is_large,
 )
-from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.schema.errors import RefinementError, StoppedError
 
 
@@ -219,6 +219,12 @@ def test_the_end_is_told_relative_to_the_data_as_given(scene, turned, turns):
     record = plan.relative_to_given(came(1.0, half_turn=turns, curves=(later,)))
     assert (record.half_turn, record.orientation) == (turned is not turns, orientation)
     assert record.curves == (earlier, later)
+
+
+def test_a_rotation_that_the_second_run_finds_is_added_to_that_of_the_first(scene):
+    plan = RunPlan(scene.dataset, THICK, orientation=Orientation(transposed=True, turn_deg=1.0))
+    record = plan.relative_to_given(came(1.0, orientation=AS_IT_IS.turned(0.5)))
+    assert record.orientation == Orientation(transposed=True, turn_deg=1.5)
 
 
 @pytest.mark.parametrize(

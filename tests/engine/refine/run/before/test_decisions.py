@@ -1,6 +1,7 @@
 """What is decided before the first epoch: which trials are made, and what follows from them."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ptylive.engine.refine.run.again.second_run import RunPlan
 from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.checkpoint import Identity
 from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity
@@ -33,6 +34,18 @@ def test_a_start_turns_with_the_scan_that_was_found_turned(small, monkeypatch):
     )
     assert context.start.rotation_deg == 32.0
     assert still.warm_start is context.warm_start is None  # an object cannot be rotated, so it is begun anew
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 90.0])
+def test_columns_follow_a_scan_that_is_turned_after_they_were_found(small, monkeypatch, turn_deg):
+    """Their middle is where it was among the positions."""
+    started = []
+    monkeypatch.setattr(decisions, "with_start", lambda problem, settings, start: started.append(start))
+    turned = AS_IT_IS.turned(turn_deg).of(replace(small.dataset, positions_A=np.array([[10.0, 2.0]])))
+    problem = SimpleNamespace(measured=SimpleNamespace(dataset=turned))
+    columns = WarmStart(np.ones((1, 1, 3, 5)), 1.0, (9.0, 0.0))
+    decisions._started(Preset(num_slices=1).start, columns, small.dataset.calibration.rotation_deg, problem)
+    np.testing.assert_allclose(np.add(started[0].origin_A, (1.0, 2.0)), turned.positions_A[0], atol=1e-12)
 
 
 @pytest.mark.parametrize(("deviations", "doubted"), [(1.5, True), (0.9, False)])

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from quick_first import quick_first
 from shown_drift import LEFT, REMOVED, SETTINGS, SHARE, STIFFNESS, THICK, TRUE_A, refined
+from strict_device import ON_CARD, device
 
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.prepare import NO_DRIFT
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards, drift_search
@@ -21,6 +24,7 @@ from ptylive.engine.refine.run.before import drift_of_short_runs
 from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS, UNSETTLED
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Refinement
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, RefinementError
 from ptylive.schema.errors import StoppedError
@@ -47,6 +51,19 @@ def runs(monkeypatch):
 
     monkeypatch.setattr(Refinement, "run", complete)
     monkeypatch.setattr(Refinement, "first_epochs", short)
+    return made
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Losses with which the complete runs began."""
+    made, run_one = [], Refinement.run
+
+    def noted(self, saved):
+        made.append(() if saved is None else saved.log.losses)
+        return run_one(self, saved)
+
+    monkeypatch.setattr(Refinement, "run", noted)
     return made
 
 
@@ -83,17 +100,25 @@ def test_without_slopes_the_run_is_what_it_would_be_without_the_search(moving, s
     assert result.evaluations == alone.evaluations
 
 
-def test_a_run_goes_on_from_its_short_run(moving, shows, monkeypatch):
-    begun, run_one = [], Refinement.run
-
-    def noted(self, saved):
-        begun.append(saved.log.losses)
-        return run_one(self, saved)
-
-    monkeypatch.setattr(Refinement, "run", noted)
+def test_a_run_goes_on_from_its_short_run(moving, shows, begun):
     shows(TRUE_A)
     result = refined(moving, PRESET)
     assert begun == [tuple(result.loss[:SWEEPS])]
+
+
+def test_a_run_on_the_processor_goes_on_from_a_short_run_on_a_device(moving, shows, runs, monkeypatch):
+    """A device may have no room left when the run begins."""
+    shows((0.0, 0.0))
+    alone = refined(moving, PRESET)
+    runs.clear()
+
+    def opened(name, problem, threads):
+        return GeneralMultislice(problem, device, "complex64", name="gpu")
+
+    monkeypatch.setattr(drift_of_short_runs, "open_backend", opened)
+    result = refined(moving, PRESET)
+    assert runs == [SWEEPS, len(alone.loss)] and result.backend != "gpu"
+    np.testing.assert_allclose(result.loss, alone.loss, rtol=1e-2 if ON_CARD else 1e-4)  # 1.2e-6 without a card
 
 
 def test_snapshots_are_kept_of_all_epochs(moving, shows, tmp_path):
@@ -121,7 +146,7 @@ def test_several_slices_are_searched_too(moving, shows):
 
 
 @pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.GIVEN])
-def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, origin):
+def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, monkeypatch, origin):
     """The run, and all that is reported of its scan, begins with it."""
     calibration, turn_A = moving.dataset.calibration, 0.5
     stated_deg, length_A = calibration.get("rotation_deg"), Lattice.of(moving.dataset).lengths_A[0]
@@ -129,13 +154,19 @@ def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, origin)
     asked = shows(TRUE_A, turn_A=turn_A)
     asked.update(rotation_deg=stated_deg, length_A=length_A)
     dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
-    result = refine(dataset, PRESET, backend="cpu")
+    begun, search = [], run.without_drift_of_short_runs
+    monkeypatch.setattr(run, "without_drift_of_short_runs", lambda *given: begun.append(search(*given)) or begun[0])
+    start = StartGuess(np.zeros((8, 8), np.float32), (1.0, 1.0), rotation_deg=stated_deg)
+    result = refine(dataset, PRESET, backend="cpu", start=start)
     after = result.calibration.entries["rotation_deg"]
     expected_deg = np.degrees(turn_A / length_A) if origin is Origin.ESTIMATED else 0.0
     assert after.value - stated_deg == pytest.approx(expected_deg, abs=0.001)
     assert after.origin is origin
     assert ("along with the rotation" in result.drift.reason) is (origin is Origin.ESTIMATED)
     assert result.drift.drift_A == pytest.approx(TRUE_A, abs=0.001)
+    assert begun[0].context.start.rotation_deg == pytest.approx(after.value)
+    turned = AS_IT_IS.turned(after.value - stated_deg).of(dataset)  # as the record of the run says
+    np.testing.assert_allclose(result.positions_A, without_drift(turned, result.drift).positions_A)
 
 
 def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monkeypatch):
@@ -180,9 +211,9 @@ def test_a_short_run_that_diverges_ends_the_search(moving, shows, monkeypatch):
     first_epochs = Refinement.first_epochs
 
     def diverged(self, count):
-        state = first_epochs(self, count)
-        self.vector = np.full_like(self.vector, np.nan)
-        return state
+        saved = first_epochs(self, count)
+        vector = np.full_like(saved.state.vector, np.nan)
+        return replace(saved, state=replace(saved.state, vector=vector))
 
     monkeypatch.setattr(Refinement, "first_epochs", diverged)
     monkeypatch.setattr(StrainedScan, "__init__", lambda *given: pytest.fail("asked"))
@@ -225,7 +256,8 @@ def test_a_stop_while_a_resumed_run_is_searched_leaves_its_checkpoint(moving, sh
 
 
 @pytest.mark.parametrize("error", [RefinementError("no room", "use fewer modes"), MemoryError()])
-def test_a_search_that_fails_leaves_the_run_as_it_is(moving, shows, monkeypatch, error):
+def test_a_search_that_fails_leaves_the_run_as_it_is(moving, shows, begun, monkeypatch, error):
+    """It goes on from the sweeps that were made to look for a drift."""
     shows(TRUE_A)
 
     def fails(self, strains):
@@ -234,6 +266,19 @@ def test_a_search_that_fails_leaves_the_run_as_it_is(moving, shows, monkeypatch,
     monkeypatch.setattr(StrainedScan, "slopes", fails)
     result = refined(moving, PRESET)
     assert (result.state, result.drift.applied) == ("done", False)
+    assert begun == [tuple(result.loss[:SWEEPS])]
+
+
+def test_a_stop_after_the_first_short_run_keeps_its_object(moving, shows, runs, tmp_path):
+    shows(TRUE_A)
+    told, place = [], tmp_path / "checkpoint"
+    found = {"on_progress": told.append, "checkpoint": place}
+    made = f"({SWEEPS} made)"
+    stopped = refined(moving, PRESET, should_stop=lambda: any(made in one.message for one in told), **found)
+    assert (stopped.state, stopped.drift.applied, len(stopped.loss)) == ("stopped", False, SWEEPS)
+    resumed = refined(moving, PRESET, resume=True, **found)
+    assert resumed.state == "done" and runs.count(SWEEPS) == 2  # of the first run, and where it was stopped
+    np.testing.assert_array_equal(resumed.loss[:SWEEPS], stopped.loss)
 
 
 def test_a_run_is_resumed_on_the_positions_that_it_had(moving, shows, runs, tmp_path):
