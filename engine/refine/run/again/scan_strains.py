@@ -23,7 +23,8 @@ from ptylive.engine.refine.run.again.strained_scan import Direction
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, may_refine_optics
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
-from ptylive.schema.calibration import FOUND
+from ptylive.engine.refine.tuning.parameter_search import calibrated_depth_A
+from ptylive.schema.calibration import FOUND, Calibration
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
@@ -32,6 +33,10 @@ UNEVEN = np.array([[0.5, 0.0], [0.0, -0.5]])
 SHEAR = np.array([[0.0, 0.0], [1.0, 0.0]])
 """Displacement along the fast axis that grows along the slow one."""
 ROTATION = np.array([[0.0, -1.0], [1.0, 0.0]])
+IN_FOCUS = 0.5
+"""Defocus of one slice, in depths of focus (wavelength over squared semi-angle), up to which its optics stay: what a
+shear of 5 % makes of it is an astigmatism of 0.04 rad at the rim of the aperture, and particles too strong for one slice
+would be given an astigmatism and a drift together."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,13 @@ class ScanStrains:
         """Parameters for nominal positions; None if they form no lattice.
 
         The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan; defocus and
-        astigmatism are if nobody stated them, and object and probe are refined. ``keeps_rotation``: whether the run
-        starts from an object and a probe, which are tied to both.
+        astigmatism are if nobody stated them, object and probe are refined, and a strain can hide in them.
+        ``keeps_rotation``: whether the run starts from an object and a probe, which are tied to both.
         """
         calibration, lattice = nominal.calibration, Lattice.of(nominal)
         tied = keeps_rotation or has_oriented_start(preset)
         turns = calibration.is_found("rotation_deg") and not tied
-        free = may_refine_optics(preset) and not keeps_rotation
+        free = may_refine_optics(preset) and not keeps_rotation and _hide_strains(calibration, preset)
         names = [name for name in OPTICS if calibration.origin(name) in FOUND] if free else []
         optics_A = {name: float(calibration.aberrations.get(name, 0.0)) for name in names}
         return None if lattice is None else cls(lattice, turns, optics_A)
@@ -117,3 +122,12 @@ class ScanStrains:
     def _in_detector(self, strain: DoubleArray) -> DoubleArray:
         """Convert a strain along the (slow, fast) axes to the detector's frame."""
         return np.asarray(self.lattice.axes @ strain @ np.linalg.inv(self.lattice.axes))
+
+
+def _hide_strains(calibration: Calibration, preset: Preset) -> bool:
+    """Whether a strain can hide in the optics: several slices are never all in focus."""
+    if preset.object.slices > 1:
+        return True
+    depth_A = calibrated_depth_A(calibration)
+    defocus_A = float(calibration.aberrations.get("C10", 0.0)) + float(calibration.get("depth_A") or 0.0)
+    return depth_A is not None and abs(defocus_A) > IN_FOCUS * depth_A

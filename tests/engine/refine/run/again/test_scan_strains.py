@@ -9,6 +9,7 @@ from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
+from ptylive.engine.refine.tuning.parameter_search import calibrated_depth_A
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -134,6 +135,20 @@ def test_optics_are_parameters_if_nobody_stated_them(moving, update, origin, nam
     assert [list(each.aberrations_A) for each in strains.directions if each.is_optics] == [[name] for name in names]
     started = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update), keeps_rotation=True)
     assert not started.optics_A, "of a start"
+
+
+@pytest.mark.parametrize(
+    ("defocus", "slices", "hide"),
+    [(0.55, 1, True), (-0.55, 1, True), (0.45, 1, False), (-0.45, 1, False), (0.0, 3, True)],
+)
+def test_optics_of_one_slice_in_focus_stay(moving, defocus, slices, hide):
+    focus_A = calibrated_depth_A(moving.dataset.calibration)
+    preset = Preset(num_slices=slices, total_thickness_A=30.0 if slices > 1 else None)
+    dataset = with_optics(moving.dataset, Origin.ESTIMATED, C10=Quantity(defocus * focus_A, Origin.ESTIMATED))
+    assert bool(ScanStrains.of(dataset, preset).optics_A) is hide
+    below = dataset.calibration.having(depth_A=Quantity(0.3 * focus_A, Origin.ESTIMATED))
+    deeper = ScanStrains.of(replace(dataset, calibration=below), preset)
+    assert bool(deeper.optics_A) is (slices > 1 or abs(defocus + 0.3) > 0.5)
 
 
 def test_a_stated_defocus_leaves_the_astigmatism_a_parameter(moving):
