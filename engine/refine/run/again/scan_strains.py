@@ -35,8 +35,8 @@ SHEAR = np.array([[0.0, 0.0], [1.0, 0.0]])
 ROTATION = np.array([[0.0, -1.0], [1.0, 0.0]])
 IN_FOCUS = 0.5
 """Defocus of one slice, in depths of focus (wavelength over squared semi-angle), up to which its optics stay: what a
-shear of 5 % makes of it is an astigmatism of 0.04 rad at the rim of the aperture, and particles too strong for one slice
-would be given an astigmatism and a drift together."""
+shear of 5 % makes of it is an astigmatism of 0.04 rad at the rim of the aperture, and particles too strong for one
+slice would be given an astigmatism and a drift together."""
 
 
 @dataclass(frozen=True)

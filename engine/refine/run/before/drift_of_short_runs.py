@@ -134,7 +134,8 @@ class _Search:
         strains = self.scan.strains
         if (scan := self._strained(first)) is None:
             return first, 0.0
-        slopes = scan.with_even(scan.slopes(strains.directions), strains.directions)
+        slopes = scan.slopes(strains.directions)
+        slopes = scan.with_even(slopes, strains.directions) if slopes.are_beyond_doubt else slopes
         if not slopes.are_beyond_doubt:
             return first, 0.0
         measured, several = first.problem.measured, self.environment.preset.object.slices > 1
