@@ -180,8 +180,8 @@ def _run_once(
     saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
     context = replace(context, tell=_trial_reporter(observers.on_progress))
     problem, preset, tuned, context, begin = decided(context, warm, plan, observers, alone=sharing is None)
-    keeps_rotation = warm is not None and warm.frame_is_given
-    environment, searched = RunEnvironment(tuned.preset, observers, context, options.resume, keeps_rotation), False
+    keeps = {"keeps_rotation": warm is not None and warm.frame_is_given, "keeps_optics": warm is not None}
+    environment, searched = RunEnvironment(tuned.preset, observers, context, options.resume, **keeps), False
     if sharing is None and warm is None:  # an earlier object lies under its own positions
         beginning = without_drift_of_short_runs(problem, tuned, environment, begin, saved)
         problem, tuned, saved = beginning.problem, beginning.tuned, saved or beginning.state

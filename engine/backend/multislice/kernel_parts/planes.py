@@ -18,8 +18,8 @@ SINGLE: Real = np.dtype(np.float32)
 LINE = 64
 """Bytes of a cache line, and of the widest vector."""
 APART = 2 * LINE
-"""Bytes after each plane. The rows of a plane fill whole pages of memory, so that without them the same row of a wave's
-real and imaginary part would compete for the same lines of the first-level cache."""
+"""Bytes after each plane. Most planes fill whole pages of memory, so that without them the same row of a wave's real
+and imaginary part would compete for the same lines of the first-level cache."""
 
 
 def plane_size(size: int, real: Real = SINGLE) -> int:

@@ -81,6 +81,8 @@ class RunEnvironment:
     """Whether each run continues from its checkpoint, if it has one."""
     keeps_rotation: bool = False
     """Whether the scan must not be turned, because an object was given that lies in its frame."""
+    keeps_optics: bool = False
+    """Whether the optics stay, because each run starts from a probe that was refined under them."""
 
 
 class DeferredEnd:

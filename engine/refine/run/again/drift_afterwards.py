@@ -115,8 +115,13 @@ class _DriftCorrection:
     """The search from run to run; of the runs made, the best so far is kept."""
 
     def __init__(self, first: FinishedRun, environment: RunEnvironment, end: DeferredEnd, *, searched: bool) -> None:
-        measured, keeps_rotation = first.problem.measured, environment.keeps_rotation
-        strains = ScanStrains.of(first.nominal, environment.preset, keeps_rotation=keeps_rotation)
+        measured = first.problem.measured
+        strains = ScanStrains.of(
+            first.nominal,
+            environment.preset,
+            keeps_rotation=environment.keeps_rotation,
+            keeps_optics=environment.keeps_optics,
+        )
         assert strains is not None  # noqa: S101  (drift_is_tested)
         self._environment, self._context = environment, environment.context
         self._strains, self._searched = strains, searched

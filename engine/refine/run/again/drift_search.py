@@ -96,10 +96,14 @@ class DriftSearch:
         return float(step @ metric @ way) / max(math.sqrt(norms[0] * norms[1]), 1e-300)
 
     def leading_to(self, point: DoubleArray) -> DriftSearch:
-        """The same search with a first step to the strains of this point, whatever its length; aberrations follow."""
+        """The same search with a first step to the strains of this point, whatever its length.
+
+        Aberrations follow, as far as those of any step.
+        """
         count = self.slopes.strains
         way, own = (point - self.point)[:count], self.curvature[count:, count:]
         optics = np.linalg.solve(own, self.slopes.falls[count:]) - self._following @ way
+        optics /= max(1.0, float(np.linalg.norm(optics)) / self.focus_A)
         return replace(self, lead=self.point + np.concatenate([way, optics]))
 
     @property

@@ -133,14 +133,16 @@ def following(before: Tuned, turn_deg: float, measured: Measurement) -> Tuned:
 
     ``measured``: after the correction, with rotation and optics in its calibration; ``turn_deg``: of the rotation.
     """
-    present, found = before.dataset.calibration.entries, measured.dataset.calibration.entries
-    moved = {name: found[name] for name in OPTICS if name in found and found[name] != present.get(name)}
+    present, found = before.dataset.calibration, measured.dataset.calibration
+    moved = {name: found.entries[name] for name in OPTICS if found.get(name) != present.get(name)}
     dataset, orientation = before.dataset, before.orientation
     if turn_deg:
         dataset = AS_IT_IS.turned(turn_deg).of(dataset)
         orientation = (orientation or AS_IT_IS).turned(turn_deg)
-        moved["rotation_deg"] = found["rotation_deg"]
+        moved["rotation_deg"] = found.entries["rotation_deg"]
     if not moved:
         return before
+    undecided = [name for name in moved if present.origin(name) is Origin.UNDECIDED]  # still, by half a turn
+    moved |= {name: replace(moved[name], origin=Origin.UNDECIDED) for name in undecided}
     dataset = replace(dataset, calibration=dataset.calibration.having(**moved))
     return replace(before, dataset=dataset, orientation=orientation)

@@ -54,17 +54,19 @@ class ScanStrains:
     """Aberrations that are parameters, too, as the run began with them."""
 
     @classmethod
-    def of(cls, nominal: Dataset, preset: Preset, *, keeps_rotation: bool = False) -> ScanStrains | None:
+    def of(
+        cls, nominal: Dataset, preset: Preset, *, keeps_rotation: bool = False, keeps_optics: bool = False
+    ) -> ScanStrains | None:
         """Parameters for nominal positions; None if they form no lattice.
 
         The rotation is one if nobody stated it, nor an input that is tied to the orientation of the scan; defocus and
         astigmatism are if nobody stated them, object and probe are refined, and a strain can hide in them.
-        ``keeps_rotation``: whether the run starts from an object and a probe, which are tied to both.
+        ``keeps_rotation`` and ``keeps_optics``: whether the run starts from an object or a probe that is tied to them.
         """
         calibration, lattice = nominal.calibration, Lattice.of(nominal)
         tied = keeps_rotation or has_oriented_start(preset)
         turns = calibration.is_found("rotation_deg") and not tied
-        free = may_refine_optics(preset) and not keeps_rotation and _hide_strains(calibration, preset)
+        free = may_refine_optics(preset) and not keeps_optics and _hide_strains(calibration, preset)
         names = [name for name in OPTICS if calibration.origin(name) in FOUND] if free else []
         optics_A = {name: float(calibration.aberrations.get(name, 0.0)) for name in names}
         return None if lattice is None else cls(lattice, turns, optics_A)

@@ -128,7 +128,7 @@ class Slopes:
         if not self._are_finite:
             return math.nan
         alone = self.beyond_optics
-        return float(alone.falls @ np.linalg.pinv(alone.covariance) @ alone.falls)
+        return max(0.0, float(alone.falls @ np.linalg.pinv(alone.covariance) @ alone.falls))
 
     @property
     def doubt(self) -> float:
@@ -151,7 +151,8 @@ class Slopes:
         Aberrations follow; those of the point do not count.
         """
         alone, by = self.beyond_optics, point[: self.strains]
-        return float(alone.falls @ by), self.doubt * math.sqrt(float(by @ alone.covariance @ by))
+        variance = max(0.0, float(by @ alone.covariance @ by))  # by rounding below 0, if optics explain everything
+        return float(alone.falls @ by), self.doubt * math.sqrt(variance)
 
     @property
     def _are_finite(self) -> bool:

@@ -240,6 +240,19 @@ def test_a_scan_is_not_turned_against_an_object_that_was_given(moving, shows, fr
     assert "started from an earlier refinement" in result.reason
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_optics_stay_in_a_run_that_starts_from_a_probe(moving, shows, begun):
+    """Regression: a run after rounds during its scan stated other optics than those of the probe it started from."""
+    calibration = moving.dataset.calibration
+    found = calibration.having(C10=replace(calibration.entries["C10"], value=-120.0, origin=Origin.ESTIMATED))
+    shows(TRUE_A)
+    rounds = WarmStart(np.ones((1, 1, 8, 8), np.complex64), 0.5, (0.0, 0.0), frame_is_given=False)
+    dataset = replace(moving.dataset, calibration=found)
+    result = refine(dataset, PRESET, backend="cpu", warm=rounds if begun else None)
+    assert result.drift.applied
+    assert ("along with C10" in result.drift.reason) is not begun
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -150,6 +150,8 @@ def test_on_the_way_to_a_lead_the_aberrations_follow():
     left = TOGETHER @ (PLACE - lead)
     assert left[2] == pytest.approx(0.0, abs=1e-12)
     assert search.leads_towards(np.array([1.2, -0.5, 99.0])) == pytest.approx(1.0)
+    short = begun_with_optics(focus_A=0.5).leading_to(np.array([0.6, -0.5, 99.0]))
+    np.testing.assert_allclose(short.step, [0.6, -0.5, np.copysign(0.5, lead[2])])
     across = np.array([1.0, 0.0]), np.array([1.2, -0.5])
     metric = np.diag([3.0 - 0.25**2 / 0.03, 5.0])
     cosine = (

@@ -158,6 +158,23 @@ def test_what_a_run_began_with_gets_the_optics_and_the_rotation_of_its_correctio
     assert following(tuned, 0.0, run.problem.measured) is tuned
 
 
+@pytest.mark.parametrize("turn_deg", [0.0, 0.8])
+def test_what_trials_could_not_decide_on_stays_undecided(moving, turn_deg):
+    """Regression: they doubt a calibration after it was measured, and a run, corrected or not, made it an estimate."""
+    run = finished(moving)
+    entries = run.problem.measured.dataset.calibration.entries
+    doubted = {name: replace(entries[name], origin=Origin.UNDECIDED) for name in ("C10", "rotation_deg")}
+    dataset = replace(moving.dataset, calibration=moving.dataset.calibration.having(**doubted))
+    tuned = Tuned(dataset, PRESET)
+    assert following(tuned, 0.0, run.problem.measured) is tuned
+    measured = corrected(moving, ScanCorrection(replace(LATTICE, applied=True), turn_deg, 0.2, OPTICS_A), run).measured
+    found = following(tuned, turn_deg, measured).dataset.calibration
+    assert {name: found.aberrations[name] for name in OPTICS} == pytest.approx(OPTICS_A)
+    assert found.rotation_deg == pytest.approx(entries["rotation_deg"].value + turn_deg)
+    assert found.origin("C10") is found.origin("rotation_deg") is Origin.UNDECIDED
+    assert found.origin("C12a") is Origin.ESTIMATED
+
+
 def test_a_map_to_start_from_turns_with_the_scan(moving, monkeypatch):
     started, laid_out = [], scan_correction.lay_out
     monkeypatch.setattr(scan_correction, "lay_out", lambda *given: started.append(given[-1]) or laid_out(*given))

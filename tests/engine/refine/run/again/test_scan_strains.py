@@ -133,8 +133,10 @@ def test_optics_are_parameters_if_nobody_stated_them(moving, update, origin, nam
     strains = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update))
     assert list(strains.optics_A) == names
     assert [list(each.aberrations_A) for each in strains.directions if each.is_optics] == [[name] for name in names]
-    started = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update), keeps_rotation=True)
+    started = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update), keeps_optics=True)
     assert not started.optics_A, "of a start"
+    turned = ScanStrains.of(with_optics(moving.dataset, origin), Preset(**update), keeps_rotation=True)
+    assert list(turned.optics_A) == names
 
 
 @pytest.mark.parametrize(
