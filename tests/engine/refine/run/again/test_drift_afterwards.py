@@ -215,7 +215,7 @@ def test_a_rotation_that_nobody_stated_is_corrected_along_with_the_drift(moving,
         assert after.value == stated_deg
         return
     assert after.value - stated_deg == pytest.approx(np.degrees(turn_A / length_A), rel=1e-3)
-    assert after.origin is Origin.ESTIMATED and 0 < after.uncertainty < 0.1
+    assert after.origin is origin and 0 < after.uncertainty < 0.1, "a half turn is as open as before"
     assert f"along with the rotation ({after.value - stated_deg:+.2f} ± " in result.reason
     steps = np.diff(result.positions_A.reshape(rows.shape[0] + 1, -1, 2)[0], axis=0).mean(axis=0)
     before = np.diff(moving.dataset.positions_A.reshape(rows.shape[0] + 1, -1, 2)[0], axis=0).mean(axis=0)
