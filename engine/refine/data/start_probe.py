@@ -70,11 +70,16 @@ def nominal_probe(
     calibration.require("convergence_semiangle_mrad", "the refinement")
     aberrations = calibration.aberrations
     if single_slice:
-        aberrations["C10"] = aberrations.get("C10", 0.0) + float(calibration.get("depth_A") or 0.0)
+        aberrations["C10"] = c10_of_one_slice_A(calibration)
     wavelength = float(calibration.wavelength_A or np.nan)
     probe = Probe.of(wavelength, aperture_mrad(calibration), window.pixel_invA, aberrations)
     probe.check_sampled("the refinement")
     return probe
+
+
+def c10_of_one_slice_A(calibration: Calibration) -> float:
+    """C10 at a single slice, which is at the depth of the maps' focus."""
+    return float(calibration.aberrations.get("C10", 0.0)) + float(calibration.get("depth_A") or 0.0)
 
 
 def start_modes(probe: Probe, window: Frequencies, coherence: Coherence, counts: float) -> ComplexPlane:

@@ -32,7 +32,7 @@ from ptylive.engine.refine.run.again.continuation import (
     undo,
 )
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
-from ptylive.engine.refine.run.again.drift_search import DriftSearch
+from ptylive.engine.refine.run.again.drift_search import FAILURES, DriftSearch
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, following
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
@@ -94,8 +94,9 @@ def continued_without_drift(
             search = correction.advance(search)
     except StoppedError:
         pass  # what was refined stands
-    except (PtyliveError, MemoryError) as error:  # the finished run is worth more
-        correction.give_up(error.line() if isinstance(error, PtyliveError) else "not enough memory")
+    except FAILURES as error:  # the finished run is worth more
+        unsaid = "not enough memory" if isinstance(error, MemoryError) else "its slopes depend on each other"
+        correction.give_up(error.line() if isinstance(error, PtyliveError) else unsaid)
     return correction.finish(epochs)
 
 

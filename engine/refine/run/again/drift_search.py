@@ -18,8 +18,12 @@ import numpy as np
 
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.run.again.strained_scan import Slopes
+from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
+from ptylive.schema.errors import PtyliveError
 from ptylive.schema.model import DoubleArray
 
+FAILURES = (PtyliveError, MemoryError, np.linalg.LinAlgError)
+"""What may prevent a search, and nothing else: slopes that depend on each other exactly have no next step."""
 LEFT, LEFT_OF_SEVERAL = 0.5, 0.25
 """Share of the curvature with the object's values held that is left when they follow, for one slice and several: 0.3 to
 0.7 were seen, and 0.1 to 0.3."""
@@ -58,8 +62,8 @@ class DriftSearch:
         kinds = (held[: slopes.strains], held[slopes.strains :])
         size = np.sqrt(np.concatenate([np.maximum(left * kind, _floor(kind)) for kind in kinds]))
         curvature = np.outer(size, size) * (_correlation(slopes.covariance) if slopes.optics else np.eye(len(size)))
-        resolution_A = 1 / probe.semiangle_invA
-        return cls(point, slopes, curvature, resolution_A, resolution_A**2 / probe.wavelength_A)
+        focus_A = focal_depth_A(probe.wavelength_A, 1e3 * probe.semiangle_invA * probe.wavelength_A)
+        return cls(point, slopes, curvature, 1 / probe.semiangle_invA, focus_A)
 
     @property
     def step(self) -> DoubleArray:

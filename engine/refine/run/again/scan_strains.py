@@ -19,6 +19,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.start_probe import c10_of_one_slice_A
 from ptylive.engine.refine.run.again.strained_scan import Direction
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, may_refine_optics
@@ -131,5 +132,4 @@ def _hide_strains(calibration: Calibration, preset: Preset) -> bool:
     if preset.object.slices > 1:
         return True
     depth_A = calibrated_depth_A(calibration)
-    defocus_A = float(calibration.aberrations.get("C10", 0.0)) + float(calibration.get("depth_A") or 0.0)
-    return depth_A is not None and abs(defocus_A) > IN_FOCUS * depth_A
+    return depth_A is not None and abs(c10_of_one_slice_A(calibration)) > IN_FOCUS * depth_A

@@ -22,7 +22,7 @@ from ptylive.engine.refine.data.drift import taken_A
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_plain, with_drift_remark
-from ptylive.engine.refine.run.again.drift_search import DriftSearch
+from ptylive.engine.refine.run.again.drift_search import FAILURES, DriftSearch
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, following
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import StrainedScan
@@ -31,7 +31,6 @@ from ptylive.engine.refine.run.refinement import Refinement, StopRequested
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.orientation import start_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.schema.errors import PtyliveError
 from ptylive.schema.model import Array, DoubleArray
 
 SWEEPS = 4
@@ -89,7 +88,7 @@ def without_drift_of_short_runs(
         if resumed is not None:
             context.pause()  # raises StoppedError: the checkpoint is on other positions
         return unsearched
-    except (PtyliveError, MemoryError):
+    except FAILURES:
         if resumed is not None:
             raise
         return unsearched

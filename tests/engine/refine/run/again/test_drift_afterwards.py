@@ -102,6 +102,7 @@ def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, shows, 
     ("asked", "error", "words"),
     [
         (1, MemoryError(), "not enough memory"),
+        (1, np.linalg.LinAlgError("Singular matrix"), "its slopes depend on each other"),
         (2, RefinementError("the device is lost", "restart it"), "the device is lost: restart it"),
     ],
 )

@@ -255,7 +255,9 @@ def test_a_stop_while_a_resumed_run_is_searched_leaves_its_checkpoint(moving, sh
     assert resumed.state == "done" and resumed.drift.drift_A == pytest.approx(TRUE_A)
 
 
-@pytest.mark.parametrize("error", [RefinementError("no room", "use fewer modes"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [RefinementError("no room", "use fewer modes"), MemoryError(), np.linalg.LinAlgError()]
+)
 def test_a_search_that_fails_leaves_the_run_as_it_is(moving, shows, begun, monkeypatch, error):
     """It goes on from the sweeps that were made to look for a drift."""
     shows(TRUE_A)
