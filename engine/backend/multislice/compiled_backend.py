@@ -12,6 +12,7 @@ from ptylive.engine.backend.multislice.compiled_kernel import (
     add_illumination,
     add_loss_and_gradient,
     fill_intensities,
+    fill_losses,
 )
 from ptylive.engine.backend.multislice.compiled_terms import OUTSIDE
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
@@ -159,6 +160,20 @@ class CompiledMultislice:
         add_illumination(self._window, probe, chosen, self._corners, planes, total)
         return total
 
+    def losses(
+        self, object_planes: Any, probe_planes: Any, indices: IndexArray, *, corrections: Corrections = HELD
+    ) -> DoubleArray:
+        """Losses (n,) of the patterns ``indices``, in their order, for the planes of :meth:`loss_and_gradient`.
+
+        Without gradients they take less than half the time.
+        """
+        chosen = _contiguous(indices)
+        expect_rows(self._recorded, chosen)
+        model = self._model(object_planes, probe_planes, corrections)
+        task = _Task(model, self._shifts_now(corrections), self._amplitudes(corrections), False, corrections)
+        self._prepare_buffers(model)
+        return np.concatenate(self._shares.each(partial(self._losses_of, task), chosen))
+
     def intensities(self, object_planes: Any, probe_planes: Any) -> FloatArray:
         """Modelled counts (N, P, P) of all patterns of the problem, zero frequency at [0, 0]; one thread.
 
@@ -166,8 +181,7 @@ class CompiledMultislice:
         """
         size, model = self._problem.window, self._model(object_planes, probe_planes, HELD)
         task = _Task(model, self._shifts, self._no_currents)
-        if not self._work:
-            self._work = self._buffers_for(task.model)
+        self._prepare_buffers(model)
         patterns = self._patterns(np.arange(self._problem.count), task)
         counts = np.empty((self._problem.count, plane_size(size, self._real)), self._real)
         fill_intensities(self._window, patterns, task.model, self._work[0], counts)
@@ -183,16 +197,17 @@ class CompiledMultislice:
 
     def _evaluate_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
         """Every thread's loss and private gradient; the split depends only on the number of threads."""
-        if not self._work:
-            self._work = self._buffers_for(task.model)
+        self._prepare_buffers(task.model)
         return self._shares.each(partial(self._part, task), chosen)
 
-    def _buffers_for(self, model: Model) -> list[Work]:
-        """Work planes of every thread."""
+    def _prepare_buffers(self, model: Model) -> None:
+        """Make the work planes of every thread, unless they are there."""
+        if self._work:
+            return
         slices = self._problem.object_shape[0]
         pairs = model.probe.shape[1] * model.slices.shape[1] // slices
         shapes, real = plane_shapes(self._problem.window, slices, pairs, self._real), self._real
-        return [
+        self._work = [
             in_precision(Work(**{name: aligned(shape, name, real) for name, shape in shapes.items()}), real)
             for _ in range(self._shares.count)
         ]
@@ -202,6 +217,12 @@ class CompiledMultislice:
         gradient, work = task.empty_gradient(len(share)), self._work[thread]
         loss = add_loss_and_gradient(self._window, self._term, self._patterns(share, task), task.model, gradient, work)
         return loss, gradient
+
+    def _losses_of(self, task: _Task, share: IndexArray, thread: int) -> DoubleArray:
+        """The losses (n,) of a share."""
+        losses = np.empty(len(share))
+        fill_losses(self._window, self._term, self._patterns(share, task), task.model, self._work[thread], losses)
+        return losses
 
     def _patterns(self, share: IndexArray, task: _Task) -> Patterns:
         """Some patterns in the kernel's layout."""

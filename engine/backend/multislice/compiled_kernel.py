@@ -155,6 +155,22 @@ def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, 
 
 
 @numba.jit(**CACHED)
+def fill_losses(
+    window: Any, term: tuple[int, float, int], patterns: Patterns, model: Model, work: Work, out: Any
+) -> None:
+    """Out (n,): the losses of ``patterns.indices``, in their order, as in :func:`add_loss_and_gradient`."""
+    object_modes = model.slices.shape[1] // work.waves.shape[1]
+    scale_of_counts = work.intensity.dtype.type(1 / (window.size * window.size * object_modes))
+    for k in range(patterns.indices.shape[0]):
+        n = patterns.indices[k]
+        start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
+        prefetch(patterns.recorded[n])
+        forward_pattern(window, model, patterns, n, start, work)
+        _load_counts(window, patterns.recorded[n], patterns.counts_type, work.counts)
+        out[k] = compare(window, term, work.intensity, work.counts, patterns.weights, scale_of_counts)
+
+
+@numba.jit(**CACHED)
 def add_illumination(window: Any, probe: Any, indices: Any, corners: Any, planes: Any, total: Any) -> None:
     """Add the illumination by the probe (2, modes, plane), transposed, to the windows of all ``indices``.
 

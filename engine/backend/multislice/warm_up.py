@@ -53,6 +53,7 @@ def _compile(way: KernelPath, problem: MultisliceProblem) -> None:
         backend = CompiledMultislice(problem)
         backend.illumination(probe)
         backend.loss_and_gradient(ones, probe)
+        backend.losses(ones, probe, np.arange(1))
         backend.intensities(ones, probe)
         return
     model = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=())

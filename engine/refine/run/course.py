@@ -121,8 +121,8 @@ class Course:
 
     def losses_of(self, groups: tuple[IndexArray, ...], vector: Any) -> tuple[float, ...]:
         """Loss per pattern of each group of patterns."""
-        loss = self.sweeps.objective
-        return tuple(float(loss.evaluate(vector, group).loss) / len(group) for group in groups)
+        losses = self.sweeps.objective.losses(vector, groups)
+        return tuple(loss / len(group) for loss, group in zip(losses, groups, strict=True))
 
     @staticmethod
     def epoch_between(before: SolverState, after: SolverState) -> Phase | None:

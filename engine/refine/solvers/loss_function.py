@@ -6,6 +6,7 @@ Solvers take every sum over a vector from this interface, so that the vector may
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -128,6 +129,13 @@ class PatternLoss(LossFunction, Protocol):
 
     def of_patterns(self, chosen: IndexArray) -> PatternLoss:
         """Return the loss of the patterns numbered ``chosen`` (n,)."""
+        ...
+
+    def losses(self, vector: Any, groups: Sequence[IndexArray]) -> tuple[float, ...]:
+        """Return the loss of each of these groups (n,) of patterns, as :meth:`evaluate` does, but no gradient.
+
+        One pass over all of them, without gradients, takes a third to a half of the time where a backend offers it.
+        """
         ...
 
     def recorder(self, patterns: int) -> Recorder | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,6 +109,21 @@ class Objective:
         if self.constraint is not None:
             self.constraint.project_gradient(self.layout, vector, gradient, self.xp)
         return Evaluation(loss, gradient)
+
+    def losses(self, vector: Any, groups: Sequence[IndexArray]) -> tuple[float, ...]:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
+        of_each = getattr(self.backend, "losses", None)
+        if of_each is None or self.terms:
+            return tuple(float(self.evaluate(vector, group).loss) for group in groups)
+        chosen, size = np.concatenate([np.zeros(0, np.int64), *groups]), self._portion
+        physical = self.layout.physical(vector, self.xp)
+        parts = [np.zeros(0)]
+        for start in range(0, len(chosen), size):
+            self.pause()
+            part = chosen[start : start + size]
+            parts.append(of_each(physical.object, physical.probe, part, corrections=physical.corrections))
+        each, ends = np.concatenate(parts), np.cumsum([len(group) for group in groups])
+        return tuple(float(each[end - len(group) : end].sum()) for group, end in zip(groups, ends, strict=True))
 
     def recorder(self, patterns: int) -> Recorder | None:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""

@@ -206,7 +206,8 @@ class Sweeps:
         judged_count = max(LEAST_JUDGED, min(MOST_JUDGED, int(JUDGED_SHARE * self.count)))
         order = np.random.default_rng(self.seed).permutation(self.count)[:judged_count]
         swept = self.swept
-        return float(self.objective.evaluate(vector, np.sort(order if swept is None else swept[order])).loss)
+        (loss,) = self.objective.losses(vector, [np.sort(order if swept is None else swept[order])])
+        return loss
 
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order within a sweep depends only on seed, sweep and halvings."""
@@ -255,7 +256,8 @@ class Sweeps:
             return self._restarted(state, state.start)
         held = state.held_losses
         if self.held_out is not None:
-            held = (*held, float(self.objective.evaluate(state.vector, self.held_out).loss) / len(self.held_out))
+            (loss_held,) = self.objective.losses(state.vector, [self.held_out])
+            held = (*held, loss_held / len(self.held_out))
         return replace(
             state,
             sweep=state.sweep + 1,

@@ -9,6 +9,7 @@ would take on one machine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -121,6 +122,16 @@ class TileObjective:
             if self.move_object if pull.part.start < layout.object_size else self.move_others:
                 result[pull.part] += result.dtype.type(share) * pull.force
         return Evaluation(float(combined.sums[0]), result)
+
+    def losses(self, vector: Any, groups: Sequence[IndexArray]) -> tuple[float, ...]:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
+        if self.terms:
+            return tuple(float(self.evaluate(vector, group).loss) for group in groups)
+        local = [self.tile.numbers(group) for group in groups]
+        here = [group for group in local if len(group)]
+        own = iter(self.own.losses(vector, here) if here else ())
+        sums = self.exchange.total([next(own) if len(group) else 0.0 for group in local]).sums
+        return tuple(float(loss) for loss in sums)
 
     def dot(self, a: Any, b: Any) -> float:
         """Dot product over all parameters: each row on the tile where it counts, common ones on the first tile."""

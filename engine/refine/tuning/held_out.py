@@ -329,7 +329,8 @@ class Trial:
     def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the held-out patterns."""
         groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
-        return tuple(float(objective.evaluate(vector, group).loss) / len(group) for group in groups)
+        losses = objective.losses(vector, groups)
+        return tuple(loss / len(group) for loss, group in zip(losses, groups, strict=True))
 
     def objective(self, backend: MultisliceBackend) -> Objective:
         """The loss that is refined."""

@@ -185,6 +185,8 @@ class StrainedScan:
         self._reach_A = np.stack([covered_A.min(axis=0) - room_A, covered_A.max(axis=0) + room_A])
         count = len(positions_A)
         chosen = np.random.default_rng(0).permutation(count)[:MOST_PATTERNS]
+        self._known: dict[tuple[tuple[float, ...], tuple[tuple[str, float], ...]], DoubleArray] = {}
+        """Losses that were computed, by strain and aberrations."""
         self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
 
     def slopes(self, directions: Sequence[Direction]) -> Slopes:
@@ -250,6 +252,13 @@ class StrainedScan:
         return (self._losses(direction.times(-scale)) - self._losses(direction.times(scale))) / (2 * scale)
 
     def _losses(self, direction: Direction) -> DoubleArray:
+        """(groups,) loss after a change, computed once."""
+        change = (tuple(direction.strain.ravel() + 0.0), tuple(direction.aberrations_A.items()))  # no -0
+        if change not in self._known:
+            self._known[change] = self._evaluated(direction)
+        return self._known[change]
+
+    def _evaluated(self, direction: Direction) -> DoubleArray:
         """(groups,) loss after a change."""
         matrix, measured = np.eye(2) + direction.strain, self._problem.measured
         positions_A = self._centre_A + self._from_centre_A @ matrix.T
@@ -260,5 +269,4 @@ class StrainedScan:
             objective = Objective(
                 backend, on_device(problem.layout, backend.xp), problem.multislice.count, move_probe=False
             )
-            parameters = backend.xp.asarray(vector)
-            return np.array([float(objective.evaluate(parameters, group).loss) for group in self._groups])
+            return np.array(objective.losses(backend.xp.asarray(vector), self._groups))

@@ -83,7 +83,7 @@ def likelihood_over_noise(problem: Problem, vector: Any, context: TrialContext) 
         return None
     with closing(open_backend(context.backend, model, context.threads)) as backend:
         objective = Objective(backend, on_device(layout, backend.xp), model.count)
-        loss = float(objective.evaluate(backend.xp.asarray(vector)).loss) / model.count
+        loss = sum(objective.losses(backend.xp.asarray(vector), [np.arange(model.count)])) / model.count
     return loss / noise if math.isfinite(loss) else None
 
 

@@ -113,6 +113,20 @@ def test_threads_give_the_same_sums(make_problem, make_planes):
     np.testing.assert_array_equal(threaded.object, again.object)
 
 
+@pytest.mark.parametrize("kind", list(DataTermKind))
+@pytest.mark.parametrize(("slices", "modes", "object_modes", "threads"), [(1, 1, 1, 1), (3, 2, 2, 3)])
+def test_losses_without_gradients_are_those_of_single_patterns(
+    make_problem, make_planes, make_corrections, kind, slices, modes, object_modes, threads
+):
+    problem = moved_patterns(make_problem(32, slices, kind, 0.05, count=7))
+    planes = [each.astype(np.float32) for each in make_planes(problem, modes, object_modes)]
+    backend, corrections, order = CompiledMultislice(problem, threads), make_corrections(problem), np.array([5, 0, 2])
+    found = backend.losses(*planes, order, corrections=corrections)
+    each = [backend.loss_and_gradient(*planes, order[k : k + 1], corrections=corrections).loss for k in range(3)]
+    backend.close()
+    np.testing.assert_allclose(found, each, rtol=1e-6)  # single precision: the same operations, perhaps fused otherwise
+
+
 def test_illumination_agrees_with_the_reference(make_problem, make_planes):
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0)
     _, probe = make_planes(problem, 3)

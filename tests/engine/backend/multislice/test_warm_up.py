@@ -23,6 +23,7 @@ WAYS = (
     compiled_kernel.fill_waves,
     compiled_kernel.add_gradient,
     compiled_kernel.fill_intensities,
+    compiled_kernel.fill_losses,
     compiled_kernel.add_illumination,
 )
 

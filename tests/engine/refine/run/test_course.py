@@ -10,7 +10,6 @@ from ptylive.engine.refine.engines.epochs import BatchEngine
 from ptylive.engine.refine.run.course import Course, CoursePlan
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
-from ptylive.engine.refine.solvers.loss_function import Evaluation
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.schema.preset import Preset
 
@@ -25,8 +24,8 @@ class Loss:
         other.chosen = chosen
         return other
 
-    def evaluate(self, vector, indices):
-        return Evaluation(float(np.sum(indices)), vector)
+    def losses(self, vector, groups):
+        return [float(np.sum(group)) for group in groups]
 
 
 def course(**settings):

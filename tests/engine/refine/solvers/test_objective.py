@@ -71,8 +71,8 @@ class Pull:
 
 @pytest.fixture
 def objective():
-    def make(**changes):
-        return Objective(Backend(), ParameterLayout(), PATTERNS, **changes)
+    def make(backend=None, **changes):
+        return Objective(backend or Backend(), ParameterLayout(), PATTERNS, **changes)
 
     return make
 
@@ -118,6 +118,33 @@ def test_long_evaluations_pause_between_portions_and_sum_them(objective, monkeyp
     np.testing.assert_allclose(found.gradient, [PATTERNS, PATTERNS, 0, PATTERNS, PATTERNS])
     assert long.backend.asked == [([0, 1, 2, 3], False), ([4, 5], False)]
     assert len(pauses) == 1
+
+
+class Quick(Backend):
+    """A backend that offers losses without gradients: the squares of the patterns' numbers."""
+
+    def losses(self, _object, _probe, indices, *, corrections):
+        self.asked.append(indices.tolist())
+        return indices.astype(float) ** 2
+
+
+GROUPS = [np.array([5, 1]), np.array([2, 3, 4])]
+
+
+def test_losses_of_groups_are_taken_without_gradients_in_portions(objective, monkeypatch):
+    monkeypatch.setattr(objective_module, "PORTION", 4)
+    pauses = []
+    quick = objective(backend=Quick(), pause=lambda: pauses.append(None))
+    assert quick.losses(np.zeros(5), GROUPS) == (26.0, 29.0)
+    assert quick.backend.asked == [[5, 1, 2, 3], [4]]
+    assert len(pauses) == 2
+    assert quick.losses(np.zeros(5), []) == ()
+
+
+def test_losses_of_groups_are_those_of_evaluations_without_such_a_backend_or_with_terms(objective):
+    assert objective().losses(np.zeros(5), GROUPS) == (2.0, 3.0)
+    pulled = objective(backend=Quick(), terms=(Pull(),))
+    assert pulled.losses(np.zeros(5), GROUPS) == tuple(pulled.evaluate(np.zeros(5), group).loss for group in GROUPS)
 
 
 class SecondFixed:

@@ -46,6 +46,15 @@ def test_loss_and_gradient_are_those_of_the_whole(problem, cut, tiles, indices):
         assert np.abs(result.gradient - mine).max() <= 1e-9 * np.abs(mine).max()
 
 
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+def test_losses_of_groups_are_those_of_the_whole(problem, cut, tiles):
+    layout, vector, groups = problem.layout, somewhere(problem), [np.array([3]), np.arange(0, 144, 7)]
+    expected = whole_of(problem).losses(vector, groups)
+    _, found = at_tiles(cut, problem, tiles, lambda one: one.losses(cut.part(layout, vector, one.tile), groups))
+    for losses in found:
+        assert losses == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("tiles", [1, 3])
 def test_a_pull_counts_once_at_every_row(problem, cut, tiles):
     layout, vector = replace(problem.layout, object_form=ObjectForm.DAMPED), None

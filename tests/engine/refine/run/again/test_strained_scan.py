@@ -89,6 +89,17 @@ def test_a_curvature_is_that_of_a_parabola_and_positive_at_a_minimum(nominal, st
     assert once > 0 and twice == pytest.approx(4 * once, rel=1e-3)
 
 
+def test_no_loss_is_computed_twice(moving, strains, monkeypatch):
+    scan, evaluated = scan_of(moving), []
+    evaluate = StrainedScan._evaluated
+    monkeypatch.setattr(
+        StrainedScan, "_evaluated", lambda self, each: (evaluated.append(each), evaluate(self, each))[1]
+    )
+    scan.with_even(scan.slopes(strains), strains)
+    scan.curvatures(strains)
+    assert len(evaluated) == 2 * len(strains) + 2 + 1, "both sides of every strain and of an even stretch, and none"
+
+
 def test_little_slope_is_left_once_the_drift_has_been_taken_out(moving, nominal, strains):
     """With so few counts the true object is not exactly at the minimum."""
     still = scan_of(moving, dataset=without_drift(moving.dataset, DRIFT)).slopes(strains)
