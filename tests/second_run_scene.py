@@ -30,6 +30,7 @@ class Result:
     seconds: tuple[float, ...] = (1.0, 1.0)
     noise: float | None = NOISE
     likelihood_over_noise: float | None = None
+    model_error: float | None = None
 
     @property
     def loss_over_noise(self) -> float | None:

@@ -141,6 +141,8 @@ class RefineResult:
     likelihood_over_noise: float | None = None
     """The same ratio for the likelihood of all pixels, whatever loss was refined, to compare numbers of slices. None
     where it is not known, or if a number of epochs was given."""
+    model_error: float | None = None
+    """Relative error of the modelled counts that would leave as much more likelihood than noise does. None likewise."""
     convergence: Convergence | None = None
     """Whether the run had converged; None after too few epochs, or if it did not finish."""
     calibration: Calibration | None = None

@@ -31,7 +31,7 @@ from ptylive.engine.refine.solvers.lbfgs import LbfgsState
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.start.goodness_of_fit import likelihood_over_noise
+from ptylive.engine.refine.tuning.start.goodness_of_fit import LikelihoodLeft, likelihood_left
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
 from ptylive.schema.errors import PtyliveError, RefinementError
 from ptylive.schema.model import IndexArray
@@ -157,8 +157,10 @@ class Refinement:
             self._add_words(self._warning)
         self._report(state, outcome, force=True, deviation=deviation)
         result = replace(self._result(state, outcome), phase_deviation=deviation, convergence=trend)
-        fit = self._likelihood_over_noise(state) if outcome == "done" else None
-        return replace(result, likelihood_over_noise=fit, unchanged=outcome == "done" and self._log == earlier)
+        left = self._likelihood_left(state) if outcome == "done" else None
+        if left is not None:
+            result = replace(result, likelihood_over_noise=left.over_noise, model_error=left.model_error)
+        return replace(result, unchanged=outcome == "done" and self._log == earlier)
 
     def first_epochs(self, count: int) -> checkpoints.Checkpoint:
         """Run the first epochs only; return the state that :meth:`run` of another continues from, on any backend.
@@ -335,14 +337,14 @@ class Refinement:
         end = Outcome(vector, self._log, outcome, self._message, modulus_fixed=self._schedule.fixes_modulus(last))
         return end.result(self._problem, self._backend.name)
 
-    def _likelihood_over_noise(self, state: checkpoints.SolverState) -> float | None:
-        """The likelihood over that of counting noise, if the number of epochs was left open; else None."""
+    def _likelihood_left(self, state: checkpoints.SolverState) -> LikelihoodLeft | None:
+        """What is left of the likelihood of counts, if the number of epochs was left open; else None."""
         preset = self._preset
         automatic = isinstance(preset.solver.epoch_max, str) and preset.solver.optimizer not in ENGINES
         if self._context is None or not (automatic and preset.refined.update_obj):
             return None
         try:
-            return likelihood_over_noise(self._problem, self._backend.to_numpy(state.vector), self._context)
+            return likelihood_left(self._problem, self._backend.to_numpy(state.vector), self._context)
         except (PtyliveError, MemoryError):  # the finished run is worth more
             return None
 

@@ -36,6 +36,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     thickened,
 )
 from ptylive.engine.refine.tuning.depth.like_one_slice import likeliest_like_one
+from ptylive.engine.refine.tuning.depth.many_slices import MANY_SLICES, hopeless_gain
 from ptylive.engine.refine.tuning.depth.refined_thickness import AT_REST, settled_thickness_A, with_refined_thickness
 from ptylive.engine.refine.tuning.depth.seen_depth import depth_in_many_slices, depth_seen, focus_A, with_map_defocus
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
@@ -136,6 +137,12 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
     )
     most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(base.dataset.patterns) // 2))
     coarse = per_half[turned]
+    if slices_for(2.0**coarse.nearest) > MANY_SLICES:
+        coarse_A = 2.0**coarse.power * depth_A
+        worse = hopeless_gain(thin, tuned, coarse_A, context)
+        if worse is not None:
+            text = f"{COARSE_SLICES} slices, {coarse_A:.3g} Å in total, predict held-out patterns worse"
+            return _because(thin, f"{text} than one (gain {worse}), although {why}")
     freed = may_be_freed(base.dataset, preset)
     if freed:
         base, modes = _in_focus(base), modes_for_several(preset)

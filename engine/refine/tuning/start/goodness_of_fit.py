@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from contextlib import closing
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,8 +63,20 @@ def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: Trial
     return loss.mean / max(float(expected.sum(dtype=np.float64)) / len(trial.held), 1e-30)
 
 
-def likelihood_over_noise(problem: Problem, vector: Any, context: TrialContext) -> float | None:
-    """Ratio of the negative log-likelihood of all pixels to that of counting noise, for parameters on the CPU.
+class LikelihoodLeft(NamedTuple):
+    """What a finished model leaves of the likelihood of counts."""
+
+    over_noise: float
+    """Ratio to what counting noise leaves."""
+    model_error: float
+    """Relative error of the modelled counts, root mean square over all counts, that leaves as much more than noise.
+
+    Unlike the ratio, it does not grow with the number of electrons.
+    """
+
+
+def likelihood_left(problem: Problem, vector: Any, context: TrialContext) -> LikelihoodLeft | None:
+    """What a model leaves of the negative log-likelihood of all pixels, for parameters on the CPU.
 
     Unlike the loss that is refined, it compares runs of any data term, form and number of slices. None for coefficients
     and images, where neighbouring pixels share their noise, and where other quantities than a thickness are refined,
@@ -84,7 +96,11 @@ def likelihood_over_noise(problem: Problem, vector: Any, context: TrialContext) 
     with closing(open_backend(context.backend, model, context.threads)) as backend:
         objective = Objective(backend, on_device(layout, backend.xp), model.count)
         loss = sum(objective.losses(backend.xp.asarray(vector), [np.arange(model.count)])) / model.count
-    return loss / noise if math.isfinite(loss) else None
+    if not math.isfinite(loss):
+        return None
+    # pixels whose model errs by a share e leave m e^2 / 2 more, m their mean
+    counts = float((_mean_pattern(model) * model.weights).sum(dtype=np.float64))
+    return LikelihoodLeft(loss / noise, math.sqrt(2 * max(0.0, loss - noise) / max(counts, 1e-30)))
 
 
 def counts_per_electron(problem: Problem) -> float | None:

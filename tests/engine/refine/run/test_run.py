@@ -212,6 +212,6 @@ def test_a_finished_run_is_kept_if_its_likelihood_cannot_be_computed(small, monk
     def fails(*_):
         raise error
 
-    monkeypatch.setattr(refinement, "likelihood_over_noise", fails)
+    monkeypatch.setattr(refinement, "likelihood_left", fails)
     result = refine(small.dataset, Preset.from_mapping(ONE_MODE | {"num_slices": 1}), backend="cpu")
     assert (result.state, result.likelihood_over_noise) == ("done", None)

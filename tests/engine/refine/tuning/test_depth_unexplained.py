@@ -166,3 +166,23 @@ def test_absorption_is_not_looked_for_where_one_slice_explains_the_patterns(monk
     leaving(monkeypatch, None)
     monkeypatch.setattr(depth_choice, "with_absorption", lambda thin, context, single: pytest.fail("tried"))
     assert found().words == ("one slice: no depth is seen",)
+
+
+@pytest.mark.parametrize(("power", "worse"), [(3.0, True), (3.0, False), (2.0, None)])
+def test_many_slices_are_given_up_if_few_rule_them_out_and_few_are_not_asked(monkeypatch, power, worse):
+    asked = []
+    leaving(monkeypatch, MUCH)
+    gaining(monkeypatch, 0.08)
+    monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(power, False, HeldOutLoss((1.0,))))
+
+    def hopeless(thin, tuned, thickness_A, context):
+        asked.append(thickness_A)
+        return Gain(-0.23, 0.006) if worse else None
+
+    monkeypatch.setattr(depth_choice, "hopeless_gain", hopeless)
+    tuned = found()
+    assert asked == ([] if worse is None else [pytest.approx(2**power * DEPTH_A)])
+    assert (tuned.preset.object.slices == 1) == bool(worse)
+    if worse:
+        text = f"one slice: 6 slices, {2**power * DEPTH_A:.3g} Å in total, predict held-out patterns worse than one"
+        assert tuned.words[-1] == f"{text} (gain -23 ± 0.6 %), although {LEFT}"

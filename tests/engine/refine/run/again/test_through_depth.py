@@ -9,7 +9,7 @@ import pytest
 from second_run_scene import LARGE, Result, Scene, came
 
 from ptylive.engine.refine.run.again import second_run
-from ptylive.engine.refine.run.again.through_depth import LESS, MORE, MUCH, THICKNESSES, ThroughDepth
+from ptylive.engine.refine.run.again.through_depth import LEAST_ERROR, LESS, MORE, MUCH, THICKNESSES, ThroughDepth
 from ptylive.engine.refine.tuning import mode_choice
 from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
 from ptylive.schema.advice.depth import FoundDepth
@@ -43,6 +43,14 @@ def test_without_much_left_in_one_slice_nothing_runs(scene, first):
     scene.first = first
     assert scene.incumbent(DEPTHS).record is first
     assert len(scene.scans) == 1
+
+
+@pytest.mark.parametrize(("error", "tried"), [(0.9, 0), (1.1, 3), (None, 3)])
+def test_what_many_electrons_show_of_a_small_error_is_no_depth(scene, error, tried):
+    left_of_it = Result((LARGE,), likelihood_over_noise=LEFT, model_error=error and error * LEAST_ERROR)
+    scene.first = replace(scene.first, result=left_of_it)
+    scene.incumbent(DEPTHS, *[left(LEFT) for _ in range(3)])
+    assert len(scene.scans) == 1 + tried
 
 
 def test_one_two_and_four_depths_are_refined_anew_from_the_data_as_given(scene, tmp_path):
@@ -176,8 +184,17 @@ def test_four_depths_are_turned_by_depth_where_the_phase_of_one_slice_has_turned
     assert rejected == f"{words} {times} times the loss by counts"
 
 
+SMALL_ERROR = Result((LARGE,), likelihood_over_noise=LEFT, model_error=0.9 * LEAST_ERROR)
+
+
 @pytest.mark.parametrize(
-    "changed", [{"turned_by_phase": False}, {"slices": 4}, {"result": Result((LARGE,), likelihood_over_noise=1.4)}]
+    "changed",
+    [
+        {"result": SMALL_ERROR},
+        {"turned_by_phase": False},
+        {"slices": 4},
+        {"result": Result((LARGE,), likelihood_over_noise=1.4)},
+    ],
 )
 def test_a_half_turn_is_not_left_to_depth_otherwise(scene, changed):
     scene.first = replace(scene.first, **{"turned_by_phase": True, **changed})

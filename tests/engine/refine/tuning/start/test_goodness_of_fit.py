@@ -1,5 +1,6 @@
 """The loss that counting noise leaves, compared with random counts, and its use."""
 
+import math
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start import columns
 from ptylive.engine.refine.tuning.start.goodness_of_fit import (
     counting_noise,
-    likelihood_over_noise,
+    likelihood_left,
     loss_over_noise,
     mean_losses,
 )
@@ -97,31 +98,37 @@ def test_the_likelihood_compares_what_was_refined_by_any_loss(small, algorithm, 
     problem = replace(problem, multislice=multislice, forward=replace(problem.forward, measured=measured))
     layout, right = problem.layout, vector.copy()
     right[layout.object_size : layout.object_size + layout.probe_size] *= gain**0.5
-    left = likelihood_over_noise(problem, right, CONTEXT)
+    left = likelihood_left(problem, right, CONTEXT)
     # the flat background of the judge, a share of the dark field, is not in the drawn counts
-    assert left == pytest.approx(1, abs=0.1)
+    assert left.over_noise == pytest.approx(1, abs=0.1)
     wrong = right.copy()
     wrong[layout.object_size : layout.object_size + layout.probe_size] *= 1.2
-    assert likelihood_over_noise(problem, wrong, CONTEXT) > left + 0.2
+    found = likelihood_left(problem, wrong, CONTEXT)
+    assert found.over_noise > left.over_noise + 0.2
+    # 44 % more counts m each leave m (0.44 - log 1.44), whatever an electron's number of counts
+    share = math.sqrt(2 * (0.44 - math.log(1.44)))
+    assert found.model_error == pytest.approx(math.hypot(share, left.model_error), rel=0.15)
+    noise_share = math.sqrt((found.model_error**2 - left.model_error**2) / (found.over_noise - left.over_noise))
+    assert left.model_error == pytest.approx(noise_share * math.sqrt(max(0.0, left.over_noise - 1)), abs=0.01)
 
 
 def test_without_independent_pixels_or_with_parameters_of_single_patterns_there_is_no_likelihood(small):
     one, vector, _ = refitted(small.dataset, algorithm="ml")
-    assert likelihood_over_noise(one.problem, vector, CONTEXT) is not None
+    assert likelihood_left(one.problem, vector, CONTEXT) is not None
     measured = one.problem.measured
     shared = replace(measured, statistics=replace(measured.statistics, noise_spread=0.5))
     unknown = replace(measured, statistics=replace(measured.statistics, faint_share=None))
     for changed in (shared, unknown, replace(measured, near_field=True)):
         problem = replace(one.problem, forward=replace(one.problem.forward, measured=changed))
-        assert likelihood_over_noise(problem, vector, CONTEXT) is None
+        assert likelihood_left(problem, vector, CONTEXT) is None
     for settings, known in (({"update_probe_pos": True}, False), ({"update_thickness": True}, True)):
         one, vector, _ = refitted(small.dataset, algorithm="ml", **settings)
-        assert (likelihood_over_noise(one.problem, vector, CONTEXT) is not None) is known
+        assert (likelihood_left(one.problem, vector, CONTEXT) is not None) is known
 
 
 def test_not_finite_is_not_known(small):
     one, vector, _ = refitted(small.dataset, algorithm="ml")
-    assert likelihood_over_noise(one.problem, np.full_like(vector, np.nan), CONTEXT) is None
+    assert likelihood_left(one.problem, np.full_like(vector, np.nan), CONTEXT) is None
 
 
 @pytest.mark.parametrize(
