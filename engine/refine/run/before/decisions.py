@@ -37,6 +37,7 @@ from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.optics.confirmed_calibration import with_confirmed_calibration
+from ptylive.engine.refine.tuning.optics.focal_spread_choice import with_chosen_focal_spread
 from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
 from ptylive.engine.refine.tuning.optics.settled_modes import with_settled_modes
 from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
@@ -132,6 +133,7 @@ def settled(plan: RunPlan, context: TrialContext, warm: WarmStart | None, observ
     if warm is None:
         tuned = with_settled_modes(tuned, choice, context)
         tuned = with_chosen_source(tuned, context)
+        tuned = tuned if choice is None else with_chosen_focal_spread(tuned, context)
     tuned = with_chosen_anchor(tuned, context)
     preset, thick = tuned.preset, preset.object.slices > 1
     if not thick or warm is not None or not tilt_from_columns(preset.propagation, preset.refined):
