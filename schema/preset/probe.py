@@ -44,8 +44,8 @@ class ProbeSettings(StrictModel):
     source_size_A: Annotated[float, Field(ge=0, le=LARGEST_SOURCE_A)] | Auto = Field(
         default="auto", description="Gaussian source, standard deviation, Å"
     )
-    focal_spread_A: Annotated[float, Field(ge=0, le=LARGEST_FOCAL_SPREAD_A)] | Auto = Field(
-        default="auto", description="Gaussian focal spread, standard deviation, Å"
+    focal_spread_A: float = Field(
+        default=20.0, ge=0, le=LARGEST_FOCAL_SPREAD_A, description="Gaussian focal spread, standard deviation, Å"
     )
     probe_part: Literal["both", "phase", "amplitude"] = Field(
         default="both", description="part of the probe that is refined, in the aperture plane"

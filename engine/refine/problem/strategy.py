@@ -57,8 +57,8 @@ NEWTON_STEP = 1.0
 """Longest step given to a larger batch."""
 PEAK = 1.5
 """Approximate ratio of the largest counts of a bright-field pixel to their mean."""
-USUAL_SOURCE_A, USUAL_SPREAD_A = 0.3, 20.0
-"""Source size and focal spread for probe modes if nobody gave them and no trial decides otherwise."""
+USUAL_SOURCE_A = 0.3
+"""Source size for probe modes if nobody gave it and no trial decides otherwise."""
 FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
 """Probe modes before source size and focal spread are filled in from the settings."""
 
@@ -147,13 +147,13 @@ def choose(
     step = trial_step = regime.sweep_step
     if engine is None:
         step, trial_step = (_step_of(step, size, usual, statistics.patterns) for size in (batch, in_trials))
-    modes, spread_A = _given(probe.probe_modes, regime.coherence.modes), _given(probe.focal_spread_A, USUAL_SPREAD_A)
+    modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
         object_form=object_form,
         non_negative=object_form is not ObjectForm.COMPLEX and _given(form.non_negative_phase, regime.non_negative),
         bright_field_only=_given(loss.bright_field_only, regime.bright_field_only),
-        coherence=Coherence(modes, _given(probe.source_size_A, USUAL_SOURCE_A), spread_A),
+        coherence=Coherence(modes, _given(probe.source_size_A, USUAL_SOURCE_A), probe.focal_spread_A),
         start_from_map=has_start and _given(start.start_from_map, regime.start_from_map),
         sweeps=sweeps,
         probe_sweeps=min(_given(solver.probe_sweeps, regime.probe_sweeps), sweeps),

@@ -119,7 +119,8 @@ class Objective:
         physical = self.layout.physical(vector, self.xp)
         parts = [np.zeros(0)]
         for start in range(0, len(chosen), size):
-            self.pause()
+            if start:
+                self.pause()
             part = chosen[start : start + size]
             parts.append(of_each(physical.object, physical.probe, part, corrections=physical.corrections))
         each, ends = np.concatenate(parts), np.cumsum([len(group) for group in groups])

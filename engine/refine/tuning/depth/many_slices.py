@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.depth_trials import COARSE_SLICES, thickened
-from ptylive.engine.refine.tuning.depth.unexplained import too_little
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.depth.worth_of_slices import compared
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -34,4 +34,5 @@ def hopeless_gain(thin: Tuned, tuned: Tuned, thickness_A: float, context: TrialC
     gain, _ = compared(thin, replace(tuned, dataset=dataset, preset=preset), context)
     if gain is None or gain.share > -HOPELESS or not gain.opposite.certain:
         return None
-    return gain if too_little(thin, context) is None else None
+    left = OneSlice(thin, context).left
+    return None if left is None or left.is_much else gain

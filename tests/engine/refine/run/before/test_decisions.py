@@ -79,3 +79,30 @@ def test_a_phase_of_one_slice_is_no_witness_where_depth_shall_decide(small, monk
     plan = RunPlan(small.dataset, preset, turned_by_depth=by_depth)
     decisions.decided(TrialContext("cpu"), None, plan, observers, alone=True)
     assert bool(seen) is not by_depth
+
+
+WARM = WarmStart(np.ones((1, 1, 2, 2)), 0.5, (0.0, 0.0))
+CHOSEN = SimpleNamespace(reason="4 probe modes")
+
+
+@pytest.mark.parametrize(
+    ("choice", "warm", "asked"), [(CHOSEN, None, True), (None, None, False), (CHOSEN, WARM, False)]
+)
+def test_a_focal_spread_is_chosen_where_the_modes_were_and_nothing_is_continued(
+    small, monkeypatch, choice, warm, asked
+):
+    seen = []
+
+    def chosen(tuned, context):
+        seen.append(tuned.words)
+        return tuned
+
+    monkeypatch.setattr(decisions, "with_chosen_modes", lambda dataset, preset, context, modes: (preset, choice))
+    monkeypatch.setattr(decisions, "with_settled_modes", lambda tuned, choice, context: tuned)
+    monkeypatch.setattr(decisions, "with_chosen_source", lambda tuned, context: tuned)
+    monkeypatch.setattr(decisions, "with_chosen_focal_spread", chosen)
+    preset = Preset.from_mapping(ONE_MODE | {"num_slices": 1, "regime": "thin", "scan_defocus": False})
+    decisions.settled(RunPlan(small.dataset, preset, decided=True), TrialContext("cpu"), warm, None)
+    assert bool(seen) == asked
+    if asked:
+        assert CHOSEN.reason in seen[0]

@@ -8,19 +8,23 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth import many_slices
 from ptylive.engine.refine.tuning.depth.depth_trials import COARSE_SLICES
 from ptylive.engine.refine.tuning.depth.many_slices import HOPELESS, hopeless_gain
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice, Unexplained
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
+
+MUCH, LITTLE = Unexplained((2.3,), 2.3), Unexplained((1.2,), 1.2)
 
 
 @pytest.mark.parametrize(
     ("gain", "left", "given_up"),
     [
-        (Gain(-1.01 * HOPELESS, 0.01), None, True),
-        (Gain(-0.99 * HOPELESS, 0.01), None, False),
-        (Gain(-1.01 * HOPELESS, 0.09), None, False),
-        (Gain(0.2, 0.01), None, False),
-        (None, None, False),
-        (Gain(-2 * HOPELESS, 0.01), "one slice leaves 2.3 times the counting noise", False),
+        (Gain(-1.01 * HOPELESS, 0.01), LITTLE, True),
+        (Gain(-0.99 * HOPELESS, 0.01), LITTLE, False),
+        (Gain(-1.01 * HOPELESS, 0.09), LITTLE, False),
+        (Gain(0.2, 0.01), LITTLE, False),
+        (None, LITTLE, False),
+        (Gain(-2 * HOPELESS, 0.01), MUCH, False),
+        (Gain(-2 * HOPELESS, 0.01), None, False),
     ],
 )
 def test_many_are_given_up_where_few_are_far_worse_and_one_is_enough(monkeypatch, gain, left, given_up):
@@ -33,7 +37,7 @@ def test_many_are_given_up_where_few_are_far_worse_and_one_is_enough(monkeypatch
         return gain, thick
 
     monkeypatch.setattr(many_slices, "compared", compared)
-    monkeypatch.setattr(many_slices, "too_little", lambda thin, context: left)
+    monkeypatch.setattr(OneSlice, "left", left)
     dataset = scan_of_columns(points=16)
     thin, tuned = Tuned(dataset, Preset(num_slices=1)), Tuned(dataset, Preset())
     assert hopeless_gain(thin, tuned, 900.0, TrialContext(backend="cpu")) is (gain if given_up else None)

@@ -9,13 +9,19 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
 from ptylive.engine.refine.tuning.optics import focal_spread_choice
-from ptylive.engine.refine.tuning.optics.focal_spread_choice import FAR_BEHIND, with_chosen_focal_spread
+from ptylive.engine.refine.tuning.optics.focal_spread_choice import EPOCHS, FAR_BEHIND, with_chosen_focal_spread
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
 THIN = Preset(probe_modes=4, num_slices=1)
+
+
+@pytest.fixture(autouse=True)
+def explained(monkeypatch):
+    """One slice leaves little."""
+    monkeypatch.setattr(focal_spread_choice, "too_little", lambda tuned, context: None)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,11 @@ def test_a_wider_one_where_it_predicts_better_beyond_doubt(monkeypatch, gain, wi
 @pytest.mark.parametrize(
     "changes",
     [
-        {"focal_spread_A": 20.0},
+        {"focal_spread_A": 30.0},
+        {"sweeps": 3},
+        {"source_size_A": 0.0},
+        {"source_blur_A": 0.3},
+        {"fly_scan_share": 0.5},
         {"probe_modes": 1},
         {"num_slices": 2, "total_thickness_A": 20.0},
         {"update_obj": False},
@@ -51,6 +61,13 @@ def test_a_wider_one_where_it_predicts_better_beyond_doubt(monkeypatch, gain, wi
 def test_nothing_is_tried_where_there_is_nothing_to_choose(monkeypatch, changes):
     monkeypatch.setattr(focal_spread_choice, "_gain", lambda trials, context: Gain(0.02, 0.002))
     begun = Tuned(scan_of_columns(points=16), Preset.from_mapping(THIN.model_dump(exclude_unset=True) | changes))
+    assert with_chosen_focal_spread(begun, CPU) is begun
+
+
+def test_not_for_what_one_slice_leaves_far_from_explained(monkeypatch):
+    monkeypatch.setattr(focal_spread_choice, "_gain", lambda trials, context: Gain(0.02, 0.002))
+    monkeypatch.setattr(focal_spread_choice, "too_little", lambda tuned, context: "one slice leaves 2 times the noise")
+    begun = Tuned(scan_of_columns(points=16), THIN)
     assert with_chosen_focal_spread(begun, CPU) is begun
 
 
@@ -87,4 +104,4 @@ def test_it_may_catch_up_unless_it_is_far_behind_after_half_of_the_sweeps(monkey
     tuned = with_chosen_focal_spread(Tuned(scan_of_columns(points=16), THIN), CPU)
     assert len(made) == looked
     assert (tuned.preset.probe.probe_modes == 8) == wider
-    assert all(epochs == (0,) and sweeps == (every // 2,) for epochs, sweeps, every in asked)
+    assert all(epochs == (EPOCHS,) and sweeps == (every // 2,) for epochs, sweeps, every in asked)
