@@ -8,6 +8,7 @@ leads at first in any case. How much of its lead would last is read from the los
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide
@@ -15,6 +16,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.probe import ProbeSettings
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
 MODE_PATTERNS, CONFIRMING_PATTERNS, TRIAL_SWEEPS = 512, 800, 2
@@ -66,6 +68,17 @@ def modes_for_several(preset: Preset) -> int:
     """Number of modes that represents several, and at most the requested number."""
     modes = preset.probe.probe_modes
     return SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
+
+
+def settings_for_several(preset: Preset) -> dict[str, Any]:
+    """Settings of trials in this number of modes; a wider focal spread than usual, which needs more, is not tried.
+
+    In few modes it is worse than the usual one, and optics that are refined along make up for it.
+    """
+    modes, usual_A = modes_for_several(preset), ProbeSettings().focal_spread_A
+    fewer = isinstance(preset.probe.probe_modes, int) and preset.probe.probe_modes > modes
+    wide = fewer and preset.probe.focal_spread_A > usual_A
+    return {"probe_modes": modes} | ({"focal_spread_A": usual_A} if wide else {})
 
 
 def may_be_tried(dataset: Dataset, preset: Preset) -> bool:

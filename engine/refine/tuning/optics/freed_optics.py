@@ -29,7 +29,7 @@ from ptylive.engine.refine.tuning.mode_choice import (
     CONFIRMING_PATTERNS,
     LEAST_PATTERNS,
     TRIAL_SETTINGS,
-    modes_for_several,
+    settings_for_several,
 )
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import Origin, Quantity
@@ -142,12 +142,8 @@ class FreedTrials:
     """Trials on the patterns in the middle of a scan, from an empty object."""
 
     def __init__(self, preset: Preset, context: TrialContext) -> None:
-        settings = TRIAL_SETTINGS | {
-            "start_from_map": False,
-            "sweeps": "auto",
-            "epoch_max": "auto",
-            "probe_modes": modes_for_several(preset),
-        }
+        free = {"start_from_map": False, "sweeps": "auto", "epoch_max": "auto"}
+        settings = TRIAL_SETTINGS | free | settings_for_several(preset)
         self._preset, self._context = preset.model_copy(update=settings), replace(context, start=None)
 
     def is_thin(self, dataset: Dataset) -> bool:

@@ -9,7 +9,7 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes, may_be_tried, settings_for_several
 from ptylive.schema.preset import Preset
 
 ONE = Course(HeldOutLoss((104, 106, 105, 107)), HeldOutLoss((100, 102, 101, 103)))
@@ -135,3 +135,17 @@ def test_the_choice_does_not_depend_on_steps_batch_and_seed_asked_for(simulated)
     presets[1] = presets[1].model_copy(update={"batch_size": 4, "seed": 3})
     first, second = (choose_modes(dataset, preset, TrialContext("cpu")) for preset in presets)
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"probe_modes": 8, "focal_spread_A": 40.0}, {"probe_modes": 2, "focal_spread_A": 20.0}),
+        ({"probe_modes": 8, "focal_spread_A": 5.0}, {"probe_modes": 2}),
+        ({"probe_modes": 2, "focal_spread_A": 40.0}, {"probe_modes": 2}),
+        ({"focal_spread_A": 40.0}, {"probe_modes": 2}),
+        ({"probe_modes": 1}, {"probe_modes": 1}),
+    ],
+)
+def test_a_wide_focal_spread_is_not_tried_in_fewer_modes(given, expected):
+    assert settings_for_several(Preset.from_mapping(given)) == expected
