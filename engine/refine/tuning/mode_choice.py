@@ -26,6 +26,8 @@ SEVERAL = 2
 better beyond doubt must it also be better than all of them."""
 BEHIND = 4.0
 """Standard deviations by which one mode, which always leads at first, trails after one sweep if it stays behind."""
+USUAL_FOCAL_SPREAD_A = ProbeSettings().focal_spread_A
+"""Focal spread that is left to trials."""
 TRIAL_SETTINGS = {
     "refine_drift": False,
     "update_probe_pos": False,
@@ -75,10 +77,10 @@ def settings_for_several(preset: Preset) -> dict[str, Any]:
 
     In few modes it is worse than the usual one, and optics that are refined along make up for it.
     """
-    modes, usual_A = modes_for_several(preset), ProbeSettings().focal_spread_A
+    modes = modes_for_several(preset)
     fewer = isinstance(preset.probe.probe_modes, int) and preset.probe.probe_modes > modes
-    wide = fewer and preset.probe.focal_spread_A > usual_A
-    return {"probe_modes": modes} | ({"focal_spread_A": usual_A} if wide else {})
+    wide = fewer and preset.probe.focal_spread_A > USUAL_FOCAL_SPREAD_A
+    return {"probe_modes": modes} | ({"focal_spread_A": USUAL_FOCAL_SPREAD_A} if wide else {})
 
 
 def may_be_tried(dataset: Dataset, preset: Preset) -> bool:

@@ -19,13 +19,15 @@ from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.unexplained import too_little
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import MODE_PATTERNS, TRIAL_SETTINGS, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import (
+    MODE_PATTERNS,
+    TRIAL_SETTINGS,
+    USUAL_FOCAL_SPREAD_A,
+    may_be_tried,
+)
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
-from ptylive.schema.preset.probe import ProbeSettings
 
-USUAL_A = float(ProbeSettings().focal_spread_A)
-"""Focal spread that is left to this choice."""
 WIDER = 2
 """Factor on the usual focal spread and on the number of modes."""
 FAR_BEHIND = 0.03
@@ -39,21 +41,21 @@ twelve epochs."""
 def with_chosen_focal_spread(tuned: Tuned, context: TrialContext) -> Tuned:
     """State twice the usual focal spread and modes if they predict better beyond doubt, and why in words."""
     depth_A = depth_of_focus_A(tuned.dataset)
-    if depth_A is None or depth_A > WIDER * USUAL_A or not _is_open(tuned):
+    if depth_A is None or depth_A > WIDER * USUAL_FOCAL_SPREAD_A or not _is_open(tuned):
         return tuned
     part = context.cache.central_part(tuned.dataset, MODE_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG)
     usual = decide(context.cache.measure(part, settings), settings, has_start=context.start is not None).coherence
     if usual.modes == 1 or not usual.source_A:  # with a focal spread alone there are not twice as many modes
         return tuned
-    modes, spread_A = WIDER * usual.modes, WIDER * USUAL_A
+    modes, spread_A = WIDER * usual.modes, WIDER * USUAL_FOCAL_SPREAD_A
     changes = {"probe_modes": modes, "focal_spread_A": spread_A}
     trials = [Trial.of(part, settings.model_copy(update=update), context) for update in ({}, changes)]
     gain = _gain(trials, context)
     if not gain.certain or too_little(tuned, context) is not None:
         return tuned
     words = f"focal spread {spread_A:.3g} Å in {modes} probe modes: predicts held-out patterns better than "
-    words += f"{USUAL_A:.3g} Å in {usual.modes}, by {gain}"
+    words += f"{USUAL_FOCAL_SPREAD_A:.3g} Å in {usual.modes}, by {gain}"
     return tuned.with_settings(words, **changes)
 
 
@@ -63,7 +65,7 @@ def _is_open(tuned: Tuned) -> bool:
     given_modes = probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A
     plain = preset.object.slices == 1 and preset.solver.optimizer not in PUBLISHED and preset.solver.sweeps == "auto"
     blurred = preset.instrument.source_blur_A or preset.instrument.fly_scan_share  # modes for each of its points
-    usual = probe.focal_spread_A == USUAL_A and not given_modes
+    usual = probe.focal_spread_A == USUAL_FOCAL_SPREAD_A and not given_modes
     return usual and plain and not blurred and may_be_tried(dataset, preset)
 
 
