@@ -22,6 +22,7 @@ from ptylive.engine.imaging.bank import Spectra, mean_bins
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.maps.obf import OptimumBrightField
 from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
+from ptylive.engine.imaging.probe_transfer import probe_transfer
 from ptylive.engine.imaging.strength.linearity import strength_under
 from ptylive.schema.model import BoolArray, DoubleArray
 
@@ -37,6 +38,8 @@ Below it 12 of 14 crystals and all of 44 other specimens had the right sign, abo
 LEAST_POINTS = 16
 MOST_POINTS = 2**20
 """Largest number of points of a finer phase map."""
+LEAST_TRANSFER = 0.003
+"""Transfer of the probe below which frequencies are left out of a blurred phase: far from focus most are."""
 MOST_SKEWED_POINTS = 2**18
 """The same for a phase map of which nothing but the skewness is needed."""
 EDGE = 0.06
@@ -185,16 +188,15 @@ def _phase_correlation(
 
     Without the blur the test fails out of focus: the dark field (rows, cols) is seen through the probe. ``mean`` (N,):
     mean coefficients of patterns of unit sum. ``undersampled``: the phase is made as fine as the bright field
-    resolves, and compared at the points of the scan.
+    resolves and the probe lets through, and compared at the points of the scan.
     """
     conditions = spectra.conditions
-    finer = _finer(conditions, MOST_POINTS) if undersampled else 1
+    finer = _not_blurred_away(conditions, _finer(conditions, MOST_POINTS)) if undersampled else 1
     phase = OptimumBrightField.build(conditions, mean, upsample=finer).image(spectra)
-    size = conditions.scan_grid(finer).size
-    blur = conditions.probe_transfer(conditions.frequencies(finer)).reshape(size)
+    blur = probe_transfer(conditions, finer)
     visited = spectra.visited.repeat(finer, axis=0).repeat(finer, axis=1)
     centred = np.where(visited, phase - phase[visited].mean(), 0.0)
-    blurred = fft.ifft2(fft.fft2(centred, s=size) * blur).real[: phase.shape[0] : finer, : phase.shape[1] : finer]
+    blurred = fft.ifft2(fft.fft2(centred, s=blur.shape) * blur).real[: phase.shape[0] : finer, : phase.shape[1] : finer]
     return agreement(blurred, dark_field, spectra.visited)
 
 
@@ -202,6 +204,17 @@ def _deconvolved_agreement(spectra: Spectra, mean: DoubleArray, dark_field: Doub
     """Return the correlation with the dark field (rows, cols) of a phase that does not assume a weak specimen."""
     field = WignerDeconvolution.build(spectra.conditions, mean).field(spectra)
     return agreement(np.angle(field).astype(np.float64), dark_field, spectra.visited)
+
+
+def _not_blurred_away(conditions: ImagingConditions, finer: int) -> int:
+    """Return the part of a sampling factor whose frequencies are not lost by the blur of the probe."""
+    seen = np.abs(probe_transfer(conditions, finer)) > LEAST_TRANSFER
+    axes = conditions.scan_grid(finer).axes(half=False)
+    per_axis = (  # in grid points per scan point
+        2 * step_A * np.abs(q[seen.any(axis=1 - axis)]).max()
+        for axis, (q, step_A) in enumerate(zip(axes, conditions.step_A, strict=True))
+    )
+    return min(finer, max(1, math.ceil(float(max(per_axis)))))
 
 
 def _finer(conditions: ImagingConditions, most_points: int) -> int:

@@ -298,17 +298,6 @@ class ImagingConditions:
         out *= np.float32(1) / np.float32(self.disc_pixels)
         return out
 
-    def probe_transfer(self, q: DoubleArray) -> ComplexArray:
-        """Return H(Q) = sum_k P*(k) P(k-Q), (nq,), 1 at Q = 0: the transform of the probe's intensity."""
-        from ptylive.engine.backend.imaging import filters_numba as kernels
-
-        k = self.samples.k.astype(np.float32)
-        out = np.empty((1, len(q)), dtype=np.complex64)
-        offsets = np.array([0, len(k)], dtype=np.int64)
-        weights = np.ones(len(k), dtype=np.float32)
-        kernels.overlaps(k, weights, offsets, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
-        return np.asarray(out[0] / np.float32(max(np.abs(out[0]).max(), 1e-12)))
-
     @property
     def _aperture(self) -> tuple[np.float32, np.float32, Array]:
         """Radius, width of the edge, and phase of the aperture, which is reduced to what the loops can compute."""

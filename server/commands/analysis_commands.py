@@ -1,4 +1,4 @@
-"""Commands on the scan being shown, other than refining it: detectors, trotters, checks, runs, exports.
+"""Commands on the scan being shown, other than refining it: detectors, trotters, runs, exports.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ptylive.application.detector_texts import equip, named_detectors, read_detectors, text_of
 from ptylive.application.export import MAP_FORMATS, Export, export_stem, named
-from ptylive.application.extensions import Preset
 from ptylive.application.outputs import FILM, RENAME, REPORT, check_own_file, write_own
-from ptylive.engine.analysis.settled_half_turn import settled_half_turn
-from ptylive.engine.calibrate.independent import contradicts_half_turn, half_turn_is_comparable, measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.refine.run.history import snapshots
 from ptylive.engine.results import read_runs
 from ptylive.schema import CommandError, InputFileError, LiveMap, PtyliveError, ScanHeader
-from ptylive.server.commands.checks import Checked
+from ptylive.server.commands.checks import CheckCommands
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.commands.reflections import found_reflections
 from ptylive.server.commands.runs import nominal_positions, read_run, run_curves
@@ -53,6 +47,7 @@ class AnalysisCommands:
     def __init__(self, config: ServerConfig, refinements: Refinements, stage: Stage, finisher: Finisher) -> None:
         self._config, self._refinements = config, refinements
         self._stage, self._finisher = stage, finisher
+        self.checks = CheckCommands(config, stage, finisher)
         self._detectors: tuple[VirtualDetector, ...] = ()
         self._written: dict[str, str] = config.virtual_detectors
         self._reflections: tuple[MaskDetector, ...] = ()
@@ -152,25 +147,6 @@ class AnalysisCommands:
             return trotter_to_plain(trotter(store, scan.calibration, _frequency(q_invA)))
 
     # -- refinement -----------------------------------------------------------------------------------------------
-
-    def command_check(self, preset: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Check scan and settings before a refinement: [{name, state: ok, warn, bad or unknown, text}]."""
-        chosen = Preset.from_mapping({**self._config.refine, **(preset or {})})
-        scan = self._scan()
-        with scan.lock:  # frames wait for it: what takes long is done with a copy
-            known, maps, frames = scan.known, scan.rendering.maps, int(np.count_nonzero(scan.coverage))
-            store = None if scan.engine is None else scan.engine.store
-            comparable = store is not None and half_turn_is_comparable(known, store, maps)
-            store = None if store is None else store.snapshot(coefficients=comparable)
-        measured = None if store is None else measured_rotation(known, store)
-        inverted = store is not None and comparable and contradicts_half_turn(known, store, maps)
-        free = int(psutil.virtual_memory().available)
-        inputs = (scan.header, known, chosen.final, frames, free, scan.saturated_frames, measured)
-        checked = Checked(*inputs, inverted=inverted, in_memory=store is not None)
-        if checked.half_turn_is_in_doubt and scan.results is not None:
-            with suppress(InputFileError):
-                checked = replace(checked, settled=self._finisher.files.read(settled_half_turn, scan.results, LARGE))
-        return {"checks": [check.to_plain() for check in checked.all()]}
 
     def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:
         """List refinements of the current scan; ``pictures`` names runs to return with object, losses and preset."""

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+import psutil
+
 from ptylive.application.extensions import Preset
-from ptylive.engine.calibrate.independent import MeasuredRotation, half_turn_given_by
+from ptylive.engine.analysis.settled_half_turn import settled_half_turn
+from ptylive.engine.calibrate.independent import (
+    MeasuredRotation,
+    contradicts_half_turn,
+    half_turn_given_by,
+    half_turn_is_comparable,
+    measured_rotation,
+)
 from ptylive.engine.calibrate.scan import MOST_DEPTH_A
 from ptylive.engine.planning.detector_window import GOOD_SHARE
 from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, THICKEST_A
 from ptylive.engine.refine.tuning.depth_choice import slices_of_thickness
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
-from ptylive.schema import Calibration, Origin, ScanHeader
+from ptylive.schema import Calibration, CommandError, InputFileError, Origin, ScanHeader
+from ptylive.server.commands.library_commands import Stage
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.library import LARGE
+from ptylive.server.session.scan_session import ScanSession
 
 GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
 """Distance of the rotation in use from the measured one. On the shared scans it is below 3 if the rotation is right."""
@@ -269,3 +286,66 @@ def _spoken(seconds: float) -> str:
     if seconds < 60:
         return f"{float(f'{seconds:.1g}'):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the patterns say of the rotation in use; it takes seconds where a fine phase is filtered."""
+
+    uid: str
+    frames: int
+    calibration: Calibration
+    comparable: bool
+    """Whether dark field and phase can be compared."""
+    in_memory: bool
+    rotation: MeasuredRotation | None = None
+    inverted: bool = False
+
+    def is_of(self, other: _Measured) -> bool:
+        """Whether both are of the same frames under the same values."""
+        same = self.uid == other.uid and self.calibration is other.calibration
+        return same and (self.frames, self.comparable, self.in_memory) == (
+            other.frames,
+            other.comparable,
+            other.in_memory,
+        )
+
+
+class CheckCommands:
+    """The command that checks the scan that ``stage`` shows, and settings."""
+
+    def __init__(self, config: ServerConfig, stage: Stage, finisher: Finisher) -> None:
+        self._config, self._stage, self._finisher = config, stage, finisher
+        self._measured: _Measured | None = None
+        """Of the last check: most differ in their settings only."""
+
+    def command_check(self, preset: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Check scan and settings before a refinement: [{name, state: ok, warn, bad or unknown, text}]."""
+        chosen = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        scan = self._stage.shown
+        if scan is None:
+            raise CommandError("there is no scan yet")
+        measured = self._measured_of(scan)
+        free = int(psutil.virtual_memory().available)
+        inputs = (scan.header, measured.calibration, chosen.final, measured.frames, free, scan.saturated_frames)
+        checked = Checked(*inputs, measured.rotation, inverted=measured.inverted, in_memory=measured.in_memory)
+        if checked.half_turn_is_in_doubt and scan.results is not None:
+            with suppress(InputFileError):
+                checked = replace(checked, settled=self._finisher.files.read(settled_half_turn, scan.results, LARGE))
+        return {"checks": [check.to_plain() for check in checked.all()]}
+
+    def _measured_of(self, scan: ScanSession) -> _Measured:
+        """What the patterns say, measured once as long as neither they nor the values in use change."""
+        with scan.lock:  # frames wait for it: what takes long is done with a copy
+            known, maps, frames = scan.known, scan.rendering.maps, int(np.count_nonzero(scan.coverage))
+            store = None if scan.engine is None else scan.engine.store
+            comparable = store is not None and half_turn_is_comparable(known, store, maps)
+            now = _Measured(scan.uid, frames, known, comparable, in_memory=store is not None)
+            if self._measured is not None and self._measured.is_of(now):
+                return self._measured
+            store = None if store is None else store.snapshot(coefficients=comparable)
+        if store is not None:
+            inverted = comparable and contradicts_half_turn(known, store, maps)
+            now = replace(now, rotation=measured_rotation(known, store), inverted=inverted)
+        self._measured = now
+        return now

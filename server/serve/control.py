@@ -43,8 +43,8 @@ READS_FILES = frozenset(
     }
 )
 """Commands that wait for untrusted files."""
-COMPUTES = frozenset({"orientations", "estimates", "align"})
-"""Commands that take seconds for a large scan and change nothing; they share the queue of commands that read files."""
+COMPUTES = frozenset({"orientations", "estimates", "align", "check"})
+"""Commands that take seconds for a large scan and change nothing; they have a queue of their own."""
 AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
 """Commands answered without waiting; all others are queued and run one after the other."""
 MOST_WAITING = 64
@@ -79,7 +79,7 @@ class ControlServer:
             self._context.destroy(linger=0)
             hint = "is another server running? stop it, or choose another address with --control"
             raise PtyliveError(f"cannot take commands at {address}: {error.strerror}", hint) from None
-        self._doing, self._reading = (queue.Queue[_Request | None](MOST_WAITING) for _ in range(2))
+        self._doing, self._reading, self._computing = (queue.Queue[_Request | None](MOST_WAITING) for _ in range(3))
         self._replies: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
         self._replied, self._reply_comes = os.pipe()
         os.set_blocking(self._reply_comes, False)
@@ -96,7 +96,9 @@ class ControlServer:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        for requests, name in ((self._doing, "control commands"), (self._reading, "control files")):
+        names = ("control commands", "control files", "control estimates")
+        kinds = (self._doing, self._reading, self._computing)
+        for requests, name in zip(kinds, names, strict=True):
             threading.Thread(target=self._answer_all, args=(requests,), name=name, daemon=True).start()
         next_state = 0.0
         acknowledged: tuple[str, list[Any]] | None = None
@@ -114,7 +116,7 @@ class ControlServer:
             if time.monotonic() >= next_state:
                 next_state = time.monotonic() + STATE_INTERVAL_S
                 acknowledged = self._tell_state(acknowledged)
-        for requests in (self._doing, self._reading):
+        for requests in kinds:
             with suppress(queue.Full):
                 requests.put_nowait(None)
         self._gate.close()
@@ -133,7 +135,7 @@ class ControlServer:
             self._socket.send_multipart([identity, self._reply(request)])
             return
         try:
-            (self._reading if command in READS_FILES | COMPUTES else self._doing).put_nowait((identity, request))
+            self._queue_of(command).put_nowait((identity, request))
         except queue.Full:
             reply = {
                 "id": _plain_id(request),
@@ -142,8 +144,14 @@ class ControlServer:
             }
             self._socket.send_multipart([identity, pack(reply)])
 
+    def _queue_of(self, command: str) -> queue.Queue[_Request | None]:
+        """The queue of commands of one kind; they delay only each other."""
+        if command in READS_FILES:
+            return self._reading
+        return self._computing if command in COMPUTES else self._doing
+
     def _answer_all(self, requests: queue.Queue[_Request | None]) -> None:
-        """Run queued commands one after the other; a command that waits for a file delays only its own kind."""
+        """Run queued commands of one kind one after the other."""
         while (item := requests.get()) is not None:
             identity, request = item
             self._replies.put([identity, self._reply(request)])

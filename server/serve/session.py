@@ -246,7 +246,8 @@ class Session:
     @property
     def commands(self) -> tuple[object, ...]:
         """Objects whose ``command_*`` methods are the commands of the control protocol."""
-        of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis, IndependentCommands(self))
+        shown = self.analysis, self.analysis.checks, IndependentCommands(self)
+        of_a_scan = self.calibration, self.maps, self.refine, self.tune, *shown
         stream = StreamCommands(self.receiver.end_scan, lambda: self.receiver.status().uid)
         of_all = (self.library, self.batch, self.opened_files, self.detector)
         return self, stream, *of_a_scan, *self.refine.further, *of_all

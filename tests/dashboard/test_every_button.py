@@ -17,6 +17,7 @@ from ptylive.dashboard.skeleton import FOLDER
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.batch_commands import BatchCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
+from ptylive.server.commands.checks import CheckCommands
 from ptylive.server.commands.decide_commands import DecideCommands
 from ptylive.server.commands.independent_commands import IndependentCommands
 from ptylive.server.commands.library_commands import LibraryCommands
@@ -137,7 +138,7 @@ def buttons_of_the_page() -> set[str]:
 def commands_of_the_server() -> set[str]:
     groups = (Server, CalibrationCommands, MapCommands, RefineCommands, TuneCommands, AnalysisCommands)
     groups += (DecideCommands, ResumeCommands, LibraryCommands, BatchCommands, OpenedFiles, IndependentCommands)
-    groups += (StreamCommands,)
+    groups += (StreamCommands, CheckCommands)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.calibrate import sign
 from ptylive.engine.calibrate.sign import (
     LEAST_POINTS,
@@ -17,6 +18,9 @@ from ptylive.engine.calibrate.sign import (
     contrast_of,
     ranked,
 )
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.probe import Probe
 from ptylive.schema.maps import Strength
 
 SIZE = 64
@@ -184,3 +188,14 @@ def test_the_deconvolved_phase_is_that_of_the_field(monkeypatch, atoms, turned):
     spectra = SimpleNamespace(conditions=None, visited=np.ones(atoms.shape, dtype=bool))
     found = sign._deconvolved_agreement(spectra, np.zeros(1), atoms)
     assert found.correlation == pytest.approx(turned)
+
+
+@pytest.mark.parametrize(("c10_A", "factor"), [(0.0, 6), (-3000.0, 4)])
+def test_frequencies_that_the_probe_blurs_away_are_not_filtered(c10_A, factor):
+    pixel_invA = 0.02
+    probe = Probe.of(0.025, 7.5, pixel_invA, {"C10": c10_A})  # a disc of 15 pixels
+    grid = DetectorGrid.of((64, 64), (32, 32), "none", pixel_invA)
+    basis = BinnedPixels.of(grid, probe.semiangle_invA, np.zeros((64, 64), bool), 60)
+    conditions = ImagingConditions(probe, grid, basis, (20, 24), (5.0, 4.0), 30.0)
+    assert sign._finer(conditions, sign.MOST_POINTS) == 6
+    assert sign._not_blurred_away(conditions, 6) == factor

@@ -17,9 +17,8 @@ from ptylive.schema.detector import Detector
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import Scan
-from ptylive.server.commands import analysis_commands
-from ptylive.server.commands.analysis_commands import AnalysisCommands
-from ptylive.server.commands.checks import Check, Checked
+from ptylive.server.commands import checks
+from ptylive.server.commands.checks import Check, CheckCommands, Checked
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.session.scan_session import ScanSession
 
@@ -274,17 +273,50 @@ def test_a_check_computes_on_copies_while_frames_go_on_arriving(
 
         return watched
 
-    monkeypatch.setattr(analysis_commands, "measured_rotation", computed("rotation", None))
-    monkeypatch.setattr(analysis_commands, "contradicts_half_turn", computed("half turn", True))
+    monkeypatch.setattr(checks, "measured_rotation", computed("rotation", None))
+    monkeypatch.setattr(checks, "contradicts_half_turn", computed("half turn", True))
     monkeypatch.setattr(independent, "MOST_COEFFICIENTS", engine.store.bins.size)
     given = engine.calibration.having(rotation_deg=Quantity(3.0, Origin.GIVEN))
     monkeypatch.setattr(engine, "calibration", given)
     stage: Any = SimpleNamespace(shown=scan)
-    commands = AnalysisCommands(ServerConfig(), SimpleNamespace(), stage, SimpleNamespace())  # type: ignore[arg-type]
+    commands = CheckCommands(ServerConfig(), stage, SimpleNamespace())  # type: ignore[arg-type]
     assert {check["name"] for check in commands.command_check()["checks"]} >= {"overlap", "rotation"}
     monkeypatch.setattr(independent, "MOST_COEFFICIENTS", engine.store.bins.size - 1)
     commands.command_check()  # too large for a map: its coefficients are not copied
-    assert seen == [("rotation", False, True), ("half turn", False, True), ("rotation", False, False)]
+    assert seen == [("half turn", False, True), ("rotation", False, True), ("rotation", False, False)]
+
+
+def test_patterns_are_measured_again_only_if_they_or_the_values_have_changed(
+    engine: LiveEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: every change of a setting filtered a fine phase again, for seconds in which nothing was answered."""
+    scan = ScanSession(engine.header, engine, engine.header)
+    assert engine.calibration is not None
+    measured: list[float] = []
+
+    def rotation(calibration: Calibration, _store: Any) -> None:
+        measured.append(calibration.get("rotation_deg"))
+
+    monkeypatch.setattr(checks, "measured_rotation", rotation)
+    commands = CheckCommands(ServerConfig(), SimpleNamespace(shown=scan), SimpleNamespace())  # type: ignore[arg-type]
+
+    def having(angle_deg: float) -> Calibration:
+        assert engine.calibration is not None
+        return engine.calibration.having(rotation_deg=Quantity(angle_deg, Origin.ESTIMATED))
+
+    monkeypatch.setattr(engine, "calibration", having(1.0))
+    for modes in (1, 2):
+        commands.command_check({"probe_modes": modes})
+    assert measured == [1.0]
+    monkeypatch.setattr(engine, "calibration", having(2.0))
+    commands.command_check()
+    scan.coverage = np.ones((2, 3), bool)  # other frames
+    commands.command_check()
+    another = ScanSession(replace(engine.header, uid="another"), engine, engine.header)
+    another.coverage = scan.coverage
+    commands._stage.shown = another  # type: ignore[misc]
+    commands.command_check()
+    assert measured == [1.0, 2.0, 2.0, 2.0]
 
 
 def test_a_copy_without_coefficients_measures_the_same_rotation(engine: LiveEngine) -> None:

@@ -78,6 +78,12 @@ class Session:
     def command_open(self) -> dict[str, Any]:
         return {"uid": "opened"}
 
+    def command_check(self) -> dict[str, Any]:
+        return self.command_save()
+
+    def command_refine(self) -> dict[str, Any]:
+        return {"run": "run1"}
+
 
 def test_status_is_answered_while_a_command_waits_for_a_disk() -> None:
     session, (_, address) = Session(), free_addresses()
@@ -107,3 +113,26 @@ def test_status_is_answered_while_a_command_waits_for_a_disk() -> None:
         saving.join(60)
         server.stop()
     assert saved == [{"results": "saved"}]
+
+
+def test_a_check_that_takes_long_delays_neither_commands_nor_files() -> None:
+    """Regression: a refinement could not be begun for ten seconds, while a fine phase was filtered for a check."""
+    session, (_, address) = Session(), free_addresses()
+    server = ControlServer(address, session)  # type: ignore[arg-type]
+    server.start()
+
+    def check() -> None:
+        with ControlClient(address, timeout_s=120.0) as client:
+            client.call("check")
+
+    checking = threading.Thread(target=check)
+    checking.start()
+    try:
+        assert session.waits.wait(60)
+        with ControlClient(address, timeout_s=20.0) as client:
+            assert client.call("refine")["run"] == "run1"
+            assert client.call("open")["uid"] == "opened"
+    finally:
+        session.go_on.set()
+        checking.join(60)
+        server.stop()
