@@ -45,12 +45,6 @@ class Validation:
         )
 
 
-def tapered(picture: Array) -> DoubleArray:
-    """Return an image (Y, X) without its ramp, under a Hann window."""
-    rows, columns = picture.shape
-    return np.asarray(without_ramp(picture) * np.outer(_hann(rows), _hann(columns)))
-
-
 def faded(picture: Array) -> DoubleArray:
     """Return an image (Y, X) without its ramp, with the outer quarter along each border faded out.
 
