@@ -211,7 +211,8 @@ class Trial:
         """
         if (count := len(dataset.patterns)) < LEAST_TRIED:
             raise RefinementError(
-                f"trials refine some patterns and hold out others, and there are {count}", "give what they would find"
+                f"short trials need {LEAST_TRIED} patterns, to refine some and hold out others, and there are {count}",
+                "state the values that trials would find",
             )
         plain = preset.model_copy(update={"refine_drift": False})
         measured = context.cache.measure(dataset, plain) if measured is None else measured
