@@ -31,7 +31,7 @@ from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTE
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, may_be_freed
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.regime_choice import BATCHES, FROM_NOTHING, FULL_SWEEPS, HELD_OUT
+from ptylive.engine.refine.tuning.regime_choice import FAINT_BATCHES, FAINT_FULL_SWEEPS, FAINT_HELD_OUT, FROM_NOTHING
 from ptylive.engine.refine.tuning.start.start_object import given_object
 from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
@@ -73,7 +73,7 @@ class Length:
     """Minimum number of batches in a sweep."""
 
 
-SHORT, LONG = Length(8, FULL_SWEEPS, BATCHES), Length(12, 8, 32)
+SHORT, LONG = Length(8, FAINT_FULL_SWEEPS, FAINT_BATCHES), Length(12, 8, 32)
 """The short length is also used to choose the regime. Its error is due to incomplete convergence: of small drifts in
 few patterns it sees half."""
 
@@ -88,7 +88,7 @@ def with_checked_drift(
     by it (``may_turn``): the calibration is then changed.
     """
     drift, preset = measured.drift, tuned.preset
-    if drift is None or not is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
+    if drift is None or not drift_is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
         return tuned, measured
     context = from_given_object(measured, preset, context)
     evidence, trials = _evidence(tuned, replace(drift, applied=True), context)
@@ -141,7 +141,7 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
-def is_open(drift: Drift, preset: Preset) -> bool:
+def drift_is_open(drift: Drift, preset: Preset) -> bool:
     """Whether the preset leaves drift open, and the lattice hints at it."""
     undecided = preset.start.refine_drift == "auto" and preset.refined.update_obj
     return undecided and drift.deviations > HINT
@@ -254,7 +254,9 @@ class _Trials:
 
     def _losses(self, positions_A: DoubleArray) -> tuple[float, ...]:
         placed = replace(self._measured.dataset, positions_A=positions_A[self._chosen])
-        trial = Trial.of(self._part, self._quick, self._context, replace(self._measured, dataset=placed), HELD_OUT)
+        trial = Trial.of(
+            self._part, self._quick, self._context, replace(self._measured, dataset=placed), FAINT_HELD_OUT
+        )
         if self._thin:
             trial = replace(trial, batches=self._length.batches, full_sweeps=self._length.full)
         stored = self._context.kept_trials.get(str(FROM_NOTHING))

@@ -14,7 +14,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, LossCourse, Trial, TrialContext
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.probe import ProbeSettings
 
@@ -45,8 +45,8 @@ class ModeChoice:
     """How well one mode and several predict held-out patterns."""
 
     several: int
-    one_course: Course
-    several_course: Course
+    one_course: LossCourse
+    several_course: LossCourse
 
     @property
     def gain(self) -> Gain:
@@ -116,11 +116,11 @@ def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns:
             context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
             states[k], loss = trials[k].continued(states[k], sweeps, 2 * TRIAL_SWEEPS, context)
             losses[k].append(loss)
-        single, multiple = Course(losses[0][-1]), Course(losses[1][-1])
+        single, multiple = LossCourse(losses[0][-1]), LossCourse(losses[1][-1])
         lead = single.early_gain(multiple)
         if lead.opposite.exceeds(BEHIND) or not (lead.certain or sweeps == 1):  # the lead of one mode only shrinks
             return ModeChoice(several, single, multiple)
-    return ModeChoice(several, Course(*losses[0][1:]), Course(*losses[1][1:]))
+    return ModeChoice(several, LossCourse(*losses[0][1:]), LossCourse(*losses[1][1:]))
 
 
 def with_chosen_modes(

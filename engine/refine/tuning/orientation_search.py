@@ -42,7 +42,7 @@ BEYOND_DOUBT = 4.0
 def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     """Find rotation and handedness that the calibration left open, if the patterns show them beyond doubt."""
     dataset, preset = tuned.dataset, tuned.preset
-    if not is_open(dataset, preset):
+    if not orientation_is_open(dataset, preset):
         return tuned
     several = dataset.scan_of is not None  # the first scan is tilted least
     single = (single_scan(dataset, 0), single_scan_settings(preset, 0)) if several else (dataset, preset)
@@ -66,7 +66,7 @@ def oriented(tuned: Tuned, orientation: Orientation, uncertainty_deg: float, why
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
-def is_open(dataset: Dataset, preset: Preset) -> bool:
+def orientation_is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether the calibration searched for the orientation without a decision, and whole patterns may decide it."""
     calibration = dataset.calibration
     rotation, transform = calibration.entries.get("rotation_deg"), calibration.entries.get("detector_transform")

@@ -37,11 +37,11 @@ WORTH = 0.0025
 """Share by which patterns must be predicted better: larger steps and more modes cost more than a smaller gain."""
 BEYOND_DOUBT = 4.0
 """Standard deviations of a lead, or deficit, after half of the sweeps at which the trials end."""
-HELD_OUT, BATCHES = 6, 16
-"""One pattern in six is held out, and a sweep has at least 16 batches: steps from few patterns of few electrons
-scatter, most of all those of *thin*, which are larger."""
-FULL_SWEEPS = 4
-"""Number of sweeps at full step: shorter steps leave less of their own scatter."""
+FAINT_HELD_OUT, FAINT_BATCHES = 6, 16
+"""One pattern in six is held out, and a sweep has at least 16 batches, in place of one in eight and 32 in other trials:
+steps from few patterns of few electrons scatter, most of all those of *thin*, which are larger."""
+FAINT_FULL_SWEEPS = 4
+"""Number of sweeps at full step, in place of eight: shorter steps leave less of their own scatter."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ class _Race:
         self._context.before(str(candidate))
         if candidate not in self._trials:
             settings = self._quick.model_copy(update=candidate.settings)
-            trial = Trial.of(self._part, settings, self._context, self._measured, HELD_OUT)
-            self._trials[candidate] = replace(trial, batches=BATCHES, full_sweeps=FULL_SWEEPS), None
+            trial = Trial.of(self._part, settings, self._context, self._measured, FAINT_HELD_OUT)
+            self._trials[candidate] = replace(trial, batches=FAINT_BATCHES, full_sweeps=FAINT_FULL_SWEEPS), None
         trial, state = self._trials[candidate]
         sweeps = math.ceil(share * trial.all_sweeps)
         state, likelihoods = trial.continued_likelihoods(state, sweeps, self._context)

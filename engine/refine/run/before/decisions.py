@@ -29,7 +29,7 @@ from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirme
 from ptylive.engine.refine.tuning.depth.rival_orientations import with_likelier_rival
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
-from ptylive.engine.refine.tuning.drift_check import is_open, with_checked_drift
+from ptylive.engine.refine.tuning.drift_check import drift_is_open, with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
@@ -202,7 +202,7 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
         return replace(tuned, words=freed.words), context, measured
     found = replace(freed, dataset=replace(tuned.dataset, calibration=freed.dataset.calibration))
     if applied is None:
-        if drift is not None and is_open(drift, tuned.preset):
+        if drift is not None and drift_is_open(drift, tuned.preset):
             doubted = found.dataset.calibration.with_astigmatism_doubted()
             found = replace(found, dataset=replace(found.dataset, calibration=doubted))
         return _drift_checked(found, context, may_turn=True)
