@@ -19,8 +19,12 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.probe import ProbeSettings
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
-MODE_PATTERNS, CONFIRMING_PATTERNS, TRIAL_SWEEPS = 512, 800, 2
-"""Sizes of the mode trials: where they leave the choice uncertain, several modes are kept, which do less harm."""
+"""Most patterns of a short trial, from the middle of the scan, and fewest of a scan that any are made for."""
+MODE_PATTERNS, CONFIRMING_PATTERNS = 512, 800
+"""Most patterns of trials of one mode against two, and against all modes where one is better than two. Where they leave
+the choice uncertain, several modes are kept, which do less harm."""
+TRIAL_SWEEPS = 2
+"""Sweeps before the first loss that a lead is extrapolated from; the second is read after twice as many."""
 SEVERAL = 2
 """Number of modes that represents several at first: the second mode holds what a source blurs. Only if one mode is then
 better beyond doubt must it also be better than all of them."""

@@ -30,11 +30,13 @@ from ptylive.schema.preset import Preset
 COARSE_PATTERNS, PATTERNS = 144, 576
 """Patterns in the middle of the scan, for all angles and for the best angle of each handedness."""
 COARSE_STEP_DEG, FINE_STEPS_DEG = 15.0, (7.5, 4.0, 2.0)
+"""Distances between the angles tried all around, and then to either side of the best one."""
 APART = 0.25
 """Smallest difference between two angles, as a share of the step."""
 FEW, MORE = 0, 1
 """The two parts of the scan, by index."""
 SWEEPS, BATCHES = 2, 16
+"""Sweeps of a trial, and least batches in a sweep."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which the best of some fifty candidates must be better than the present orientation."""
 

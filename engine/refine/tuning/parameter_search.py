@@ -36,11 +36,13 @@ from ptylive.schema.preset.propagation import THICKNESS
 from ptylive.schema.scan import rotation_matrix
 
 POINTS = 7
+"""Number of values around the present one that a scan begins with."""
 EXTENSIONS = 2
 """Number of times that a minimum at the end of the curve is followed."""
 DEPTHS_OF_FOCUS = 0.5
 """Step of the defocus in units of wavelength / semi-angle^2."""
 THICKNESS_STEP, SCALE_STEP, ROTATION_STEP_DEG = 0.15, 0.02, 1.0
+"""Other steps: thickness as a share of the present one, scale as a share of the scan's step."""
 SMALLEST_SHARE = 0.25
 """Minimum uncertainty as a share of the step: the curve is not an exact parabola."""
 
