@@ -87,10 +87,19 @@ def settings_for_several(preset: Preset) -> dict[str, Any]:
     return {"probe_modes": modes} | ({"focal_spread_A": USUAL_FOCAL_SPREAD_A} if wide else {})
 
 
+def are_enough_frames(dataset: Dataset) -> bool:
+    """Whether the patterns are frames, not coefficients, and enough of them to hold some out."""
+    return dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS
+
+
 def may_be_tried(dataset: Dataset, preset: Preset) -> bool:
-    """Whether an object is refined in the far field, from enough frames to hold some of them out."""
-    far = preset.refined.update_obj and not preset.propagation.near_field
-    return far and dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS
+    """Whether an object is refined in the far field, from enough frames."""
+    return preset.refined.update_obj and not preset.propagation.near_field and are_enough_frames(dataset)
+
+
+def modes_are_given(probe: ProbeSettings) -> bool:
+    """Whether the start modes are given, not those of a source and a focal spread."""
+    return bool(probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A)
 
 
 def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> ModeChoice | None:

@@ -18,7 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.mode_choice import are_enough_frames
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, in_one_slice, of_trials, vertex
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
@@ -83,11 +83,10 @@ def may_be_another(dataset: Dataset, preset: Preset) -> bool:
     return (
         dataset.calibration.is_found("rotation_deg")
         and not has_oriented_start(preset)
-        and dataset.masks is None
         and not preset.propagation.near_field
         and preset.refined.update_obj
         and (dataset.scan_of is None or preset.scans.scan_shifts_A is None)  # shifts are given in the present frame
-        and len(dataset.patterns) >= LEAST_PATTERNS
+        and are_enough_frames(dataset)
     )
 
 

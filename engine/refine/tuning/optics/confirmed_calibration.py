@@ -18,7 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start, is_open
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, held_out_loss
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.mode_choice import are_enough_frames
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics, with_optics_moved
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice, of_trials
@@ -70,7 +70,7 @@ def _was_looked_for(calibration: Calibration, preset: Preset) -> bool:
 
 def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> str | None:
     """What held-out patterns do not confirm, in words; None if they confirm it or cannot be used."""
-    if dataset.masks is not None or dataset.scan_of is not None or len(dataset.patterns) < LEAST_PATTERNS:
+    if dataset.scan_of is not None or not are_enough_frames(dataset):
         return None
     found, dataset = dataset.calibration, _focused_on_the_middle(dataset, preset)
     trials = _Trials(dataset, preset, context)
