@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.schema.advice.words import significant
 from ptylive.schema.model import DoubleArray
 
 CERTAIN = 2.0
@@ -49,4 +50,4 @@ class Gain:
 
     def __str__(self) -> str:
         """Format the gain in per cent."""
-        return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"
+        return f"{significant(100 * self.share, 2)} ± {significant(100 * self.deviation, 1)} %"

@@ -52,6 +52,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_
 from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
+from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
 
@@ -88,7 +89,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if depth_A is None or not may_be_tried(dataset, preset):
         return thin
     if FIRST * depth_A > THICKEST_A:
-        return _because(thin, f"depths below {FIRST * depth_A:.3g} Å would not be visible")
+        return _because(thin, f"depths below {significant(FIRST * depth_A, 3)} Å would not be visible")
     thin = in_its_own_plane(thin, context)
     single = OneSlice(thin, context)
     base, why = _depth_base(tuned, single, context, depth_A)
@@ -134,7 +135,7 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
     best = trials.fine(half.coarse.nearest, largest=half.coarse.largest)
     vertex_A = best.depths * depth_A
     if _slices_of(base.preset, vertex_A, best.depths) == 1:
-        return _because(thin, f"trials of several slices find only {vertex_A:.3g} Å, although {why}")
+        return _because(thin, f"trials of several slices find only {significant(vertex_A, 3)} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
 
     def thick_at(thickness_A: float) -> Tuned:
@@ -149,13 +150,13 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
     form = several.preset.object
     thickness_A = sum(form.slice_thickness_A)
     if gain is not None and not are_worth_it(gain):
-        layout = f"{form.slices} slices, {thickness_A:.3g} Å in total,"
+        layout = f"{form.slices} slices, {significant(thickness_A, 3)} Å in total,"
         no_better = f"would not predict held-out patterns much better than one (gain {gain})"
         return _because(thin, f"{layout} {no_better}, although {why}")
     depth = FoundDepth(form.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{depth}: {why}"
     if several.dataset is not tuned.dataset:
-        words += f"; defocus at the entrance surface {focus_A(several):.3g} Å"
+        words += f"; defocus at the entrance surface {significant(focus_A(several), 3)} Å"
     words += "; it may be even thicker: give total_thickness_A" if best.largest else ""
     return with_refined_thickness(replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :])))
 
@@ -193,7 +194,8 @@ def _hopeless_words(thin: Tuned, half: _Half, context: TrialContext, depth_A: fl
     worse = hopeless_gain(thin, half.tuned, coarse_A, context)
     if worse is None:
         return None
-    return f"{COARSE_SLICES} slices, {coarse_A:.3g} Å in total, predict held-out patterns worse than one (gain {worse})"
+    slices = f"{COARSE_SLICES} slices, {significant(coarse_A, 3)} Å in total,"
+    return f"{slices} predict held-out patterns worse than one (gain {worse})"
 
 
 def _fine_trials(base: Tuned, half: _Half, context: TrialContext, depth_A: float) -> tuple[Tuned, DepthTrials]:

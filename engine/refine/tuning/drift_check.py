@@ -34,6 +34,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.regime_choice import FAINT_BATCHES, FAINT_FULL_SWEEPS, FAINT_HELD_OUT, FROM_NOTHING
 from ptylive.engine.refine.tuning.start.start_object import given_object
 from ptylive.schema import Origin
+from ptylive.schema.advice.words import significant
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
@@ -134,9 +135,8 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
     rotation = dataset.calibration.entries["rotation_deg"]
     rotation = replace(rotation, origin=Origin.ESTIMATED, uncertainty=drift.turn_uncertainty_deg)
     dataset = replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))
-    words = f"rotation {rotation.value:.1f} ± {drift.turn_uncertainty_deg:.1g}°, changed by {drift.turn_deg:+.2g}°"
-    words += " along with the drift: "
-    words += f"held-out patterns are predicted better, by {gain}"
+    words = f"rotation {rotation.value:.1f} ± {significant(drift.turn_uncertainty_deg, 1)}°, changed by "
+    words += f"{drift.turn_deg:+.2g}° along with the drift: held-out patterns are predicted better, by {gain}"
     orientation = (tuned.orientation or AS_IT_IS).turned(drift.turn_deg)
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 

@@ -24,7 +24,7 @@ from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice, of_trials
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
-from ptylive.schema.advice.words import with_doubt
+from ptylive.schema.advice.words import significant, with_doubt
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset import Preset
 
@@ -140,7 +140,7 @@ def _found_words(calibration: Calibration) -> str:
     rotation, c10 = calibration.entries.get("rotation_deg"), calibration.entries.get("C10")
     parts = []
     if rotation is not None and rotation.origin in FOUND:
-        doubt = "" if rotation.uncertainty is None else f" ± {rotation.uncertainty:.1g}"
+        doubt = "" if rotation.uncertainty is None else f" ± {significant(rotation.uncertainty, 1)}"
         parts.append(f"the rotation ({float(rotation.value):.1f}{doubt}°)")
     if c10 is not None and c10.origin in FOUND:
         parts.append(f"C10 ({with_doubt(float(c10.value), c10.uncertainty)})")
