@@ -59,13 +59,18 @@ class Problem:
     """Forward options, including the measurement."""
     strategy: Strategy
     grid: ObjectGrid
+    """Pixels of the object, and where each pattern lies on them."""
     layout: ParameterLayout
+    """Where the parameters of each quantity lie in the vector."""
     regularisation: Regularisation
     terms: tuple[Term, ...]
+    """Terms of the loss beside the data term."""
     multislice: MultisliceProblem
+    """Everything that a backend needs to model the patterns and to compare them."""
     start: Array
     """Parameter vector, in the layout's precision."""
     curves: tuple[Curve, ...] = ()
+    """Parameter scans that led to it."""
 
     @property
     def measured(self) -> Measurement:
