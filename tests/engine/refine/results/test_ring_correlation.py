@@ -28,9 +28,15 @@ def test_harmonics_prove_nothing_and_end_nothing():
 def test_the_summary_is_one_line():
     found = validation([1.0, 0.9], [0.3, 0.8], harmonics=(1,))
     assert found.summary() == (
-        "halves of the data correlate 0.88; ring correlation falls below 0.5 at 2.00 Å, below 0.143 at never; "
+        "halves of the data correlate 0.88; their ring correlation falls below 0.5 at 2.00 Å and stays above 0.143; "
         "shuffled patterns reach 0.30 away from harmonics of the scan"
     )
+    fallen, high = (
+        ((2.0, 1.25), "falls below 0.5 at 2.00 Å, below 0.143 at 1.25 Å;"),
+        ((None, None), "stays above 0.5;"),
+    )
+    for resolution, words in (fallen, high):
+        assert words in validation([1.0], [0.3], resolution=resolution).summary()
     assert "shuffled patterns reach 0.00" in validation([1.0], [0.3], harmonics=(0,)).summary()
 
 
