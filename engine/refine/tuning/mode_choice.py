@@ -70,6 +70,12 @@ class ModeChoice:
         return f"{self.several} probe modes: 1 would not predict held-out patterns better (gain {self.gain})"
 
 
+def modes_or_one(preset: Preset) -> int:
+    """Number of modes that is given, and one if it is open."""
+    modes = preset.probe.probe_modes
+    return 1 if isinstance(modes, str) else modes
+
+
 def modes_for_several(preset: Preset) -> int:
     """Number of modes that represents several, and at most the requested number."""
     modes = preset.probe.probe_modes

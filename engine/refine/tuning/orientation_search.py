@@ -18,7 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
-from ptylive.engine.refine.tuning.mode_choice import are_enough_frames
+from ptylive.engine.refine.tuning.mode_choice import are_enough_frames, modes_or_one
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, in_one_slice, of_trials, vertex
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
@@ -109,8 +109,7 @@ class _Followed:
 class _Search:
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
         self._context = context
-        modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
-        self._preset = of_trials(in_one_slice(preset), modes, frames=True)
+        self._preset = of_trials(in_one_slice(preset), modes_or_one(preset), frames=True)
         parts = central_part(dataset, COARSE_PATTERNS), central_part(dataset, PATTERNS)
         mirrored = Orientation(transposed=True, turn_deg=0.0)
         self._parts = {False: parts, True: tuple(mirrored.of(part) for part in parts)}  # each prepared only once

@@ -29,7 +29,7 @@ from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import KeptTrial, Likelihoods, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried, modes_or_one
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -140,9 +140,7 @@ def choose_regime(dataset: Dataset, preset: Preset, context: TrialContext) -> Re
     if not _is_open(preset) or not may_be_tried(dataset, preset):
         return None
     part = context.cache.central_part(dataset, TRIAL_PATTERNS)
-    quick = preset.model_copy(update=TRIAL_SETTINGS)
-    if quick.probe.probe_modes == "auto":  # decided by separate trials
-        quick = quick.model_copy(update={"probe_modes": 1})
+    quick = preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": modes_or_one(preset)})  # open: decided afterwards
     measured = context.cache.measure(part, quick)
     first = decide(measured, quick, has_start=context.start is not None)
     if first.regime is not Regime.WEAK or measured.statistics.noise_spread > NOISE_SPREAD:

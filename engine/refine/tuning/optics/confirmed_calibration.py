@@ -18,7 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start, is_open
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, held_out_loss
-from ptylive.engine.refine.tuning.mode_choice import are_enough_frames
+from ptylive.engine.refine.tuning.mode_choice import are_enough_frames, modes_or_one
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics, with_optics_moved
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice, of_trials
@@ -118,8 +118,7 @@ class _Trials:
     """Trials in one slice and one mode, from an empty object."""
 
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
-        modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
-        self._preset = of_trials(in_one_slice(preset, {"start_from_map": False}), modes, frames=True)
+        self._preset = of_trials(in_one_slice(preset, {"start_from_map": False}), modes_or_one(preset), frames=True)
         self._part, self._context = context.cache.central_part(dataset, PATTERNS), context
         self._present_loss: HeldOutLoss | None = None
 
