@@ -49,5 +49,5 @@ class Gain:
         return self.share > deviations * self.deviation
 
     def __str__(self) -> str:
-        """Format the gain in per cent."""
-        return f"{significant(100 * self.share, 2)} ± {significant(100 * self.deviation, 1)} %"
+        """Format the gain in per cent, without a sign of 0."""
+        return f"{significant(100 * self.share + 0.0, 2)} ± {significant(100 * self.deviation, 1)} %"

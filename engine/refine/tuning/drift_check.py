@@ -176,7 +176,7 @@ class HeldOutEvidence:
             return f"held-out patterns do not prefer it to the opposite drift beyond doubt (gain {self.over_opposite})"
         if self.is_confirmed:
             return f"held-out patterns are predicted better than with the opposite drift, by {self.over_opposite}"
-        return f"held-out patterns are not predicted worse without the correction (gain {self.over_none})"
+        return f"held-out patterns are not predicted better with the correction (gain {self.over_none})"
 
 
 def _evidence(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[HeldOutEvidence, _Trials]:
