@@ -7,7 +7,6 @@ may set the few properties that a person can operate, to values that their widge
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -43,14 +42,6 @@ Check = Callable[[Any, Any], bool]
 
 class Refused(Exception):
     """A message that no page of ours sends; the text says what it tried."""
-
-
-class Verdict(StrEnum):
-    """What is done with a change."""
-
-    TAKEN = "taken"
-    DROPPED = "dropped"
-    """A change that browsers report to Bokeh but nobody here needs: sizes on the screen, what the mouse is over."""
 
 
 def is_finite(value: Any) -> bool:

@@ -22,10 +22,13 @@ from ptylive.schema.errors import brief
 from ptylive.schema.model import Array, DoubleArray
 
 FILTER_MEMORY_BYTES = 2**30
+"""Memory that the filters of all built-in maps may need together: it bounds the number of bins."""
 MOST_FILTER_BYTES = 4 * 2**30
 """Memory for all filters kept at one time; a map whose filters alone need more is left out."""
 MOST_MASKS = 1024
+"""Most coefficients of a compressed scan that maps are made from."""
 LEAST_BINS, MOST_BINS = 64, 1024
+"""Bounds on the number of bright-field bins, whatever the memory."""
 
 
 def max_bins(header: ScanHeader) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ptylive.schema.advice.words import significant
+
 _NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 _SAID = re.compile(rf"(\d+) slices, {_NUMBER} Å \({_NUMBER} to {_NUMBER} Å\)")
 
@@ -23,8 +25,8 @@ class FoundDepth:
 
     def __str__(self) -> str:
         """Format as words."""
-        between = f"{self.thinnest_A:.3g} to {self.thickest_A:.3g} Å"
-        return f"{self.slices} slices, {self.thickness_A:.3g} Å ({between})"
+        thickness, *between = (significant(d, 3) for d in (self.thickness_A, self.thinnest_A, self.thickest_A))
+        return f"{self.slices} slices, {thickness} Å ({' to '.join(between)} Å)"
 
     @classmethod
     def heard(cls, text: str) -> FoundDepth | None:

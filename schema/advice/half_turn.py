@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 
+from ptylive.schema.advice.words import significant
+
 _SAID = re.compile(r"the other half turn, rotation (-?\d+(?:\.\d+)?)°, C10 (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) Å")
 
 
 def half_turn_words(rotation_deg: float, c10_A: float) -> str:
     """Describe the half turn under which a refinement ended."""
-    return f"the other half turn, rotation {rotation_deg:.1f}°, C10 {c10_A:.3g} Å"
+    return f"the other half turn, rotation {rotation_deg:.1f}°, C10 {significant(c10_A, 3)} Å"
 
 
 def heard_half_turn(text: str) -> tuple[float, float] | None:

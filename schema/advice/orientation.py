@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import RivalOrientation
 
 _SAID = re.compile(r"detector transform ([^;:]+?), rotation (-?\d+(?:\.\d+)?) ± ")
@@ -27,7 +28,7 @@ def rivals_words(rivals: Sequence[RivalOrientation]) -> str:
 
 def orientation_words(transform: str, rotation_deg: float, uncertainty_deg: float, why: str) -> str:
     """Describe the orientation under which a refinement continued, and why."""
-    return f"detector transform {transform}, rotation {rotation_deg:.1f} ± {uncertainty_deg:.1g}°: {why}"
+    return f"detector transform {transform}, rotation {rotation_deg:.1f} ± {significant(uncertainty_deg, 1)}°: {why}"
 
 
 def heard_orientation(text: str) -> tuple[str, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 _UNITS = (("mm", 1e7), ("µm", 1e4), ("nm", 1e2))
 """Unit, and the smallest length in Å expressed in it."""
@@ -23,6 +24,12 @@ def plain_number(value: float, finest: float) -> str:
     places = 0 if not math.isfinite(finest) or finest <= 0 else -math.floor(math.log10(finest))
     text = f"{value:.{min(MOST_DECIMALS, max(0, places))}f}"
     return "0" if not text.strip("-0.") else text.replace("-", "−")
+
+
+def significant(value: float, digits: int) -> str:
+    """`1020`, not `1.02e+03`: format a number with significant digits, never as a power of ten."""
+    text = f"{value:.{digits}g}"
+    return format(Decimal(text), "f") if "e" in text else text
 
 
 def length_text(length_A: float, finest_A: float | None = None) -> str:

@@ -45,7 +45,6 @@ fractions would otherwise absorb slow changes of the specimen in them."""
 LEAST_EXPLAINED = 1.0
 """Least ratio of explained variance to the specimen's, at pixels where anything is explained: 0.2 for 10 nm of SrTiO3,
 7 and more for thin specimens."""
-LEAST_FRAMES = KNOTS[-1][0]
 MOST_BYTES = 2**30
 """Limit on the sums: patterns of a detector that would need more are interpolated as a whole."""
 RIDGE = 1e-4

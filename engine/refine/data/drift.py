@@ -54,9 +54,12 @@ class Drift:
     drift_A: tuple[float, float]
     uncertainty_A: tuple[float, float]
     defocus_A: float
+    """Defocus fitted along with it, underfocus positive; so is the focal spread."""
     focal_spread_A: float
     applied: bool
+    """Whether the positions are corrected for it."""
     reason: str
+    """The finding in words, and whether it is applied."""
     deviations: float = 0.0
     """Size of the drift in standard deviations; 0 if it is too small to matter, or the fit has no maximum."""
     turn_deg: float = 0.0

@@ -59,13 +59,18 @@ class Problem:
     """Forward options, including the measurement."""
     strategy: Strategy
     grid: ObjectGrid
+    """Pixels of the object, and where each pattern lies on them."""
     layout: ParameterLayout
+    """Where the parameters of each quantity lie in the vector."""
     regularisation: Regularisation
     terms: tuple[Term, ...]
+    """Terms of the loss beside the data term."""
     multislice: MultisliceProblem
+    """Everything that a backend needs to model the patterns and to compare them."""
     start: Array
     """Parameter vector, in the layout's precision."""
     curves: tuple[Curve, ...] = ()
+    """Parameter scans that led to it."""
 
     @property
     def measured(self) -> Measurement:
@@ -255,11 +260,12 @@ def _multislice(
 def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None:
     """Raise RefinementError if the object has too many pixels, MetadataError if they do not fit into memory."""
     pixels = np.prod(shape, dtype=float) * modes
+    size = " x ".join(map(str, shape))
     if pixels > LARGEST_OBJECT_PIXELS:
-        raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
+        raise RefinementError(f"the object would have {size} pixels", "check scan step and detector pixel")
     check_fits(
         OBJECT_BYTES * pixels,
-        f"the object of {' x '.join(map(str, shape))} pixels of {pixel_A:.3g} Å",
+        f"the object of {size} pixels of {pixel_A:.3g} Å",
         "check scan_step_A, detector_pixel_mrad and energy_eV, or use fewer slices",
     )
 

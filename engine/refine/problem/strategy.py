@@ -21,7 +21,14 @@ from ptylive.engine.refine.data_terms.registry import python_term
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.engines.rule import PublishedSettings
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
-from ptylive.engine.refine.problem.few_electrons import COUNTING, FEW_ANCHOR, NOISE_SPREAD, are_few
+from ptylive.engine.refine.problem.batches import LEAST_BATCHES, quiet_batch, step_of
+from ptylive.engine.refine.problem.few_electrons import (
+    COUNTING,
+    FEW_ANCHOR,
+    MANY_ELECTRONS_PER_A2,
+    NOISE_SPREAD,
+    are_few,
+)
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
 from ptylive.schema.advice.words import dose_text
 from ptylive.schema.errors import RefinementError
@@ -36,25 +43,16 @@ LOW_DOSE_E_PER_A2 = 200.0
 MAP_DOSE_E_PER_A2 = 3000.0
 """Dose below which the linear map is nearly the best result: it is refined in small steps unless trials object."""
 LBFGS_SHARE = 1 / 3
+"""Share of a given number of epochs that is left to L-BFGS, unless the number of sweeps is given too."""
 FURTHER_EPOCHS, FREER_EPOCHS = 30, 21
 """Maximum number of further epochs if the loss has not settled and their number was left open: for one slice, and for
 several slices whose anchor is below the regime's, which takes longer because it permits more."""
 SMALLEST_FLOOR = 1e-4
-LEAST_BATCHES = 128
-"""Sufficient number of batches in a sweep of a thin specimen: larger scans use larger batches, which costs less."""
 BACKGROUND = 0.6
 """Share of the mean dark-field counts used as a flat background: thermal and inelastic scattering, detector noise."""
-MANY_ELECTRONS_PER_A2 = 1e4
-"""Dose up to which the anchor is the regime's. Beyond it the anchor falls as 1 / dose: the curvature grows with the
-electrons, and the distance from the truth at which sweeps end does not."""
-QUIET_E_PER_A2 = 3000.0
-"""Electrons per Å² that the patterns of a batch have together, for one slice up to that dose if half of a scan has as
-many: a step follows its own batch including the noise of its electrons, and not all of that is undone later."""
 SLOW_PROBE_STEP = 0.05
-"""Probe step of a thin specimen up to that dose, rising in proportion beyond it up to the regime's: a probe refined
-faster from few electrons absorbs errors of the positions."""
-NEWTON_STEP = 1.0
-"""Longest step given to a larger batch."""
+"""Probe step of a thin specimen up to ``MANY_ELECTRONS_PER_A2``, rising in proportion beyond it up to the regime's: a
+probe refined faster from few electrons absorbs errors of the positions."""
 PEAK = 1.5
 """Approximate ratio of the largest counts of a bright-field pixel to their mean."""
 USUAL_SOURCE_A = 0.3
@@ -133,20 +131,12 @@ def choose(
         regime = _as_published(regime, solver.optimizer)
         loss = loss.model_copy(update={"algorithm": "lsq_sqrt"}) if loss.algorithm == "auto" else loss
     regime = _with_data_term(regime, loss, statistics, slower=0.5 if thick else 1.0)
-    regime = regime if engine is None else _with_steps_of(regime, engine)
+    regime = regime if engine is None else _with_steps_of(regime, engine, solver)
     if solver.early_stop:  # the sweeps end automatically
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
-    epochs = _given(solver.epoch_max, regime.epochs)
-    most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
-    sweeps = epochs if engine is not None else min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
+    epochs, sweeps = _epochs_and_sweeps(solver, regime, published=engine is not None)
+    regime = _with_batches(regime, solver, statistics, thick=thick) if engine is None else regime
     object_form = _object_form(form, regime)
-    enough = statistics.patterns // LEAST_BATCHES if regime.regime is Regime.THIN and not thick else 0
-    usual = max(regime.batch_size, enough) if engine is None else regime.batch_size
-    quiet = _quiet_batch(statistics) if regime.regime is Regime.THIN and not thick and engine is None else 0
-    batch, in_trials = _given(solver.batch_size, max(usual, quiet)), _given(solver.batch_size, usual)
-    step = trial_step = regime.sweep_step
-    if engine is None:
-        step, trial_step = (_step_of(step, size, usual, statistics.patterns) for size in (batch, in_trials))
     modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
@@ -158,14 +148,19 @@ def choose(
         sweeps=sweeps,
         probe_sweeps=min(_given(solver.probe_sweeps, regime.probe_sweeps), sweeps),
         epochs=epochs,
-        batch_size=batch,
-        sweep_step=_given(solver.sweep_step, step),
-        trial_batch=in_trials,
-        trial_step=_given(solver.sweep_step, trial_step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
         more_epochs=_more_epochs(form, solver, regime) if engine is None else 0,
     )
+
+
+def _epochs_and_sweeps(solver: SolverSettings, regime: Strategy, *, published: bool) -> tuple[int, int]:
+    """Number of all epochs, and of the sweeps among them; a published engine has no L-BFGS after its own epochs."""
+    epochs = _given(solver.epoch_max, regime.epochs)
+    if published:
+        return epochs, epochs
+    most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
+    return epochs, min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
 
 
 def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy) -> int:
@@ -174,24 +169,6 @@ def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy)
     if form.slices == 1:
         return FURTHER_EPOCHS
     return FREER_EPOCHS if _given(solver.anchor, regime.anchor) < regime.anchor else 0
-
-
-def _quiet_batch(statistics: PatternStatistics) -> int:
-    """Number of patterns with ``QUIET_E_PER_A2`` together, at most half of all; 0 with many electrons or none."""
-    if statistics.counting_share <= COUNTING or not 0 < statistics.dose_e_per_A2 <= MANY_ELECTRONS_PER_A2:
-        return 0
-    return int(min(QUIET_E_PER_A2 / statistics.dose_e_per_A2, 0.5) * statistics.patterns)
-
-
-def _step_of(step: float, batch: int, usual: int, patterns: int) -> float:
-    """Step for batches of another size than the usual one it is meant for: a sweep of smaller batches has more of them.
-
-    Their number times the step determines how far a sweep goes, if each batch lights the object evenly. Small batches
-    do not: the brightest pixel, which bounds the step, is brighter relative to the mean. The square root lies between
-    both (docs/automatic/steps.md). No batch has more patterns than ``patterns``; 0: the number is unknown.
-    """
-    most = patterns or max(batch, usual)
-    return min(step * math.sqrt(min(batch, most) / min(usual, most)), max(step, NEWTON_STEP))
 
 
 def _as_published(regime: Strategy, name: str) -> Strategy:
@@ -210,14 +187,36 @@ def _as_published(regime: Strategy, name: str) -> Strategy:
     )
 
 
-def _with_steps_of(regime: Strategy, engine: PublishedSettings) -> Strategy:
-    """Regime with the epochs, batches and steps of a named engine."""
+def _with_steps_of(regime: Strategy, engine: PublishedSettings, solver: SolverSettings) -> Strategy:
+    """Regime with the epochs, batches and steps of a named engine, the same in trials as in the run."""
+    batch, step = _given(solver.batch_size, engine.batch_size), _given(solver.sweep_step, engine.object_step)
     return replace(
         regime,
         epochs=engine.epochs,
-        batch_size=engine.batch_size,
-        sweep_step=engine.object_step,
+        batch_size=batch,
+        sweep_step=step,
+        trial_batch=batch,
+        trial_step=step,
         probe_step=engine.probe_step,
+    )
+
+
+def _with_batches(regime: Strategy, solver: SolverSettings, statistics: PatternStatistics, *, thick: bool) -> Strategy:
+    """Regime with batches and object steps for this scan; trials keep the usual batches, to converge in few sweeps.
+
+    One thin slice is refined in larger batches in a large scan, and in still larger ones from few electrons.
+    """
+    thin = regime.regime is Regime.THIN and not thick
+    usual = max(regime.batch_size, statistics.patterns // LEAST_BATCHES if thin else 0)
+    quiet = quiet_batch(statistics) if thin else 0
+    batch, in_trials = _given(solver.batch_size, max(usual, quiet)), _given(solver.batch_size, usual)
+    step, trial_step = (step_of(regime.sweep_step, size, usual, statistics.patterns) for size in (batch, in_trials))
+    return replace(
+        regime,
+        batch_size=batch,
+        sweep_step=_given(solver.sweep_step, step),
+        trial_batch=in_trials,
+        trial_step=_given(solver.sweep_step, trial_step),
     )
 
 

@@ -25,8 +25,12 @@ class Curve:
     values: tuple[float, ...]
     losses: tuple[float, ...]
     start: float
+    """Value before the scan."""
     best: float
+    """Value at the minimum."""
     uncertainty: float
     """Half the difference of the minima on two disjoint sets of held-out patterns; at least a quarter of the step."""
     applied: bool
+    """Whether the value is changed to the best one."""
     reason: str
+    """The finding in words."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.schema.advice.words import significant
 from ptylive.schema.model import DoubleArray
 
 CERTAIN = 2.0
@@ -48,5 +49,5 @@ class Gain:
         return self.share > deviations * self.deviation
 
     def __str__(self) -> str:
-        """Format the gain in per cent."""
-        return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"
+        """Format the gain in per cent, without a sign of 0."""
+        return f"{significant(100 * self.share + 0.0, 2)} ± {significant(100 * self.deviation, 1)} %"

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ptylive.schema.advice.cannot_tell import heard_cannot_tell
+from ptylive.schema.advice.words import significant
 from ptylive.schema.preset.solver import MORE_EPOCHS
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
 
 def noise_words(loss_over_noise: float, slices: int) -> str:
     """Return what the ratio of the loss to that of counting noise means, as a sentence; one slice should leave less."""
-    words = f"the loss is {loss_over_noise:.2g} times that of counting noise alone"
+    words = f"the loss is {significant(loss_over_noise, 2)} times that of counting noise alone"
     if slices == 1 and loss_over_noise > ONE_SLICE:
         thick = "the model lacks something (if the specimen is thick, give total_thickness_A)"
         return f"{words}: {thick}, or counts are not electrons (counts_per_electron)"

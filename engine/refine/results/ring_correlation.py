@@ -9,6 +9,7 @@ import numpy as np
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 LEVELS = (0.5, 0.143)
+"""Ring correlations whose first crossing is stated as a resolution."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,21 @@ class Validation:
 
     def summary(self) -> str:
         """Return a one-line summary."""
-        periods = ["never" if period is None else f"{period:.2f} Å" for period in self.resolution_A]
         elsewhere = self.null[~self.at_harmonic]
         worst = float(elsewhere.max()) if len(elsewhere) else 0.0
         return (
-            f"halves of the data correlate {self.correlation:.2f}; ring correlation falls below 0.5 at {periods[0]}, "
-            f"below 0.143 at {periods[1]}; shuffled patterns reach {worst:.2f} away from harmonics of the scan"
+            f"halves of the data correlate {self.correlation:.2f}; their ring correlation {self._fall}; "
+            f"shuffled patterns reach {worst:.2f} away from harmonics of the scan"
         )
 
-
-def tapered(picture: Array) -> DoubleArray:
-    """Return an image (Y, X) without its ramp, under a Hann window."""
-    rows, columns = picture.shape
-    return np.asarray(without_ramp(picture) * np.outer(_hann(rows), _hann(columns)))
+    @property
+    def _fall(self) -> str:
+        """Where the correlation of the halves falls, in words."""
+        half_A, last_A = self.resolution_A
+        if half_A is None:
+            return f"stays above {LEVELS[0]:g}"
+        last = f" and stays above {LEVELS[1]:g}" if last_A is None else f", below {LEVELS[1]:g} at {last_A:.2f} Å"
+        return f"falls below {LEVELS[0]:g} at {half_A:.2f} Å{last}"
 
 
 def faded(picture: Array) -> DoubleArray:

@@ -31,12 +31,15 @@ class CoursePlan:
     settings: SolverSettings
     sweeps: int
     probe_sweeps: int
+    """Number of first sweeps that move only the probe."""
     epochs: int
     """Number of sweeps and L-BFGS epochs together."""
     batch_size: int
     object_step: float
+    """Step of the object in a sweep, as a share of the Newton step; ``probe_step`` likewise."""
     probe_step: float
     anchor: float
+    """Pull of L-BFGS towards the result of the sweeps, as a share of the curvature."""
     more_epochs: int
     """Maximum number of further epochs while the loss still falls."""
     spared: int = 0

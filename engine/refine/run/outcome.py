@@ -16,6 +16,7 @@ from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.preview import real_space
 from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise
 from ptylive.engine.refine.validation.position_bound import position_bound_A
+from ptylive.schema.advice.words import significant
 from ptylive.schema.model import Array
 
 
@@ -101,7 +102,9 @@ class Outcome:
         """How the problem was refined, with the refined thickness if there is one."""
         thickness_A = problem.layout.other_blocks(self.vector).get(BlockName.THICKNESS)
         reason = problem.strategy.reason
-        return reason if thickness_A is None else f"{reason}; thickness refined to {float(thickness_A[0]):.3g} Å"
+        if thickness_A is None:
+            return reason
+        return f"{reason}; thickness refined to {significant(float(thickness_A[0]), 3)} Å"
 
     def _of_scans(self, problem: Problem) -> Array | None:
         """Refined parameters of joined scans, (scans, 5)."""

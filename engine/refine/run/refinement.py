@@ -38,9 +38,8 @@ from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
-PREVIEW_SECONDS = 0.5
-REPORT_SECONDS = 0.25
-CHECKPOINT_SECONDS = 10.0
+PREVIEW_SECONDS, REPORT_SECONDS, CHECKPOINT_SECONDS = 0.5, 0.25, 10.0
+"""Least time between two previews of the object, two reports of progress within an epoch, and two checkpoints."""
 
 
 class StopRequested(Exception):
@@ -53,12 +52,17 @@ class Observers:
 
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
+    """Whether a stop is requested; polled between batches."""
     checkpoint: Path | None
+    """Where the state is saved to be resumed; None: nowhere."""
     identity: checkpoints.Identity
+    """Data and settings that a checkpoint belongs to."""
     loss_table: Path | None = None
+    """CSV file of the loss of every epoch."""
     earlier: tuple[Log, ...] | None = None
     """Logs of the preceding stages, for the loss table; None: the run has no stages."""
     history: History | None = None
+    """Folder of snapshots for a film."""
 
     @property
     def epochs_before(self) -> int:

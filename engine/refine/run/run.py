@@ -189,7 +189,9 @@ def _run_once(
         observers = replace(observers, identity=replace(identity, searched=searched))
         del beginning
     if saved is not None and saved.state.vector.shape != problem.start.shape:
-        raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
+        raise RefinementError(
+            "the checkpoint was made with another number of slices or probe modes", "start without --resume"
+        )
     if sharing is not None:
         return RunRecord.of(
             sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured

@@ -49,6 +49,7 @@ SETTLED: Mapping[str, Any] = {
 KEPT = "epoch < 0"
 """Schedule of quantities that are part of the model and never refined."""
 DEPTH = ("num_slices", "total_thickness_A", "slice_distances_A")
+"""Settings that say how thick the specimen is and how it is sliced."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,13 @@ class RunRecord:
     preset: Preset
     """Preset with the decisions of the trials."""
     calibration: Calibration
+    """Calibration with the decisions of the trials."""
     curves: tuple[Curve, ...]
+    """Parameter scans made before it."""
     nominal: Probe
+    """Aperture and aberrations that it assumed."""
     first_invA: tuple[float, float]
+    """Frequency (row, column) of the first pixel of its window."""
     half_turn: bool = False
     """Whether the stage ran under the other half turn than its data set."""
     orientation: Orientation | None = None

@@ -99,10 +99,14 @@ class Sweeps:
     objective: PatternLoss
     sweeps: int
     probe_sweeps: int
+    """Number of first sweeps that move only the probe."""
     batch_size: int
+    """Number of patterns in a batch."""
     object_step: float
+    """Step of the object and of all but the probe, as a share of the Newton step; ``probe_step`` likewise."""
     probe_step: float
     seed: int
+    """Seed of the order in which patterns are drawn."""
     patterns: IndexArray | None = None
     """The patterns swept over (None: all); the others are left out to judge the result."""
     held_out: IndexArray | None = None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
@@ -30,6 +30,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     FIRST,
     GATE_PATTERNS,
     THICKEST_A,
+    Coarse,
     DepthTrials,
     half_turn_trials,
     slices_for,
@@ -51,6 +52,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_
 from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
+from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
 
@@ -87,7 +89,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if depth_A is None or not may_be_tried(dataset, preset):
         return thin
     if FIRST * depth_A > THICKEST_A:
-        return _because(thin, f"depths below {FIRST * depth_A:.3g} Å would not be visible")
+        return _because(thin, f"depths below {significant(FIRST * depth_A, 3)} Å would not be visible")
     thin = in_its_own_plane(thin, context)
     single = OneSlice(thin, context)
     base, why = _depth_base(tuned, single, context, depth_A)
@@ -124,34 +126,16 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
 
     Depth was seen from ``base``; ``why`` says how. ``thin``: as one slice would be refined.
     """
-    preset = base.preset
-    context, modes = replace(context, warm_start=base.warm_start), preset.probe.probe_modes
-    halves = half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
-    either = not (base.atoms_at_random or base.half_turn_settled)
-    per_half = [trials.coarse() for trials in (halves if either else halves[:1])]
-    slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in per_half))
-    tuned, turned = with_half_turn(
-        base,
-        [coarse.loss for coarse in per_half],
-        _settling(base, context, depth_A, [(2.0**coarse.power, slices) for coarse in per_half]),
-    )
-    most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(base.dataset.patterns) // 2))
-    coarse = per_half[turned]
-    if slices_for(2.0**coarse.nearest) > MANY_SLICES:
-        coarse_A = 2.0**coarse.power * depth_A
-        worse = hopeless_gain(thin, tuned, coarse_A, context)
-        if worse is not None:
-            text = f"{COARSE_SLICES} slices, {coarse_A:.3g} Å in total, predict held-out patterns worse"
-            return _because(thin, f"{text} than one (gain {worse}), although {why}")
-    freed = may_be_freed(base.dataset, preset)
-    if freed:
-        base, modes = _in_focus(base), modes_for_several(preset)
-        tuned = replace(tuned, dataset=half_turned(base.dataset) if turned else base.dataset)
-    trials = half_turn_trials(base, context, depth_A, most, modes, freed=freed)[turned]
-    best = trials.fine(coarse.nearest, largest=coarse.largest)
+    context = replace(context, warm_start=base.warm_start)
+    half = _coarsely_thick(base, context, depth_A)
+    hopeless = _hopeless_words(thin, half, context, depth_A)
+    if hopeless is not None:
+        return _because(thin, f"{hopeless}, although {why}")
+    tuned, trials = _fine_trials(base, half, context, depth_A)
+    best = trials.fine(half.coarse.nearest, largest=half.coarse.largest)
     vertex_A = best.depths * depth_A
-    if _slices_of(preset, vertex_A, best.depths) == 1:
-        return _because(thin, f"trials of several slices find only {vertex_A:.3g} Å, although {why}")
+    if _slices_of(base.preset, vertex_A, best.depths) == 1:
+        return _because(thin, f"trials of several slices find only {significant(vertex_A, 3)} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
 
     def thick_at(thickness_A: float) -> Tuned:
@@ -166,15 +150,67 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
     form = several.preset.object
     thickness_A = sum(form.slice_thickness_A)
     if gain is not None and not are_worth_it(gain):
-        layout = f"{form.slices} slices, {thickness_A:.3g} Å in total,"
+        layout = f"{form.slices} slices, {significant(thickness_A, 3)} Å in total,"
         no_better = f"would not predict held-out patterns much better than one (gain {gain})"
         return _because(thin, f"{layout} {no_better}, although {why}")
     depth = FoundDepth(form.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{depth}: {why}"
     if several.dataset is not tuned.dataset:
-        words += f"; defocus at the entrance surface {focus_A(several):.3g} Å"
+        words += f"; defocus at the entrance surface {significant(focus_A(several), 3)} Å"
     words += "; it may be even thicker: give total_thickness_A" if best.largest else ""
     return with_refined_thickness(replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :])))
+
+
+@dataclass(frozen=True)
+class _Half:
+    """The half turn under which thicknesses are compared further, and the best of the coarse ones."""
+
+    tuned: Tuned
+    """Data set and preset under this half turn."""
+    turned: bool
+    """Whether it is the other one than before."""
+    coarse: Coarse
+
+
+def _coarsely_thick(base: Tuned, context: TrialContext, depth_A: float) -> _Half:
+    """Find the best thickness in powers of 2, under both half turns where depth may tell which one is right."""
+    halves = half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
+    either = not (base.atoms_at_random or base.half_turn_settled)
+    per_half = [trials.coarse() for trials in (halves if either else halves[:1])]
+    slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in per_half))
+    tuned, turned = with_half_turn(
+        base,
+        [coarse.loss for coarse in per_half],
+        _settling(base, context, depth_A, [(2.0**coarse.power, slices) for coarse in per_half]),
+    )
+    return _Half(tuned, turned, per_half[turned])
+
+
+def _hopeless_words(thin: Tuned, half: _Half, context: TrialContext, depth_A: float) -> str | None:
+    """Why the best coarse thickness needs no further trials, in words; None if it does, as any in a few slices."""
+    if slices_for(2.0**half.coarse.nearest) <= MANY_SLICES:
+        return None
+    coarse_A = 2.0**half.coarse.power * depth_A
+    worse = hopeless_gain(thin, half.tuned, coarse_A, context)
+    if worse is None:
+        return None
+    slices = f"{COARSE_SLICES} slices, {significant(coarse_A, 3)} Å in total,"
+    return f"{slices} predict held-out patterns worse than one (gain {worse})"
+
+
+def _fine_trials(base: Tuned, half: _Half, context: TrialContext, depth_A: float) -> tuple[Tuned, DepthTrials]:
+    """Trials of the last thicknesses, with the slices and modes of the run, and the state that they start from.
+
+    A defocus that nobody stated is refined in them, from that of the maps.
+    """
+    tuned, preset = half.tuned, base.preset
+    most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(base.dataset.patterns) // 2))
+    modes = preset.probe.probe_modes
+    freed = may_be_freed(base.dataset, preset)
+    if freed:
+        base, modes = _in_focus(base), modes_for_several(preset)
+        tuned = replace(tuned, dataset=half_turned(base.dataset) if half.turned else base.dataset)
+    return tuned, half_turn_trials(base, context, depth_A, most, modes, freed=freed)[half.turned]
 
 
 def _worth_it(thin: Tuned, possible: Sequence[Tuned], context: TrialContext) -> tuple[Gain | None, Tuned]:

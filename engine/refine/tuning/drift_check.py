@@ -31,9 +31,10 @@ from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTE
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, may_be_freed
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.regime_choice import BATCHES, FROM_NOTHING, FULL_SWEEPS, HELD_OUT
+from ptylive.engine.refine.tuning.regime_choice import FAINT_BATCHES, FAINT_FULL_SWEEPS, FAINT_HELD_OUT, FROM_NOTHING
 from ptylive.engine.refine.tuning.start.start_object import given_object
 from ptylive.schema import Origin
+from ptylive.schema.advice.words import significant
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
@@ -73,7 +74,7 @@ class Length:
     """Minimum number of batches in a sweep."""
 
 
-SHORT, LONG = Length(8, FULL_SWEEPS, BATCHES), Length(12, 8, 32)
+SHORT, LONG = Length(8, FAINT_FULL_SWEEPS, FAINT_BATCHES), Length(12, 8, 32)
 """The short length is also used to choose the regime. Its error is due to incomplete convergence: of small drifts in
 few patterns it sees half."""
 
@@ -88,7 +89,7 @@ def with_checked_drift(
     by it (``may_turn``): the calibration is then changed.
     """
     drift, preset = measured.drift, tuned.preset
-    if drift is None or not is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
+    if drift is None or not drift_is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
         return tuned, measured
     context = from_given_object(measured, preset, context)
     evidence, trials = _evidence(tuned, replace(drift, applied=True), context)
@@ -134,14 +135,13 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
     rotation = dataset.calibration.entries["rotation_deg"]
     rotation = replace(rotation, origin=Origin.ESTIMATED, uncertainty=drift.turn_uncertainty_deg)
     dataset = replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))
-    words = f"rotation {rotation.value:.1f} ± {drift.turn_uncertainty_deg:.1g}°, changed by {drift.turn_deg:+.2g}°"
-    words += " along with the drift: "
-    words += f"held-out patterns are predicted better, by {gain}"
+    words = f"rotation {rotation.value:.1f} ± {significant(drift.turn_uncertainty_deg, 1)}°, changed by "
+    words += f"{drift.turn_deg:+.2g}° along with the drift: held-out patterns are predicted better, by {gain}"
     orientation = (tuned.orientation or AS_IT_IS).turned(drift.turn_deg)
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
-def is_open(drift: Drift, preset: Preset) -> bool:
+def drift_is_open(drift: Drift, preset: Preset) -> bool:
     """Whether the preset leaves drift open, and the lattice hints at it."""
     undecided = preset.start.refine_drift == "auto" and preset.refined.update_obj
     return undecided and drift.deviations > HINT
@@ -176,7 +176,7 @@ class HeldOutEvidence:
             return f"held-out patterns do not prefer it to the opposite drift beyond doubt (gain {self.over_opposite})"
         if self.is_confirmed:
             return f"held-out patterns are predicted better than with the opposite drift, by {self.over_opposite}"
-        return f"held-out patterns are not predicted worse without the correction (gain {self.over_none})"
+        return f"held-out patterns are not predicted better with the correction (gain {self.over_none})"
 
 
 def _evidence(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[HeldOutEvidence, _Trials]:
@@ -254,7 +254,9 @@ class _Trials:
 
     def _losses(self, positions_A: DoubleArray) -> tuple[float, ...]:
         placed = replace(self._measured.dataset, positions_A=positions_A[self._chosen])
-        trial = Trial.of(self._part, self._quick, self._context, replace(self._measured, dataset=placed), HELD_OUT)
+        trial = Trial.of(
+            self._part, self._quick, self._context, replace(self._measured, dataset=placed), FAINT_HELD_OUT
+        )
         if self._thin:
             trial = replace(trial, batches=self._length.batches, full_sweeps=self._length.full)
         stored = self._context.kept_trials.get(str(FROM_NOTHING))

@@ -75,11 +75,12 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
     if few and not _far_behind(gain):
         words = "phase only: few electrons, and a complex object does not predict held-out patterns much better"
-        words += f" (gain {gain})"
+        words += f" (gain {gain.opposite})"
         return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
     if not _far_behind(gain) and within_a_focus(tuned):
         words = f"weakly damped object: the slices lie within {THIN_DEPTHS:g} depths of focus"
-        words += f", and a complex object does not predict held-out patterns much better than a phase (gain {gain})"
+        words += ", and a complex object does not predict held-out patterns much better than a phase"
+        words += f" (gain {gain.opposite})"
         damped = tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
         if form.non_negative_phase != "auto":
             return damped

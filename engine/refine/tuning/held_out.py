@@ -101,18 +101,18 @@ class HeldOutLoss:
 
 
 @dataclass(frozen=True)
-class Course:
-    """The loss of held-out patterns after some sweeps, and after twice as many."""
+class LossCourse:
+    """How the loss of held-out patterns falls in a trial: after some sweeps, and after twice as many."""
 
     early: HeldOutLoss
     late: HeldOutLoss | None = None
     """Loss after twice as many sweeps; None: the early loss was enough."""
 
-    def early_gain(self, over: Course) -> Gain:
+    def early_gain(self, over: LossCourse) -> Gain:
         """By how much this predicts better after the first sweeps."""
         return Gain.over(over.early.groups, self.early.groups)
 
-    def lasting_gain(self, over: Course) -> Gain:
+    def lasting_gain(self, over: LossCourse) -> Gain:
         """Gain extrapolated to the end of the run: the part that remains of a difference that falls as 1 / sweeps.
 
         The extrapolated part counts as two standard deviations: the difference may as well fall twice as far.
@@ -211,7 +211,8 @@ class Trial:
         """
         if (count := len(dataset.patterns)) < LEAST_TRIED:
             raise RefinementError(
-                f"trials refine some patterns and hold out others, and there are {count}", "give what they would find"
+                f"short trials need {LEAST_TRIED} patterns, to refine some and hold out others, and there are {count}",
+                "state the values that trials would find",
             )
         plain = preset.model_copy(update={"refine_drift": False})
         measured = context.cache.measure(dataset, plain) if measured is None else measured

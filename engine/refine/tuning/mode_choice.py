@@ -14,13 +14,17 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, LossCourse, Trial, TrialContext
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.probe import ProbeSettings
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
-MODE_PATTERNS, CONFIRMING_PATTERNS, TRIAL_SWEEPS = 512, 800, 2
-"""Sizes of the mode trials: where they leave the choice uncertain, several modes are kept, which do less harm."""
+"""Most patterns of a short trial, from the middle of the scan, and fewest of a scan that any are made for."""
+MODE_PATTERNS, CONFIRMING_PATTERNS = 512, 800
+"""Most patterns of trials of one mode against two, and against all modes where one is better than two. Where they leave
+the choice uncertain, several modes are kept, which do less harm."""
+TRIAL_SWEEPS = 2
+"""Sweeps before the first loss that a lead is extrapolated from; the second is read after twice as many."""
 SEVERAL = 2
 """Number of modes that represents several at first: the second mode holds what a source blurs. Only if one mode is then
 better beyond doubt must it also be better than all of them."""
@@ -45,8 +49,8 @@ class ModeChoice:
     """How well one mode and several predict held-out patterns."""
 
     several: int
-    one_course: Course
-    several_course: Course
+    one_course: LossCourse
+    several_course: LossCourse
 
     @property
     def gain(self) -> Gain:
@@ -66,6 +70,12 @@ class ModeChoice:
         return f"{self.several} probe modes: 1 would not predict held-out patterns better (gain {self.gain})"
 
 
+def modes_or_one(preset: Preset) -> int:
+    """Number of modes that is given, and one if it is open."""
+    modes = preset.probe.probe_modes
+    return 1 if isinstance(modes, str) else modes
+
+
 def modes_for_several(preset: Preset) -> int:
     """Number of modes that represents several, and at most the requested number."""
     modes = preset.probe.probe_modes
@@ -83,10 +93,19 @@ def settings_for_several(preset: Preset) -> dict[str, Any]:
     return {"probe_modes": modes} | ({"focal_spread_A": USUAL_FOCAL_SPREAD_A} if wide else {})
 
 
+def are_enough_frames(dataset: Dataset) -> bool:
+    """Whether the patterns are frames, not coefficients, and enough of them to hold some out."""
+    return dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS
+
+
 def may_be_tried(dataset: Dataset, preset: Preset) -> bool:
-    """Whether an object is refined in the far field, from enough frames to hold some of them out."""
-    far = preset.refined.update_obj and not preset.propagation.near_field
-    return far and dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS
+    """Whether an object is refined in the far field, from enough frames."""
+    return preset.refined.update_obj and not preset.propagation.near_field and are_enough_frames(dataset)
+
+
+def modes_are_given(probe: ProbeSettings) -> bool:
+    """Whether the start modes are given, not those of a source and a focal spread."""
+    return bool(probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A)
 
 
 def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> ModeChoice | None:
@@ -116,11 +135,11 @@ def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns:
             context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
             states[k], loss = trials[k].continued(states[k], sweeps, 2 * TRIAL_SWEEPS, context)
             losses[k].append(loss)
-        single, multiple = Course(losses[0][-1]), Course(losses[1][-1])
+        single, multiple = LossCourse(losses[0][-1]), LossCourse(losses[1][-1])
         lead = single.early_gain(multiple)
         if lead.opposite.exceeds(BEHIND) or not (lead.certain or sweeps == 1):  # the lead of one mode only shrinks
             return ModeChoice(several, single, multiple)
-    return ModeChoice(several, Course(*losses[0][1:]), Course(*losses[1][1:]))
+    return ModeChoice(several, LossCourse(*losses[0][1:]), LossCourse(*losses[1][1:]))
 
 
 def with_chosen_modes(

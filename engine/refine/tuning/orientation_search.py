@@ -18,7 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.mode_choice import are_enough_frames, modes_or_one
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, in_one_slice, of_trials, vertex
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
@@ -30,11 +30,13 @@ from ptylive.schema.preset import Preset
 COARSE_PATTERNS, PATTERNS = 144, 576
 """Patterns in the middle of the scan, for all angles and for the best angle of each handedness."""
 COARSE_STEP_DEG, FINE_STEPS_DEG = 15.0, (7.5, 4.0, 2.0)
+"""Distances between the angles tried all around, and then to either side of the best one."""
 APART = 0.25
 """Smallest difference between two angles, as a share of the step."""
 FEW, MORE = 0, 1
 """The two parts of the scan, by index."""
 SWEEPS, BATCHES = 2, 16
+"""Sweeps of a trial, and least batches in a sweep."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which the best of some fifty candidates must be better than the present orientation."""
 
@@ -42,7 +44,7 @@ BEYOND_DOUBT = 4.0
 def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     """Find rotation and handedness that the calibration left open, if the patterns show them beyond doubt."""
     dataset, preset = tuned.dataset, tuned.preset
-    if not is_open(dataset, preset):
+    if not orientation_is_open(dataset, preset):
         return tuned
     several = dataset.scan_of is not None  # the first scan is tilted least
     single = (single_scan(dataset, 0), single_scan_settings(preset, 0)) if several else (dataset, preset)
@@ -66,7 +68,7 @@ def oriented(tuned: Tuned, orientation: Orientation, uncertainty_deg: float, why
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
-def is_open(dataset: Dataset, preset: Preset) -> bool:
+def orientation_is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether the calibration searched for the orientation without a decision, and whole patterns may decide it."""
     calibration = dataset.calibration
     rotation, transform = calibration.entries.get("rotation_deg"), calibration.entries.get("detector_transform")
@@ -81,11 +83,10 @@ def may_be_another(dataset: Dataset, preset: Preset) -> bool:
     return (
         dataset.calibration.is_found("rotation_deg")
         and not has_oriented_start(preset)
-        and dataset.masks is None
         and not preset.propagation.near_field
         and preset.refined.update_obj
         and (dataset.scan_of is None or preset.scans.scan_shifts_A is None)  # shifts are given in the present frame
-        and len(dataset.patterns) >= LEAST_PATTERNS
+        and are_enough_frames(dataset)
     )
 
 
@@ -108,8 +109,7 @@ class _Followed:
 class _Search:
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
         self._context = context
-        modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
-        self._preset = of_trials(in_one_slice(preset), modes, frames=True)
+        self._preset = of_trials(in_one_slice(preset), modes_or_one(preset), frames=True)
         parts = central_part(dataset, COARSE_PATTERNS), central_part(dataset, PATTERNS)
         mirrored = Orientation(transposed=True, turn_deg=0.0)
         self._parts = {False: parts, True: tuple(mirrored.of(part) for part in parts)}  # each prepared only once

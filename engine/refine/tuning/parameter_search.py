@@ -28,6 +28,7 @@ from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
@@ -36,11 +37,13 @@ from ptylive.schema.preset.propagation import THICKNESS
 from ptylive.schema.scan import rotation_matrix
 
 POINTS = 7
+"""Number of values around the present one that a scan begins with."""
 EXTENSIONS = 2
 """Number of times that a minimum at the end of the curve is followed."""
 DEPTHS_OF_FOCUS = 0.5
 """Step of the defocus in units of wavelength / semi-angle^2."""
 THICKNESS_STEP, SCALE_STEP, ROTATION_STEP_DEG = 0.15, 0.02, 1.0
+"""Other steps: thickness as a share of the present one, scale as a share of the scan's step."""
 SMALLEST_SHARE = 0.25
 """Minimum uncertainty as a share of the step: the curve is not an exact parabola."""
 
@@ -268,7 +271,8 @@ def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -
     uncertainty = max(abs(halves[0] - halves[1]) / 2, SMALLEST_SHARE * step)
     at_end = int(np.argmin(mean)) in (0, len(values) - 1)
     applied = not at_end and quantity is not Scanned.SLICES and abs(best - present) > uncertainty
-    words = f"{quantity} {best:.4g} ± {uncertainty:.2g} by held-out loss, {present:.4g} before"
+    found, before = (significant(value, 4) for value in (best, present))
+    words = f"{quantity} {found} ± {significant(uncertainty, 2)} by held-out loss, {before} before"
     if at_end:
         words += ": at the end of the scanned range, unchanged"
     elif not applied:

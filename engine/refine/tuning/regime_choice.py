@@ -29,7 +29,7 @@ from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import KeptTrial, Likelihoods, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried, modes_or_one
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -37,11 +37,11 @@ WORTH = 0.0025
 """Share by which patterns must be predicted better: larger steps and more modes cost more than a smaller gain."""
 BEYOND_DOUBT = 4.0
 """Standard deviations of a lead, or deficit, after half of the sweeps at which the trials end."""
-HELD_OUT, BATCHES = 6, 16
-"""One pattern in six is held out, and a sweep has at least 16 batches: steps from few patterns of few electrons
-scatter, most of all those of *thin*, which are larger."""
-FULL_SWEEPS = 4
-"""Number of sweeps at full step: shorter steps leave less of their own scatter."""
+FAINT_HELD_OUT, FAINT_BATCHES = 6, 16
+"""One pattern in six is held out, and a sweep has at least 16 batches, in place of one in eight and 32 in other trials:
+steps from few patterns of few electrons scatter, most of all those of *thin*, which are larger."""
+FAINT_FULL_SWEEPS = 4
+"""Number of sweeps at full step, in place of eight: shorter steps leave less of their own scatter."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,7 @@ def choose_regime(dataset: Dataset, preset: Preset, context: TrialContext) -> Re
     if not _is_open(preset) or not may_be_tried(dataset, preset):
         return None
     part = context.cache.central_part(dataset, TRIAL_PATTERNS)
-    quick = preset.model_copy(update=TRIAL_SETTINGS)
-    if quick.probe.probe_modes == "auto":  # decided by separate trials
-        quick = quick.model_copy(update={"probe_modes": 1})
+    quick = preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": modes_or_one(preset)})  # open: decided afterwards
     measured = context.cache.measure(part, quick)
     first = decide(measured, quick, has_start=context.start is not None)
     if first.regime is not Regime.WEAK or measured.statistics.noise_spread > NOISE_SPREAD:
@@ -189,8 +187,8 @@ class _Race:
         self._context.before(str(candidate))
         if candidate not in self._trials:
             settings = self._quick.model_copy(update=candidate.settings)
-            trial = Trial.of(self._part, settings, self._context, self._measured, HELD_OUT)
-            self._trials[candidate] = replace(trial, batches=BATCHES, full_sweeps=FULL_SWEEPS), None
+            trial = Trial.of(self._part, settings, self._context, self._measured, FAINT_HELD_OUT)
+            self._trials[candidate] = replace(trial, batches=FAINT_BATCHES, full_sweeps=FAINT_FULL_SWEEPS), None
         trial, state = self._trials[candidate]
         sweeps = math.ceil(share * trial.all_sweeps)
         state, likelihoods = trial.continued_likelihoods(state, sweeps, self._context)

@@ -22,6 +22,7 @@ from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
 
 SWEEPS = 4
+"""Sweeps of a trial, under the tilts as given and reversed."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which held-out patterns must be predicted better before a stated value is doubted."""
 SPLITS = 3

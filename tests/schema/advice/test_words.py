@@ -2,7 +2,15 @@
 
 import pytest
 
-from ptylive.schema.advice.words import angle_text, dose_text, focus_text, length_text, plain_number, with_doubt
+from ptylive.schema.advice.words import (
+    angle_text,
+    dose_text,
+    focus_text,
+    length_text,
+    plain_number,
+    significant,
+    with_doubt,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +27,15 @@ from ptylive.schema.advice.words import angle_text, dose_text, focus_text, lengt
 )
 def test_numbers_have_the_digits_they_deserve(value, finest, text):
     assert plain_number(value, finest) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(1018.0, 3, "1020"), (-6.5, 2, "-6.5"), (10.4, 1, "10"), (0.0041, 1, "0.004"), (4.1e-6, 1, "0.000004")],
+)
+def test_a_sentence_has_no_powers_of_ten(value, digits, text):
+    assert significant(value, digits) == text
+    assert significant(float("inf"), digits) == "inf"
 
 
 @pytest.mark.parametrize(

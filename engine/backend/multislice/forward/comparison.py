@@ -96,7 +96,7 @@ class Coefficients:
     """Recorded coefficients."""
 
     def __init__(self, kit: ArrayKit, term: DataTerm, compressed: CompressedPatterns) -> None:
-        self._kit, self._term, self._compressed = kit, term, compressed
+        self._kit, self._term = kit, term
         xp, real = kit.xp, kit.real
         self._values = xp.asarray(compressed.values)
         self._whitening = None if compressed.whitening is None else xp.asarray(compressed.whitening, dtype=real)

@@ -22,16 +22,14 @@ from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prep
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.again.second_run import RunPlan
 from ptylive.engine.refine.run.refinement import Observers, Refinement
-from ptylive.engine.refine.run.stages import (
-    with_given_counts,
-)
+from ptylive.engine.refine.run.stages import with_given_counts
 from ptylive.engine.refine.tuning.depth.absorption import with_absorption
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.depth.rival_orientations import with_likelier_rival
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
-from ptylive.engine.refine.tuning.drift_check import is_open, with_checked_drift
+from ptylive.engine.refine.tuning.drift_check import drift_is_open, with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
@@ -105,28 +103,50 @@ def _started(settings: StartSettings, start: WarmStart | None, rotation_deg: flo
 
 
 def settled(plan: RunPlan, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:
-    """Data set and preset with the decisions of short trials: calibration, depth, regime, probe modes, slice tilt."""
-    preset = plan.preset
-    tuned = Tuned(plan.dataset, with_given_depth(plan.dataset, preset), words=plan.words)
+    """Data set and preset with the decisions of short trials, each made under those before it.
+
+    Orientation and half turn, defocus, thickness and start, regime, form of the object, modes, anchor, tilt inside the
+    specimen. Drift and refined optics follow in :func:`decided`.
+    """
+    tuned = Tuned(plan.dataset, with_given_depth(plan.dataset, plan.preset), words=plan.words)
+    tuned = _with_orientation(tuned, plan, context, warm)
+    tuned = _with_depth(tuned, plan.preset, context, warm)
+    context = _context_of(tuned, context)
+    tuned = with_chosen_regime(tuned, context)
+    tuned = with_chosen_form(tuned, context)
+    tuned = _with_modes(tuned, context, warm)
+    tuned = with_chosen_anchor(tuned, context)
+    return _with_tilt(tuned, context, warm, observers)
+
+
+def _with_orientation(tuned: Tuned, plan: RunPlan, context: TrialContext, warm: WarmStart | None) -> Tuned:
+    """Settle rotation, handedness and half turn, as far as depth is not needed for it; a given start implies them."""
     if plan.decided:
-        tuned = replace(tuned, half_turn_settled=True, warm_start=plan.columns)
-    elif warm is None:
+        return replace(tuned, half_turn_settled=True, warm_start=plan.columns)
+    if warm is None:
         tuned = with_found_orientation(with_likelier_rival(tuned, context), context)
         tuned = with_confirmed_astigmatism(tuned, context)
         if not plan.turned_by_depth:
             tuned = with_atoms_as_peaks(tuned, _context_of(tuned, context))
+    return tuned
+
+
+def _with_depth(tuned: Tuned, given: Preset, context: TrialContext, warm: WarmStart | None) -> Tuned:
+    """Decide defocus, thickness and slices, and the object to start from; ``given``: the preset before any trial."""
     before = with_half_turn_by_depth(tuned, _context_of(tuned, context))
     tuned = tune(before, _context_of(before, context))
-    tuned = with_slices_worth_it(tuned, before, preset, _context_of(tuned, context))
+    tuned = with_slices_worth_it(tuned, before, given, _context_of(tuned, context))
     if tuned.preset.object.num_slices == "auto":
-        tuned = with_found_depth(tuned, _context_of(tuned, context))
-    elif before.preset.object.slices == 1:
-        tuned = with_absorption(tuned, _context_of(tuned, context))
-    elif warm is None and tuned.warm_start is None:
-        tuned = with_columns(tuned, _context_of(tuned, context))
-    context = _context_of(tuned, context)
-    tuned = with_chosen_regime(tuned, context)
-    tuned = with_chosen_form(tuned, context)
+        return with_found_depth(tuned, _context_of(tuned, context))
+    if before.preset.object.slices == 1:
+        return with_absorption(tuned, _context_of(tuned, context))
+    if warm is None and tuned.warm_start is None:
+        return with_columns(tuned, _context_of(tuned, context))
+    return tuned
+
+
+def _with_modes(tuned: Tuned, context: TrialContext, warm: WarmStart | None) -> Tuned:
+    """Decide the number of probe modes, and the source and focal spread that they start with."""
     modes = None if warm is None else warm.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
@@ -134,9 +154,13 @@ def settled(plan: RunPlan, context: TrialContext, warm: WarmStart | None, observ
         tuned = with_settled_modes(tuned, choice, context)
         tuned = with_chosen_source(tuned, context)
         tuned = tuned if choice is None else with_chosen_focal_spread(tuned, context)
-    tuned = with_chosen_anchor(tuned, context)
-    preset, thick = tuned.preset, preset.object.slices > 1
-    if not thick or warm is not None or not tilt_from_columns(preset.propagation, preset.refined):
+    return tuned
+
+
+def _with_tilt(tuned: Tuned, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:
+    """Find the tilt inside a specimen of several slices by preliminary runs, if it is to be read from columns."""
+    preset, several = tuned.preset, tuned.preset.object.slices > 1
+    if not several or warm is not None or not tilt_from_columns(preset.propagation, preset.refined):
         return tuned
     context.tell("the tilt of columns")
     middle = central_part(tuned.dataset, SEARCH_PATTERNS)
@@ -178,7 +202,7 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
         return replace(tuned, words=freed.words), context, measured
     found = replace(freed, dataset=replace(tuned.dataset, calibration=freed.dataset.calibration))
     if applied is None:
-        if drift is not None and is_open(drift, tuned.preset):
+        if drift is not None and drift_is_open(drift, tuned.preset):
             doubted = found.dataset.calibration.with_astigmatism_doubted()
             found = replace(found, dataset=replace(found.dataset, calibration=doubted))
         return _drift_checked(found, context, may_turn=True)
@@ -205,10 +229,8 @@ def _preliminary_run(
 
 def checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
     """Return the selected patterns and the settings that apply to them. Raises for incompatible settings."""
-    dataset, preset = (
-        selected(dataset, preset.patterns),
-        with_given_counts(preset).model_copy(update={"sequence": None}),
-    )
+    dataset = selected(dataset, preset.patterns)
+    preset = with_given_counts(preset).model_copy(update={"sequence": None})
     check_engine(preset)
     check_scans(dataset, preset)
     if preset.prior.method == "dgp":

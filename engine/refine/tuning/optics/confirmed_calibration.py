@@ -18,13 +18,13 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start, is_open
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, held_out_loss
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.mode_choice import are_enough_frames, modes_or_one
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics, with_optics_moved
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice, of_trials
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
-from ptylive.schema.advice.words import with_doubt
+from ptylive.schema.advice.words import significant, with_doubt
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset import Preset
 
@@ -70,7 +70,7 @@ def _was_looked_for(calibration: Calibration, preset: Preset) -> bool:
 
 def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> str | None:
     """What held-out patterns do not confirm, in words; None if they confirm it or cannot be used."""
-    if dataset.masks is not None or dataset.scan_of is not None or len(dataset.patterns) < LEAST_PATTERNS:
+    if dataset.scan_of is not None or not are_enough_frames(dataset):
         return None
     found, dataset = dataset.calibration, _focused_on_the_middle(dataset, preset)
     trials = _Trials(dataset, preset, context)
@@ -118,8 +118,7 @@ class _Trials:
     """Trials in one slice and one mode, from an empty object."""
 
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
-        modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
-        self._preset = of_trials(in_one_slice(preset, {"start_from_map": False}), modes, frames=True)
+        self._preset = of_trials(in_one_slice(preset, {"start_from_map": False}), modes_or_one(preset), frames=True)
         self._part, self._context = context.cache.central_part(dataset, PATTERNS), context
         self._present_loss: HeldOutLoss | None = None
 
@@ -140,7 +139,7 @@ def _found_words(calibration: Calibration) -> str:
     rotation, c10 = calibration.entries.get("rotation_deg"), calibration.entries.get("C10")
     parts = []
     if rotation is not None and rotation.origin in FOUND:
-        doubt = "" if rotation.uncertainty is None else f" ± {rotation.uncertainty:.1g}"
+        doubt = "" if rotation.uncertainty is None else f" ± {significant(rotation.uncertainty, 1)}"
         parts.append(f"the rotation ({float(rotation.value):.1f}{doubt}°)")
     if c10 is not None and c10.origin in FOUND:
         parts.append(f"C10 ({with_doubt(float(c10.value), c10.uncertainty)})")

@@ -24,6 +24,7 @@ from ptylive.engine.refine.tuning.mode_choice import (
     TRIAL_SETTINGS,
     USUAL_FOCAL_SPREAD_A,
     may_be_tried,
+    modes_are_given,
 )
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
@@ -62,10 +63,9 @@ def with_chosen_focal_spread(tuned: Tuned, context: TrialContext) -> Tuned:
 def _is_open(tuned: Tuned) -> bool:
     """Whether nobody gave a focal spread, start modes, or a number of sweeps, for one slice that may be tried."""
     probe, preset, dataset = tuned.preset.probe, tuned.preset, tuned.dataset
-    given_modes = probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A
     plain = preset.object.slices == 1 and preset.solver.optimizer not in PUBLISHED and preset.solver.sweeps == "auto"
     blurred = preset.instrument.source_blur_A or preset.instrument.fly_scan_share  # modes for each of its points
-    usual = probe.focal_spread_A == USUAL_FOCAL_SPREAD_A and not given_modes
+    usual = probe.focal_spread_A == USUAL_FOCAL_SPREAD_A and not modes_are_given(probe)
     return usual and plain and not blurred and may_be_tried(dataset, preset)
 
 

@@ -27,8 +27,8 @@ from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import (
     CONFIRMING_PATTERNS,
-    LEAST_PATTERNS,
     TRIAL_SETTINGS,
+    are_enough_frames,
     settings_for_several,
 )
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
@@ -80,7 +80,7 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
 def are_freed(tuned: Tuned) -> bool:
     """Whether trials refine them: they are not stated, the slices permit it, and there are enough patterns."""
     dataset, one_slice = tuned.dataset, tuned.preset.object.slices == 1
-    enough = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
+    enough = are_enough_frames(dataset) and dataset.scan_of is None
     return may_be_freed(dataset, tuned.preset) and enough and (one_slice or tuned.atoms_at_random)
 
 

@@ -13,7 +13,7 @@ from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import MODE_PATTERNS, TRIAL_SETTINGS, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import MODE_PATTERNS, TRIAL_SETTINGS, may_be_tried, modes_are_given
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -51,8 +51,7 @@ def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether neither a size nor start modes that override it are given, and there are enough patterns for a trial."""
     probe = preset.probe
-    given_modes = probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A
-    return probe.source_size_A == "auto" and not given_modes and may_be_tried(dataset, preset)
+    return probe.source_size_A == "auto" and not modes_are_given(probe) and may_be_tried(dataset, preset)
 
 
 def _gain(usual: Trial, smaller: Trial, context: TrialContext) -> Gain:

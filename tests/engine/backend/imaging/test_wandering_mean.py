@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.engine.backend.imaging import wandering_mean
 from ptylive.engine.backend.imaging.wandering_mean import (
-    LEAST_FRAMES,
+    KNOTS,
     WanderingMean,
     WanderingSums,
     counting_noise_px2,
@@ -21,6 +21,7 @@ SIDE, RADIUS, SHAPE = 32, 9.3, (24, 30)
 POINTS = SHAPE[0] * SHAPE[1]
 DESCAN = Descan.of([1.6, -0.7, 0.9, 1.3])
 FINE = 8
+LEAST_FRAMES = KNOTS[-1][0]
 
 
 def disc(places):

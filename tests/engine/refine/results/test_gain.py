@@ -26,3 +26,5 @@ def test_how_many_deviations_make_certain():
     assert Gain(1.01 * CERTAIN, 1.0).certain and not Gain(0.99 * CERTAIN, 1.0).certain
     assert Gain(3.1, 1.0).exceeds(3) and not Gain(2.9, 1.0).exceeds(3)
     assert str(Gain(0.01, 0.002)) == "1 ± 0.2 %"
+    assert str(Gain(-1.2, 0.104)) == "-120 ± 10 %"
+    assert str(Gain(0.0, 0.002).opposite) == "0 ± 0.2 %"

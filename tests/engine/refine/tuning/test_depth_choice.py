@@ -300,7 +300,7 @@ def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     )
     tuned = found(tiny)
     assert tuned.preset.object.num_slices == 1
-    assert tuned.words == ("one slice: depths below 2.51e+04 Å would not be visible",)
+    assert tuned.words == ("one slice: depths below 25100 Å would not be visible",)
 
 
 def test_nothing_is_tried_where_slices_are_given_or_patterns_few():

@@ -114,7 +114,7 @@ def test_a_drift_that_is_mostly_not_there_is_left_alone(moving, monkeypatch, ove
     Told(monkeypatch, 12.0, None, over_none)
     drift = checked(moving, found(deviations=2.0, applied=False)).drift
     assert drift.applied == applied
-    assert applied or "not corrected, held-out patterns are not predicted worse without the correction" in drift.reason
+    assert applied or "not corrected, held-out patterns are not predicted better with the correction" in drift.reason
 
 
 def test_the_share_of_a_drift_is_read_from_a_parabola():

@@ -78,6 +78,7 @@ def test_few_electrons_are_refined_as_a_phase_unless_it_is_far_behind(monkeypatc
     if chosen is True:
         assert (form.weakly_damped_obj, form.non_negative_phase) == (False, True)
         assert tuned.words[0].startswith("phase only: few electrons")
+        assert tuned.words[0].endswith(f"(gain {gain.opposite})"), "that of the complex object, which it names"
         free = thick.model_copy(update={"non_negative_phase": False})
         assert with_chosen_form(Tuned(scan, free), CPU).preset.object.non_negative_phase is False
 
@@ -117,6 +118,9 @@ def test_a_damped_object_within_a_focus_where_a_phase_is_neither_far_better_nor_
     assert tuned.words[0].startswith("weakly damped object:") is damped
     if damped:
         assert (form.phase_only_obj, form.non_negative_phase) == ("auto", True)
+        assert tuned.words[0].endswith(
+            f"a complex object does not predict held-out patterns much better than a phase (gain {gain.opposite})"
+        )
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ import pytest
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import Sweeps
-from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, LossCourse, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes, may_be_tried, settings_for_several
 from ptylive.schema.preset import Preset
 
-ONE = Course(HeldOutLoss((104, 106, 105, 107)), HeldOutLoss((100, 102, 101, 103)))
+ONE = LossCourse(HeldOutLoss((104, 106, 105, 107)), HeldOutLoss((100, 102, 101, 103)))
 
 
 def excess(early, late, scatter=0.0):
-    """Course of several modes whose loss exceeds that of one mode by these amounts."""
+    """LossCourse of several modes whose loss exceeds that of one mode by these amounts."""
     uneven = np.array([1, -1, 1, -1]) * scatter
-    return Course(
+    return LossCourse(
         HeldOutLoss(tuple(np.add(ONE.early.groups, early + uneven))),
         HeldOutLoss(tuple(np.add(ONE.late.groups, late - uneven))),
     )
@@ -40,7 +40,7 @@ def test_one_mode_where_it_keeps_predicting_better_beyond_doubt(several, modes):
 
 
 def test_one_mode_that_is_behind_at_first_is_behind():
-    several = Course(HeldOutLoss(tuple(np.subtract(ONE.early.groups, 1.0))))  # ended early
+    several = LossCourse(HeldOutLoss(tuple(np.subtract(ONE.early.groups, 1.0))))  # ended early
     choice = ModeChoice(4, ONE, several)
     assert choice.modes == 4
     assert choice.gain.opposite.certain

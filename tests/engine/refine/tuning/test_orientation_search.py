@@ -11,7 +11,7 @@ from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.tuning import orientation_search
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.orientation_search import is_open, with_found_orientation
+from ptylive.engine.refine.tuning.orientation_search import orientation_is_open, with_found_orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -39,15 +39,15 @@ def plain() -> Dataset:
 
 
 def test_open_is_what_was_looked_for_and_not_found(plain):
-    assert is_open(plain, Preset())
-    assert not is_open(blind(plain, detector_transform=Quantity("none", Origin.ESTIMATED)), Preset())
-    assert is_open(blind(plain, **NOTHING), Preset())
+    assert orientation_is_open(plain, Preset())
+    assert not orientation_is_open(blind(plain, detector_transform=Quantity("none", Origin.ESTIMATED)), Preset())
+    assert orientation_is_open(blind(plain, **NOTHING), Preset())
     half_turn_open = Quantity(10.0, Origin.UNDECIDED, 0.5)  # one slice cannot determine it
-    assert not is_open(blind(plain, **NOTHING | {"rotation_deg": half_turn_open}), Preset())
-    assert not is_open(blind(plain, rotation_deg=Quantity(10.0, Origin.GIVEN)), Preset())
-    assert not is_open(plain.part(np.arange(255)), Preset())
+    assert not orientation_is_open(blind(plain, **NOTHING | {"rotation_deg": half_turn_open}), Preset())
+    assert not orientation_is_open(blind(plain, rotation_deg=Quantity(10.0, Origin.GIVEN)), Preset())
+    assert not orientation_is_open(plain.part(np.arange(255)), Preset())
     for stated in ("start_object", "start_probe", "start_positions"):
-        assert not is_open(plain, Preset(**{stated: "earlier.h5"}))
+        assert not orientation_is_open(plain, Preset(**{stated: "earlier.h5"}))
 
 
 def judged_by(monkeypatch, loss_of):

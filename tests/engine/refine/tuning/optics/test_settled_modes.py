@@ -6,7 +6,7 @@ from columns import scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, LossCourse, Trial
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice
 from ptylive.engine.refine.tuning.optics import settled_modes
 from ptylive.engine.refine.tuning.optics.settled_modes import with_settled_modes
@@ -25,7 +25,7 @@ def loss(mean: float, scatter: float = 1.0) -> HeldOutLoss:
 
 def short(one: float, several: int = 4) -> ModeChoice:
     """Result of short trials of one mode against several, whose loss is 100: the deviation is 2 / sqrt(3) per cent."""
-    return ModeChoice(several, Course(loss(one)), Course(loss(100.0, scatter=-1.0)))
+    return ModeChoice(several, LossCourse(loss(one)), LossCourse(loss(100.0, scatter=-1.0)))
 
 
 @pytest.mark.parametrize(
