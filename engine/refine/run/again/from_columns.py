@@ -23,6 +23,7 @@ from ptylive.engine.refine.tuning.start.columns import likeliest_columns
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.advice.depth import FoundDepth
+from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
 
@@ -69,7 +70,7 @@ class FromColumns(Alternative):
         if columns_of is None:
             return None
         times = first.record.result.loss_over_noise
-        why = f"the first run, from an empty object, ended at {times:.3g} times the counting noise"
+        why = f"the first run, from an empty object, ended at {significant(times, 3)} times the counting noise"
         state = first.plan.relative_to_given(first.record)
         slices = preset.object.slices
         findings = tuple(_of_slices(words, slices) for words in first.record.words if not _is_found_again(words))

@@ -27,6 +27,7 @@ from ptylive.engine.refine.run.stages import RunRecord, dataset_found
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema.advice.words import significant
 from ptylive.schema.errors import PtyliveError
 from ptylive.schema.preset import Preset
 
@@ -212,7 +213,7 @@ def _compared(
         _undo(first)
         return first if ratio is None else first.compared(_worse(alternative, ratio)), end
     second = Incumbent(plan, record, observers, first.rejected)
-    times = alternative.measure.replace("the", f"{1 / ratio:.3g} times this", 1)
+    times = alternative.measure.replace("the", f"{significant(1 / ratio, 3)} times this", 1)
     return second.compared(f"{alternative.former(first)} ended at {times}"), last
 
 
@@ -240,7 +241,7 @@ def _plan(
 
 
 def _worse(alternative: Alternative, ratio: float) -> str:
-    return f"{alternative.name} ends at {ratio:.3g} times {alternative.measure}"
+    return f"{alternative.name} ends at {significant(ratio, 3)} times {alternative.measure}"
 
 
 def _observers_of_second(first: Incumbent, alternative: Alternative, plan: RunPlan) -> Observers:

@@ -26,6 +26,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
 from ptylive.schema.advice.depth import FoundDepth
+from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 
 MUCH, MORE = 1.5, 1.2
@@ -116,12 +117,12 @@ class ThroughDepth(Alternative):
         if depth_A is None:
             return None
         left = first.record.result.likelihood_over_noise
-        why = first.plan.why or f"one slice leaves {left:.2g} times the counting noise"
+        why = first.plan.why or f"one slice leaves {significant(left, 2)} times the counting noise"
         if self._depths is None:
             thickness_A = float(asked.object.total_thickness_A or 0.0)
             slices = slices_for(thickness_A / depth_A)
             changes: dict[str, object] = {"num_slices": slices}
-            words = f"{slices} slices, {thickness_A:.3g} Å in total, as the given thickness requires: {why}"
+            words = f"{slices} slices, {significant(thickness_A, 3)} Å in total, as the given thickness requires: {why}"
         else:
             thickness_A, slices = self._depths * depth_A, slices_for(self._depths)
             refined = True if asked.refined.update_thickness == "auto" else asked.refined.update_thickness

@@ -21,6 +21,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialConte
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, optics_moved_A
 from ptylive.engine.refine.tuning.parameter_search import Tuned, of_trials, present_value, varied, vertex
+from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
@@ -239,7 +240,7 @@ class DepthTrials:
         return loss
 
     def _words(self, depths: float, slices: int) -> str:
-        return f"{self._under}a depth of {depths * self._depth_A:.3g} Å in {slices} slices"
+        return f"{self._under}a depth of {significant(depths * self._depth_A, 3)} Å in {slices} slices"
 
     def _trial(self, depths: float, slices: int) -> Trial:
         changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)

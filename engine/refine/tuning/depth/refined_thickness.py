@@ -18,6 +18,7 @@ from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.tuning.depth.as_refined import as_refined
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.advice.words import significant
 
 PATTERNS, SWEEPS = 256, 8
 """Size of a trial: twice as many patterns lead to the same result (199 and 149 Å for 193 and 150)."""
@@ -65,7 +66,7 @@ def _log_change(tuned: Tuned, context: TrialContext) -> float:
     """Natural logarithm of the factor by which a trial changes the thickness."""
     form = tuned.preset.object
     start_A = sum(form.slice_thickness_A)
-    context.before(f"{form.slices} slices with refined thickness, starting at {start_A:.3g} Å")
+    context.before(f"{form.slices} slices with refined thickness, starting at {significant(start_A, 3)} Å")
     trial = as_refined(tuned, context, {"update_thickness": True}, PATTERNS)
     sweeps = trial.enough(SWEEPS)
     state, _ = trial.continued(None, sweeps, sweeps, context)

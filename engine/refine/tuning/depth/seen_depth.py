@@ -24,6 +24,7 @@ from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_wor
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import modes_for_several
 from ptylive.engine.refine.tuning.parameter_search import Tuned, present_value, varied
+from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset.kinds import Auto
 
@@ -68,7 +69,8 @@ def _shown_below_given(tuned: Tuned, why: str, thin: DepthTrials, depth_A: float
     gain = thin.gain_of_half(thin)
     if not gain.certain or gain.share <= CLEAR:
         return None, why
-    text = f"a depth of {LESS * depth_A:.3g} Å below the given focus already predicts held-out patterns better"
+    depth = f"a depth of {significant(LESS * depth_A, 3)} Å below the given focus"
+    text = f"{depth} already predicts held-out patterns better"
     return tuned, f"{text}, by {gain}"
 
 
@@ -81,7 +83,7 @@ def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, 
     trials to their end: one slice has converged further after one sweep, and half a depth of focus may not suffice.
     """
     depths = _required_depth(tuned.dataset) if base is tuned else FIRST
-    least, whole = (f"a depth of {number * depth_A:.3g} Å" for number in (depths, FIRST))
+    least, whole = (f"a depth of {significant(number * depth_A, 3)} Å" for number in (depths, FIRST))
     no_better = "would not predict held-out patterns better"
     modes = tuned.preset.probe.probe_modes
     halves = half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
@@ -118,7 +120,7 @@ def depth_in_many_slices(tuned: Tuned, why: str, context: TrialContext, depth_A:
             plane, less, whole = (trials.loss(tried, COARSE_SLICES) for tried in (NOTHING, depths / 2, depths))
             gain, more = Gain.over(plane.groups, whole.groups), Gain.over(less.groups, whole.groups)
             if gain.certain and gain.share > DEEP_GAIN and more.certain and more.share > CLEAR:
-                text = f"a depth of {depths * depth_A:.3g} Å already predicts held-out patterns better"
+                text = f"a depth of {significant(depths * depth_A, 3)} Å already predicts held-out patterns better"
                 return tuned, f"{text} in {COARSE_SLICES} slices, by {gain}"
     return None, why
 
@@ -136,7 +138,7 @@ def _shown_when_settled(tuned: Tuned, why: str, context: TrialContext, depth_A: 
     gain, depths = max(zip(gains, (LESS, FIRST), strict=True), key=lambda item: item[0].share)
     if not is_worth(gain):
         return None, why
-    text = f"a depth of {depths * depth_A:.3g} Å already predicts held-out patterns better in longer trials"
+    text = f"a depth of {significant(depths * depth_A, 3)} Å already predicts held-out patterns better in longer trials"
     return tuned, f"{text}, by {gain}"
 
 

@@ -22,6 +22,7 @@ from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.plane_of_one_slice import in_its_own_plane
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.start.columns import with_columns
+from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.propagation import THICKNESS
 
@@ -39,7 +40,7 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, requested: Preset, context
     if gain is None:
         return tuned
     form = tuned.preset.object
-    several = f"{form.slices} slices, {sum(form.slice_thickness_A):.3g} Å in total"
+    several = f"{form.slices} slices, {significant(sum(form.slice_thickness_A), 3)} Å in total"
     if are_worth_it(gain):
         words = f"{several}, as the given thickness requires: they predict held-out patterns better than one, by {gain}"
         return replace(tuned, words=(*tuned.words, words))

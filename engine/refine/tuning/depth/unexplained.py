@@ -18,6 +18,7 @@ from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, counts_per_electron
+from ptylive.schema.advice.words import significant
 
 TOO_MUCH = 1.35
 """Ratio of the held-out loss to that of counting noise from which one slice is too little."""
@@ -43,7 +44,9 @@ class Unexplained:
 
     def __str__(self) -> str:
         """Describe it in words."""
-        return f"one slice leaves {self.times:.2g} times the counting noise"
+        if self.times < NEXT_TO_NOTHING:
+            return "one slice leaves next to nothing but counting noise"
+        return f"one slice leaves {significant(self.times, 2)} times the counting noise"
 
 
 def unexplained(trial: Trial, context: TrialContext) -> Unexplained | None:

@@ -190,5 +190,5 @@ def test_nothing_more_is_looked_for_where_one_slice_leaves_next_to_nothing(scan,
     base, why = depth_choice._depth_base(tuned, OneSlice(tuned, CPU), CPU, 80.0)
     little = left is not None and left < NEXT_TO_NOTHING and not seen
     assert tried == ([] if little else ["columns"] if seen else ["columns", "many"])
-    assert why == ("no depth, and one slice leaves 1 times the counting noise" if little else "no depth")
+    assert why == ("no depth, and one slice leaves next to nothing but counting noise" if little else "no depth")
     assert (base is not None) is seen

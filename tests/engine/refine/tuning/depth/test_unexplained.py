@@ -55,6 +55,18 @@ def test_one_slice_is_too_little_if_it_leaves_far_more_than_noise(monkeypatch, n
     assert noise_of_50 == [1.0]
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (0.97, "next to nothing but counting noise"),
+        (1.06, "1.1 times the counting noise"),
+        (120.0, "120 times the counting noise"),
+    ],
+)
+def test_what_is_left_is_said_without_powers_of_ten(times, said):
+    assert str(Unexplained((), times)) == f"one slice leaves {said}"
+
+
 def test_given_counts_per_electron_change_the_noise(monkeypatch, noise_of_50):
     leaving(monkeypatch, 3 * NOISE)
     seen(monkeypatch, 4.0)
