@@ -20,13 +20,20 @@ from ptylive.streamer.foreign.axes_order import (
     IN_ORDER,
     REVERSED,
     ROWS_FIRST,
-    SWAPPED,
     Order,
     ReorderedFrames,
+    order_by_units,
     reordered,
     scan_lies_last,
 )
-from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, energy_eV, mean_step, scan_metadata
+from ptylive.streamer.foreign.units import (
+    angle_mrad,
+    detector_metadata,
+    doubtful_axes,
+    energy_eV,
+    mean_step,
+    scan_metadata,
+)
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -86,10 +93,11 @@ def _by_hyperspy(file: Any, name: str) -> bool:
 
 def _order(file: Any, name: str, scales: list[tuple[Any, Any]]) -> Order:
     """Axes of the array in the order (Ry, Rx, Qy, Qx)."""
-    if _by_hyperspy(file, name):  # reversed, whatever the units; a transposed signal has the scan last
-        return SWAPPED if scan_lies_last([scales[axis] for axis in REVERSED]) else REVERSED
+    if _by_hyperspy(file, name):  # reversed, whatever the units; a transposed signal may have the scan last
+        found = order_by_units([scales[axis] for axis in REVERSED]) or IN_ORDER
+        return tuple(REVERSED[axis] for axis in found)
     if not scan_lies_last(scales):
-        return IN_ORDER
+        return order_by_units(scales) or IN_ORDER
     of_emdfile = "dim0" in file[name].parent  # which keeps the order of an array
     rows_first = of_emdfile or [_name(file, name, axis) for axis in (2, 3)] == ["y", "x"]
     return ROWS_FIRST if rows_first else REVERSED
@@ -150,6 +158,9 @@ def _calibration(file: Any) -> dict[str, Any]:
     energy = energy_eV(_value(found[0], "accelerating_voltage"))
     if energy is not None:
         metadata["energy_eV"] = energy
+    semiangle = angle_mrad(_value(found[0], "convergence_semiangle_mrad"), "mrad")
+    if semiangle is not None:
+        metadata["convergence_semiangle_mrad"] = semiangle
     if _value(found[0], "QR_flip"):
         metadata["detector_transform"] = "transpose"
     return metadata

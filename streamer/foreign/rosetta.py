@@ -25,7 +25,7 @@ from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file, read_bytes
 from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.foreign.arrays import check_frames
-from ptylive.streamer.foreign.axes_order import ROWS_FIRST, scan_lies_last
+from ptylive.streamer.foreign.axes_order import in_order
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
@@ -182,15 +182,8 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
     """Open a HyperSpy ``.hspy`` of any name, or a ``.zspy``. Raises InputFileError."""
     found = _read("zspy" if path.suffix.lower() == ".zspy" else "hspy", path)
     check_no_spectra(path, found)
-    frames = frames_of(path, found)
-    scales = [scale_of(axis) for axis in found["axes"]]
-    notes: tuple[str, ...] = ()
-    if len(scales) == len(frames.shape) == 4 and scan_lies_last(
-        scales
-    ):  # a transposed signal: images over the detector
-        frames = LazyFrames(frames.array.transpose(ROWS_FIRST))
-        scales = [scales[axis] for axis in ROWS_FIRST]
-        notes = ("by their units its axes are Qy, Qx, Ry, Rx: slow to read; ptylive convert reorders them",)
+    # a transposed signal may be images over the detector
+    frames, scales, notes = in_order(frames_of(path, found), [scale_of(axis) for axis in found["axes"]])
     metadata = detector_metadata(scales[-2:])
     if len(frames.shape) == 4:
         metadata |= scan_metadata(scales[:2])
