@@ -26,7 +26,7 @@ def order_by_units(scales: Sequence[tuple[Any, Any]]) -> Order | None:
     spaces = [_space_of([unit]) for _, unit in scales]
     scan, detector = ([axis for axis, space in enumerate(spaces) if space == named] for named in ("scan", "detector"))
     points = len(scales) - 2
-    if points not in (1, 2) or len(scan) > points or len(detector) > 2:
+    if points not in (1, 2):
         return None
     if len(detector) == 2:
         return (*(axis for axis in range(len(scales)) if axis not in detector), *detector)

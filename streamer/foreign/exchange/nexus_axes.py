@@ -6,6 +6,7 @@ HyperSpy's writer keeps the order of a signal, in which the scan may come last.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ptylive.streamer.foreign.axes_order import in_order
@@ -27,7 +28,10 @@ def _scales(data: Any) -> list[tuple[Any, Any]]:
     """(step, unit) of each axis; empty where the group does not name one for each and no scale is attached to any."""
     group = data.parent
     names = attributes(group).get("axes")
-    if not isinstance(names, list) or len(names) != data.ndim:
+    if not isinstance(names, list):  # until 2014 it was the data set that named them, in one text
+        stated = attributes(data).get("axes")
+        names = re.split("[:,]", stated.strip("[]")) if isinstance(stated, str) else []
+    if len(names) != data.ndim:
         return _attached(data)
     return [_scale(group, name, length) for name, length in zip(names, data.shape, strict=True)]
 
@@ -44,8 +48,8 @@ def _attached(data: Any) -> list[tuple[Any, Any]]:
 
 
 def _scale(group: Any, name: Any, length: int) -> tuple[Any, Any]:
-    name = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
-    vector = dataset(group, name) if name and name in group else None
+    name = (name.decode(errors="replace") if isinstance(name, bytes) else str(name)).strip()
+    vector = dataset(group, name) if name not in ("", ".") and name in group else None  # "." stands for no axis
     if vector is None or vector.shape != (length,) or vector.dtype.kind not in "fiu":
         return None, None
     return mean_step(vector), attributes(vector).get("units")
