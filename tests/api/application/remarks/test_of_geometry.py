@@ -68,9 +68,19 @@ def test_patterns_in_the_order_of_fourier_transforms_are_asked_about():
         np.roll(disc(), (24, 32 + 14), (0, 1)),
         np.fft.ifftshift(disc(background=20.0)),
         np.roll(disc(), (24, 0), (0, 1)),
+        np.pad(disc()[24:, 32:], ((0, 24), (0, 32)), constant_values=1.0),
         np.fft.ifftshift(disc((6, 6), 2.0)),
     ],
-    ids=["in the middle", "even", "empty", "off the corner", "no dark middle", "at two edges", "few pixels"],
+    ids=[
+        "in the middle",
+        "even",
+        "empty",
+        "off the corner",
+        "no dark middle",
+        "at two edges",
+        "in one corner",
+        "few pixels",
+    ],
 )
 def test_other_patterns_are_not(pattern):
     assert quartered_remarks(pattern) == []
