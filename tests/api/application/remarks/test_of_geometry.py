@@ -27,14 +27,11 @@ def test_a_field_of_view_that_contradicts_the_step_is_told(view_A, told):
     """Regression: the field of view of a file was ignored without a word where it also had a step."""
     sized = header(step_A=0.5, field_of_view_A=view_A)
     said = remarks(sized, sized, Calibration())
-    assert (
-        said
-        == [
-            "field_of_view_A 100 over 5 columns is a step of 20 Å, but scan_step_A is 0.5, which is used: phases are wrong "
-            "if it is; give scan_step_A"
-        ]
-        * told
+    text = (
+        "field_of_view_A 100 over 5 columns is a step of 20 Å, but scan_step_A is 0.5, which is used: phases are "
+        "wrong if it is; give scan_step_A"
     )
+    assert said == [text] * told
 
 
 def test_a_step_that_a_user_gave_is_meant():
