@@ -77,6 +77,20 @@ def link_to_nowhere(file: Any, name: str) -> str:
     return str(link.path) if isinstance(link, h5py.SoftLink) and file.get(name) is None else ""
 
 
+def external_link(file: Any) -> tuple[str, str]:
+    """Name of the first link of a file that leads to another one, and the name of that; both empty if there is none."""
+    seen = 0
+
+    def look(name: str, link: Any) -> tuple[str, str] | None:
+        nonlocal seen
+        seen += 1
+        if isinstance(link, h5py.ExternalLink):
+            return name, str(link.filename)
+        return ("", "") if seen > _MOST_NAMES else None
+
+    return file.visititems_links(look) or ("", "")
+
+
 def pattern_arrays(file: Any) -> list[str]:
     """Names of the data sets of real numbers with three or four axes, anywhere in this very file."""
     names: list[str] = []
@@ -95,7 +109,8 @@ def pattern_arrays(file: Any) -> list[str]:
 
 
 def _external_error(file: Any, name: str, location: str) -> InputFileError:
-    return InputFileError(f"{file.file.filename}: {name} is {location}", "copy the data into one file (h5repack)")
+    copied = f'copy the data into one file: with h5py, new["data"] = old["{name}"][()]'
+    return InputFileError(f"{file.file.filename}: {name} is {location}", copied)
 
 
 def _check_filters(file: Any, name: str, found: Any) -> None:

@@ -155,6 +155,11 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("no_ending", text(), NO_HDF5),
     ("no_data.h5", hdf5(lambda file: file.create_group("metadata")), "has no data set /data"),
     ("group.h5", hdf5(lambda file: file.create_group("data")), "has no data set /data"),
+    (
+        "linked.h5",
+        hdf5(lambda file: file.create_group("entry").__setitem__("scan", h5py.ExternalLink("frames.h5", "/data"))),
+        "has no data set /data, but /entry/scan is a link to frames.h5, which is not followed: give frames.h5",
+    ),
     ("link_to_nowhere.h5", hdf5(lambda file: file.update(data=h5py.SoftLink("/gone"))), "it is a link to /gone, which"),
     ("number.h5", data(3), NO_SHAPE),
     ("words.h5", data(["a", "b"]), NO_SHAPE),
