@@ -9,6 +9,7 @@ import numpy as np
 
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.units import angle_mrad, frequency_invA, length_A
+from ptylive.streamer.storage.scan_file import CHECK_IT
 
 Order = tuple[int, ...]
 IN_ORDER, ROWS_FIRST, REVERSED, SWAPPED = (0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 0), (1, 0, 3, 2)
@@ -42,8 +43,15 @@ def in_order(frames: Any, scales: Sequence[tuple[Any, Any]]) -> tuple[Any, list[
     order = order_by_units(scales) if len(scales) == len(frames.shape) else None
     if order is None or order == tuple(range(len(order))):
         return frames, list(scales), ()
-    note = f"by their units its axes are {reordered(order)}"
+    note = f"by their units its axes are {reordered(order)}{'' if all_told(scales) else CHECK_IT}"
     return ReorderedFrames(frames, order), [scales[axis] for axis in order], (note,)
+
+
+def all_told(scales: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether the unit of every axis tells its space. Otherwise an order by units is a guess: two lengths
+    may be left over from an image, and belong to the detector.
+    """
+    return all(_space_of([unit]) is not None for _, unit in scales)
 
 
 def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:

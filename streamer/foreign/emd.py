@@ -22,6 +22,7 @@ from ptylive.streamer.foreign.axes_order import (
     ROWS_FIRST,
     Order,
     ReorderedFrames,
+    all_told,
     order_by_units,
     reordered,
     scan_lies_last,
@@ -35,7 +36,7 @@ from ptylive.streamer.foreign.units import (
     scan_metadata,
 )
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 
 _MARKS = ("emd_group_type", "version_major", "authoring_program")
 _MOST_NAMES = 10_000
@@ -63,8 +64,10 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
         frames, order = data, _order(file, names[0], scales)
         if order != IN_ORDER:
             frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
-            basis = "as HyperSpy stores them" if _by_hyperspy(file, names[0]) else "by their units"
-            notes += (f"{basis} its axes are {reordered(order)}",)
+            by_hyperspy = _by_hyperspy(file, names[0])
+            basis = "as HyperSpy stores them" if by_hyperspy else "by their units"
+            doubt = "" if by_hyperspy or all_told(scales) else CHECK_IT
+            notes += (f"{basis} its axes are {reordered(order)}{doubt}",)
         metadata = {
             **scan_metadata(scales[:2]),
             **detector_metadata(scales[2:]),

@@ -91,8 +91,18 @@ def external_link(file: Any) -> tuple[str, str]:
     return file.visititems_links(look) or ("", "")
 
 
+def more_axes(file: Any) -> str:
+    """Name and shape of a data set with more axes than a scan has; empty if there is none."""
+    names = _arrays(file, range(5, 33))
+    return f"/{names[0]} ({' x '.join(map(str, file[names[0]].shape))})" if names else ""
+
+
 def pattern_arrays(file: Any) -> list[str]:
     """Names of the data sets of real numbers with three or four axes, anywhere in this very file."""
+    return _arrays(file, range(3, 5))
+
+
+def _arrays(file: Any, axes: range) -> list[str]:
     names: list[str] = []
     seen = 0
 
@@ -100,7 +110,7 @@ def pattern_arrays(file: Any) -> list[str]:
         nonlocal seen
         seen += 1
         real = isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in "iuf"
-        if real and found.ndim in (3, 4) and 0 not in found.shape and not name.startswith("#refs#"):
+        if real and found.ndim in axes and 0 not in found.shape and not name.startswith("#refs#"):
             names.append(name)
         return True if seen > _MOST_NAMES else None
 

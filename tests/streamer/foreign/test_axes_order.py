@@ -70,6 +70,14 @@ def test_frames_and_scales_are_put_in_order_together():
     listed, _, notes = in_order(WANTED[0].transpose(1, 2, 0), [(2.0, "mrad"), (2.0, "mrad"), (None, None)])
     np.testing.assert_array_equal(listed[1:3], WANTED[0, 1:3])
     assert notes[0].startswith("by their units its axes are Qy, Qx, N:")
+    assert notes[0].endswith(": check it")  # only the detector's axes have units
+
+
+@pytest.mark.parametrize(("units", "guess"), [(("px", "px", "nm", "nm"), True), (("mrad", "mrad", "nm", "nm"), False)])
+def test_an_order_by_half_of_the_units_is_a_guess(units, guess):
+    """Lengths on two axes may be left over from an image: shown before computations too."""
+    _, _, (note,) = in_order(WANTED, [(0.1, unit) for unit in units])
+    assert note.endswith(": check it") == guess
 
 
 @pytest.mark.parametrize("scales", [[], [(2.0, "mrad")] * 2, [(0.1, "nm")] * 2 + [(2.0, "mrad")] * 2])
