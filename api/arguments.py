@@ -120,6 +120,8 @@ def _check_not_of_refinements(names: Iterable[str]) -> None:
 
 def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:
     """Patterns of a scan, and its metadata with pixels that a masked array masks in every pattern as bad pixels."""
+    if hasattr(value, "keys"):
+        raise MetadataError("source is a group of arrays", "give one of them, such as source['data'], or the file")
     try:
         counts, values = np.asarray(value), dict(given)
     except ValueError as error:  # rows of different lengths

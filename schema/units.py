@@ -18,8 +18,15 @@ ELECTRON_REST_ENERGY_EV = 510998.95
 """m c² in eV."""
 
 _LENGTH = {"m": 1e10, "mm": 1e7, "µm": 1e4, "um": 1e4, "nm": 10.0, "Å": 1.0, "A": 1.0, "pm": 0.01}
-_LENGTH_WORDS = {"ang": 1.0, "angstrom": 1.0, "angstroms": 1.0, "micron": 1e4, "microns": 1e4}
-_INVERSE = ("1/{}", "1/({})", "{}^-1", "{}^{{-1}}", "{}⁻¹", "{}-1", "[{}^-1]", "inv{}")
+_METRES = {"": 1e10, "milli": 1e7, "micro": 1e4, "nano": 10.0, "pico": 0.01}
+_LENGTH_WORDS = {
+    **{"ang": 1.0, "angstrom": 1.0, "angstroms": 1.0, "micron": 1e4, "microns": 1e4},
+    **{f"{part}met{end}": factor for part, factor in _METRES.items() for end in ("er", "ers", "re", "res")},
+}
+_INVERSE = (
+    *("1/{}", "1/({})", "{}^-1", "{}^{{-1}}", "{}⁻¹", "{}-1", "[{}^-1]", "inv{}"),
+    *("{}^(-1)", "{}**-1", "{}**(-1)"),
+)
 _AREA = {"Å": 1.0, "A": 1.0, "nm": 1e-2}
 _PER_AREA = ("e/{}²", "e/{}^2", "e/{}2", "e-/{}²", "e-/{}^2")
 _DEGREE_MRAD = 1e3 * math.pi / 180
@@ -39,6 +46,7 @@ UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "angle": {
             **{"rad": 1e3, "mrad": 1.0, "µrad": 1e-3, "urad": 1e-3, "deg": _DEGREE_MRAD, "°": _DEGREE_MRAD},
             **{"radian": 1e3, "radians": 1e3, "degree": _DEGREE_MRAD, "degrees": _DEGREE_MRAD},
+            **{"milliradian": 1.0, "milliradians": 1.0, "microradian": 1e-3, "microradians": 1e-3},
         },
         "time": {"s": 1e6, "ms": 1e3, "µs": 1.0, "us": 1.0, "ns": 1e-3},
         "current": {"pA": 1.0, "nA": 1e3, "fA": 1e-3, "µA": 1e6, "uA": 1e6},
@@ -80,7 +88,7 @@ def unit_factor(kind: str, unit: str) -> float | None:
     be TeX: ``$nm^{-1}$``.
     """
     units = UNITS[kind]
-    spelt = as_written(unit).strip("$").replace("\\AA", "Å").replace(" / ", "/")
+    spelt = as_written(unit).strip("$").replace("\\AA", "Å").replace(" / ", "/").replace(" ** ", "**")
     if spelt in units:
         return units[spelt]
     if spelt[:1] == "m" and f"M{spelt[1:]}" in units:

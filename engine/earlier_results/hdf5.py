@@ -57,12 +57,18 @@ def array_or_none(file: Any, name: str) -> Array | None:
 
     path = file.file.filename
     if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise InputFileError(f"{path}: {name} is stored in another file", "copy the data into one file (h5repack)")
+        raise InputFileError(
+            f"{path}: {name} is stored in another file",
+            f'copy the data into one file: with h5py, new["{name}"] = old["{name}"][()]',
+        )
     found = file.get(name)
     if not isinstance(found, h5py.Dataset) or found.shape is None:
         return None
     if found.file.filename != path or found.is_virtual or found.external:
-        raise InputFileError(f"{path}: {name} is stored in another file", "copy the data into one file (h5repack)")
+        raise InputFileError(
+            f"{path}: {name} is stored in another file",
+            f'copy the data into one file: with h5py, new["{name}"] = old["{name}"][()]',
+        )
     pairs = found.dtype.names is not None and {word.lower() for word in found.dtype.names} in _COMPLEX_NAMES
     if found.dtype.kind not in "biufc" and not pairs:
         raise InputFileError(f"{path}: {name} holds no numbers", _HINT)

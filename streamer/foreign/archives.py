@@ -23,7 +23,7 @@ from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames, unmapped
-from ptylive.streamer.foreign.nion import read_metadata
+from ptylive.streamer.foreign.nion import read_described
 from ptylive.streamer.storage.scan_file import ScanFile, StoredFrames
 
 MOST_MEMBERS = 1000
@@ -72,8 +72,12 @@ def open_npz(path: Path) -> Iterator[ScanFile]:
     (scan,) = found
     check_frames(path, scan.shape)
     sidecar = path.with_suffix(".json")
-    metadata, notes = read_metadata(sidecar, scan.shape) if sidecar.is_file() else ({}, ())
-    yield ScanFile(array_of(path, scan), metadata, notes=(f"the array is {scan.name}", *notes))
+    frames, named = array_of(path, scan), f"the array is {scan.name}"
+    if not sidecar.is_file():
+        yield ScanFile(frames, notes=(named,))
+        return
+    described, metadata, notes = read_described(sidecar, frames)
+    yield ScanFile(described, metadata, notes=(named, *notes))
 
 
 def members(path: Path) -> list[Member]:

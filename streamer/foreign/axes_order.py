@@ -9,11 +9,49 @@ import numpy as np
 
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.units import angle_mrad, frequency_invA, length_A
+from ptylive.streamer.storage.scan_file import CHECK_IT
 
 Order = tuple[int, ...]
 IN_ORDER, ROWS_FIRST, REVERSED, SWAPPED = (0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 0), (1, 0, 3, 2)
 """Axes of (Ry, Rx, Qy, Qx), (Qy, Qx, Ry, Rx), (Qx, Qy, Rx, Ry) and (Rx, Ry, Qx, Qy) in the order of the first."""
-_NAMES = ("Ry", "Rx", "Qy", "Qx")
+_NAMES = {3: ("N", "Qy", "Qx"), 4: ("Ry", "Rx", "Qy", "Qx")}
+"""Axes of the contract, by their number."""
+
+
+def order_by_units(scales: Sequence[tuple[Any, Any]]) -> Order | None:
+    """Order in which three or four axes, each (step, unit), are those of the contract, wherever the scan's are stored;
+    None where the units do not decide.
+
+    Two recognised axes of the detector are enough, and so are all those of the scan: two of four, one of three.
+    """
+    spaces = [_space_of([unit]) for _, unit in scales]
+    scan, detector = ([axis for axis, space in enumerate(spaces) if space == named] for named in ("scan", "detector"))
+    points = len(scales) - 2
+    if points not in (1, 2):
+        return None
+    if len(detector) == 2:
+        return (*(axis for axis in range(len(scales)) if axis not in detector), *detector)
+    if len(scan) == points:
+        return (*scan, *(axis for axis in range(len(scales)) if axis not in scan))
+    return None
+
+
+def in_order(frames: Any, scales: Sequence[tuple[Any, Any]]) -> tuple[Any, list[tuple[Any, Any]], tuple[str, ...]]:
+    """Frames in the contract's order, the (step, unit) of each of their axes in this order, and a note if it differs
+    from that in the file. ``scales``: of the axes as stored, or fewer, which say nothing about the order.
+    """
+    order = order_by_units(scales) if len(scales) == len(frames.shape) else None
+    if order is None or order == tuple(range(len(order))):
+        return frames, list(scales), ()
+    note = f"by their units its axes are {reordered(order)}{'' if all_told(scales) else CHECK_IT}"
+    return ReorderedFrames(frames, order), [scales[axis] for axis in order], (note,)
+
+
+def all_told(scales: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether the unit of every axis tells its space. Otherwise an order by units is a guess: two lengths
+    may be left over from an image, and belong to the detector.
+    """
+    return all(_space_of([unit]) is not None for _, unit in scales)
 
 
 def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
@@ -37,7 +75,9 @@ def _space_of(units: Sequence[Any]) -> str | None:
 
 def reordered(order: Order) -> str:
     """Name the axes of an array that is read in another order, and the cost of it."""
-    return f"{', '.join(_NAMES[order.index(axis)] for axis in range(4))}: slow to read; ptylive convert reorders them"
+    names = _NAMES[len(order)]
+    listed = ", ".join(names[order.index(axis)] for axis in range(len(order)))
+    return f"{listed}: slow to read; ptylive convert reorders them"
 
 
 class ReorderedFrames:

@@ -20,15 +20,23 @@ from ptylive.streamer.foreign.axes_order import (
     IN_ORDER,
     REVERSED,
     ROWS_FIRST,
-    SWAPPED,
     Order,
     ReorderedFrames,
+    all_told,
+    order_by_units,
     reordered,
     scan_lies_last,
 )
-from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, energy_eV, mean_step, scan_metadata
+from ptylive.streamer.foreign.units import (
+    angle_mrad,
+    detector_metadata,
+    doubtful_axes,
+    energy_eV,
+    mean_step,
+    scan_metadata,
+)
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 
 _MARKS = ("emd_group_type", "version_major", "authoring_program")
 _MOST_NAMES = 10_000
@@ -56,8 +64,10 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
         frames, order = data, _order(file, names[0], scales)
         if order != IN_ORDER:
             frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
-            basis = "as HyperSpy stores them" if _by_hyperspy(file, names[0]) else "by their units"
-            notes += (f"{basis} its axes are {reordered(order)}",)
+            by_hyperspy = _by_hyperspy(file, names[0])
+            basis = "as HyperSpy stores them" if by_hyperspy else "by their units"
+            doubt = "" if by_hyperspy or all_told(scales) else CHECK_IT
+            notes += (f"{basis} its axes are {reordered(order)}{doubt}",)
         metadata = {
             **scan_metadata(scales[:2]),
             **detector_metadata(scales[2:]),
@@ -86,10 +96,11 @@ def _by_hyperspy(file: Any, name: str) -> bool:
 
 def _order(file: Any, name: str, scales: list[tuple[Any, Any]]) -> Order:
     """Axes of the array in the order (Ry, Rx, Qy, Qx)."""
-    if _by_hyperspy(file, name):  # reversed, whatever the units; a transposed signal has the scan last
-        return SWAPPED if scan_lies_last([scales[axis] for axis in REVERSED]) else REVERSED
+    if _by_hyperspy(file, name):  # reversed, whatever the units; a transposed signal may have the scan last
+        found = order_by_units([scales[axis] for axis in REVERSED]) or IN_ORDER
+        return tuple(REVERSED[axis] for axis in found)
     if not scan_lies_last(scales):
-        return IN_ORDER
+        return order_by_units(scales) or IN_ORDER
     of_emdfile = "dim0" in file[name].parent  # which keeps the order of an array
     rows_first = of_emdfile or [_name(file, name, axis) for axis in (2, 3)] == ["y", "x"]
     return ROWS_FIRST if rows_first else REVERSED
@@ -150,6 +161,9 @@ def _calibration(file: Any) -> dict[str, Any]:
     energy = energy_eV(_value(found[0], "accelerating_voltage"))
     if energy is not None:
         metadata["energy_eV"] = energy
+    semiangle = angle_mrad(_value(found[0], "convergence_semiangle_mrad"), "mrad")
+    if semiangle is not None:
+        metadata["convergence_semiangle_mrad"] = semiangle
     if _value(found[0], "QR_flip"):
         metadata["detector_transform"] = "transpose"
     return metadata

@@ -56,6 +56,8 @@ OF_EVENTS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[
 SUFFIXES = (*BY_NAME, *OF_EVENTS)
 PICTURES_TOO = (".tif", ".tiff")
 """Suffixes of files that are more often pictures than scans: opened when named, but not taken up from a folder."""
+FOLDERS = (".zarr", ".zspy")
+"""Suffixes of folders that are one scan each."""
 HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi", ".ptyd", ".mat")
 _NATIVE = ("data", "coefficients")
 _BY_CONTENT: tuple[tuple[Callable[[Any], bool], Reader], ...] = (

@@ -15,6 +15,7 @@ from typing import Any
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.streamer.foreign.arrays import stored_frames
+from ptylive.streamer.foreign.axes_order import in_order
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
@@ -26,7 +27,7 @@ from ptylive.streamer.foreign.units import (
     time_us,
 )
 from ptylive.streamer.storage.native import open_native
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import ScanFile, StoredFrames
 
 MAX_JSON_BYTES = 16 * 2**20
 _NOT_OF_NION = "export the data from Nion Swift again; rename the file if it does not describe frames of the same name"
@@ -46,34 +47,38 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
     array, hdf5 = path.with_suffix(".npy"), path.with_suffix(".h5")
     check_is_file(path)
     if array.is_file():
-        frames = stored_frames(array)
-        metadata, notes = read_metadata(path, frames.shape)
+        frames, metadata, notes = read_described(path, stored_frames(array))
         yield ScanFile(frames, metadata, notes=notes)
     elif hdf5.is_file():
         with open_native(hdf5) as stored:
-            metadata, notes = read_metadata(path, stored.frames.shape)
-            yield ScanFile(stored.frames, {**metadata, **stored.metadata}, stored.arrays, stored.received, notes=notes)
+            frames, metadata, notes = read_described(path, stored.frames)
+            yield ScanFile(frames, {**metadata, **stored.metadata}, stored.arrays, stored.received, notes=notes)
     else:
         raise InputFileError(
             f"{path} has no frames next to it", f"put {array.name} or {hdf5.name} into the same folder"
         )
 
 
-def read_metadata(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return metadata of frames of ``shape`` from a Nion ``.json``, and notes. Raises InputFileError."""
-    return nion_metadata(_read(path), shape, path.name)
+def read_described(path: Path, frames: StoredFrames) -> tuple[StoredFrames, dict[str, Any], tuple[str, ...]]:
+    """Return the frames that a Nion ``.json`` describes in the contract's order, their metadata from it, and notes.
+
+    Raises InputFileError.
+    """
+    return as_described(_read(path), frames, path.name)
 
 
-def nion_metadata(
-    described: Mapping[str, Any], shape: tuple[int, ...], name: str
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Like :func:`read_metadata`, for properties already read from the file of that name. Raises InputFileError."""
+def as_described(
+    described: Mapping[str, Any], frames: StoredFrames, name: str
+) -> tuple[StoredFrames, dict[str, Any], tuple[str, ...]]:
+    """Like :func:`read_described`, for properties already read from the file of that name. Raises InputFileError."""
     metadata: dict[str, Any] = {}
     doubtful: tuple[str, ...] = ()
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
     scales = [(c.get("scale"), c.get("units")) for c in calibrations if isinstance(c, Mapping)]
     if any(is_energy(unit) for _, unit in scales):
         raise InputFileError(f"{name} describes spectra, not diffraction patterns", "name the file that holds the scan")
+    frames, scales, turned = in_order(frames, scales)
+    shape = frames.shape
     if len(scales) == len(shape):
         metadata |= detector_metadata(scales[-2:])
         doubtful = doubtful_axes(scales)
@@ -94,7 +99,7 @@ def nion_metadata(
         dwell_time_us=time_us(_first(given, ("hardware_source.exposure",))),
     )
     description = f"metadata of {name}: {', '.join(sorted(metadata)) or 'none of the needed values'}"
-    return metadata, (description, *doubtful)
+    return frames, metadata, (description, *turned, *doubtful)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

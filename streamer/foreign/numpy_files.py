@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ptylive.streamer.foreign.arrays import stored_frames
-from ptylive.streamer.foreign.nion import read_metadata
+from ptylive.streamer.foreign.nion import read_described
 from ptylive.streamer.storage.scan_file import ScanFile
 
 
@@ -16,5 +16,8 @@ def open_npy(path: Path) -> Iterator[ScanFile]:
     """Open an array file, which is never read whole. Raises InputFileError."""
     frames = stored_frames(path)
     sidecar = path.with_suffix(".json")
-    metadata, notes = read_metadata(sidecar, frames.shape) if sidecar.is_file() else ({}, ())
-    yield ScanFile(frames, metadata, notes=notes)
+    if not sidecar.is_file():
+        yield ScanFile(frames)
+        return
+    described, metadata, notes = read_described(sidecar, frames)
+    yield ScanFile(described, metadata, notes=notes)

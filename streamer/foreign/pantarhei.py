@@ -23,7 +23,7 @@ from ptylive.streamer.foreign.rosetta import (
     value_at,
 )
 from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, doubtful_axes, energy_eV, scan_metadata
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 
 _MOST_JSON_BYTES = 16 * 2**20
 _DATA, _JSON = "data", "meta_data_json"
@@ -49,7 +49,7 @@ def open_prz(path: Path) -> Iterator[ScanFile]:
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{_BEAM}.convergence_angle"), "mrad"),
     }
     metadata |= {name: value for name, value in values.items() if value is not None}
-    pickled = "its metadata are pickled and are not read: the axes are used in the order of the file"
+    pickled = f"its metadata are pickled and are not read: the axes are used in the order of the file{CHECK_IT}"
     notes = doubtful_axes(scales)
     yield ScanFile(frames, metadata, notes=notes if has_metadata else (*notes, pickled))
 

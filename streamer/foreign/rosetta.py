@@ -19,13 +19,14 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file, read_bytes
 from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.foreign.arrays import check_frames
-from ptylive.streamer.foreign.axes_order import ROWS_FIRST, scan_lies_last
+from ptylive.streamer.foreign.axes_order import in_order
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
@@ -36,8 +37,8 @@ from ptylive.streamer.foreign.units import (
     time_us,
 )
 from ptylive.streamer.storage.file_frames import FileFrames
-from ptylive.streamer.storage.hdf5 import attributes
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
+from ptylive.streamer.storage.scan_file import ScanFile, StoredFrames
 
 NO_ZARR = (3, 14)
 """From this Python on, the zarr 2 needed by RosettaSciIO's reader of ``.zspy`` cannot be built (pyproject.toml)."""
@@ -182,15 +183,30 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
     """Open a HyperSpy ``.hspy`` of any name, or a ``.zspy``. Raises InputFileError."""
     found = _read("zspy" if path.suffix.lower() == ".zspy" else "hspy", path)
     check_no_spectra(path, found)
-    frames = frames_of(path, found)
-    scales = [scale_of(axis) for axis in found["axes"]]
-    notes: tuple[str, ...] = ()
-    if len(scales) == len(frames.shape) == 4 and scan_lies_last(
-        scales
-    ):  # a transposed signal: images over the detector
-        frames = LazyFrames(frames.array.transpose(ROWS_FIRST))
-        scales = [scales[axis] for axis in ROWS_FIRST]
-        notes = ("by their units its axes are Qy, Qx, Ry, Rx: slow to read; ptylive convert reorders them",)
+    stored = _data_set(found)
+    frames_of(path, found)
+    with contextlib.nullcontext() if stored is None else opened(path) as file:
+        frames = LazyFrames(found["data"]) if stored is None else dataset(file, stored)
+        yield _of_hspy(found, frames)
+
+
+def _data_set(found: Mapping[str, Any]) -> str | None:
+    """Name of the HDF5 data set that a signal's array is, whose file is closed; None for other arrays.
+
+    Through dask, every read would decode its chunks anew.
+    """
+    parts = getattr(found["data"], "dask", {}).values()
+    stored = next((part for part in parts if isinstance(part, h5py.Dataset)), None)
+    if stored is None or stored.shape != found["data"].shape:
+        return None
+    name = str(stored.name)
+    stored.file.close()
+    return name
+
+
+def _of_hspy(found: Mapping[str, Any], stored: StoredFrames) -> ScanFile:
+    """A signal of HyperSpy with these patterns; a transposed one may be images over the detector."""
+    frames, scales, notes = in_order(stored, [scale_of(axis) for axis in found["axes"]])
     metadata = detector_metadata(scales[-2:])
     if len(frames.shape) == 4:
         metadata |= scan_metadata(scales[:2])
@@ -200,7 +216,7 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{beam}.convergence_angle"), "mrad"),
     }
     metadata |= {name: value for name, value in values.items() if value is not None}
-    yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
+    return ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 
 def _read(plugin: str, path: Path, **options: Any) -> Mapping[str, Any]:

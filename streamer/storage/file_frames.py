@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, IndexArray
+
+SHORT, NEAR, TOGETHER = 2**12, 2**14, 2**22
+"""Longest runs that are read with their neighbours, largest distance of these, and length of such a read, in bytes. A
+read costs as much as some ten thousand bytes that nobody wants.
+"""
 
 
 class FileFrames:
@@ -47,13 +52,39 @@ class FileFrames:
         for outer in range(axis - 1, -1, -1):
             firsts = np.add.outer(np.asarray(places[outer]) * math.prod(self.shape[outer + 1 :]), firsts)
         size = run * self.dtype.itemsize
-        for number, start in enumerate((self._start + firsts.ravel() * self.dtype.itemsize).tolist()):
-            left = out[number * size : (number + 1) * size]
-            while left:
-                count = os.preadv(self._handle, [left], start)
-                if count == 0:
-                    raise OSError("the file has become shorter since it was opened")
-                left, start = left[count:], start + count  # noqa: PLW2901  (the rest of this run)
+        starts = self._start + np.ravel(firsts) * self.dtype.itemsize
+        wanted = np.frombuffer(out, np.uint8).reshape(len(starts), size)
+        first = 0
+        for last in _groups(starts, size):
+            if last == first + 1:
+                self._fill(wanted[first].data, int(starts[first]))
+            else:
+                between = np.empty(int(starts[last - 1] - starts[first]) + size, np.uint8)
+                self._fill(between.data, int(starts[first]))
+                wanted[first:last] = between[(starts[first:last] - starts[first])[:, None] + np.arange(size)]
+            first = last
+
+    def _fill(self, left: memoryview, start: int) -> None:
+        """Read as many bytes as fit into memory, from a position in the file. Raises OSError."""
+        while left:
+            count = os.preadv(self._handle, [left], start)
+            if count == 0:
+                raise OSError("the file has become shorter since it was opened")
+            left, start = left[count:], start + count
+
+
+def _groups(starts: IndexArray, size: int) -> list[int]:
+    """Ends of groups of runs that one read fetches together with what lies between them; ``starts`` in bytes."""
+    if size > SHORT:
+        return list(range(1, len(starts) + 1))
+    steps = np.diff(starts)
+    breaks = (np.flatnonzero((steps < size) | (steps > NEAR)) + 1).tolist()
+    ends, first = [], 0
+    for stop in (*breaks, len(starts)):
+        while first < stop:
+            first += int(np.searchsorted(starts[first:stop], starts[first] + TOGETHER, side="right"))
+            ends.append(first)
+    return ends
 
 
 def _places(index: Any, length: int) -> range:

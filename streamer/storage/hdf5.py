@@ -77,8 +77,32 @@ def link_to_nowhere(file: Any, name: str) -> str:
     return str(link.path) if isinstance(link, h5py.SoftLink) and file.get(name) is None else ""
 
 
+def external_link(file: Any) -> tuple[str, str]:
+    """Name of the first link of a file that leads to another one, and the name of that; both empty if there is none."""
+    seen = 0
+
+    def look(name: str, link: Any) -> tuple[str, str] | None:
+        nonlocal seen
+        seen += 1
+        if isinstance(link, h5py.ExternalLink):
+            return name, str(link.filename)
+        return ("", "") if seen > _MOST_NAMES else None
+
+    return file.visititems_links(look) or ("", "")
+
+
+def more_axes(file: Any) -> str:
+    """Name and shape of a data set with more axes than a scan has; empty if there is none."""
+    names = _arrays(file, range(5, 33))
+    return f"/{names[0]} ({' x '.join(map(str, file[names[0]].shape))})" if names else ""
+
+
 def pattern_arrays(file: Any) -> list[str]:
     """Names of the data sets of real numbers with three or four axes, anywhere in this very file."""
+    return _arrays(file, range(3, 5))
+
+
+def _arrays(file: Any, axes: range) -> list[str]:
     names: list[str] = []
     seen = 0
 
@@ -86,7 +110,7 @@ def pattern_arrays(file: Any) -> list[str]:
         nonlocal seen
         seen += 1
         real = isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in "iuf"
-        if real and found.ndim in (3, 4) and 0 not in found.shape and not name.startswith("#refs#"):
+        if real and found.ndim in axes and 0 not in found.shape and not name.startswith("#refs#"):
             names.append(name)
         return True if seen > _MOST_NAMES else None
 
@@ -95,7 +119,8 @@ def pattern_arrays(file: Any) -> list[str]:
 
 
 def _external_error(file: Any, name: str, location: str) -> InputFileError:
-    return InputFileError(f"{file.file.filename}: {name} is {location}", "copy the data into one file (h5repack)")
+    copied = f'copy the data into one file: with h5py, new["data"] = old["{name}"][()]'
+    return InputFileError(f"{file.file.filename}: {name} is {location}", copied)
 
 
 def _check_filters(file: Any, name: str, found: Any) -> None:

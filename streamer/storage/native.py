@@ -22,8 +22,10 @@ from ptylive.streamer.storage.fletcher32 import without_checksum
 from ptylive.streamer.storage.hdf5 import (
     attributes,
     dataset,
+    external_link,
     has_checksums,
     link_to_nowhere,
+    more_axes,
     opened,
     pattern_arrays,
     stores_bslz4_patterns,
@@ -105,6 +107,13 @@ def _no_data(path: Path, file: Any) -> InputFileError:
         if leads := link_to_nowhere(file, "data"):
             problem = f"{path} has no data set /data: it is a link to {leads}, which is not in the file"
             return InputFileError(problem, "correct the link, or give the file that holds the data")
+        if more := more_axes(file):
+            problem = f"{path} has no data set /data, but {more}"
+            return InputFileError(problem, "store one scan, of three or four axes: (Ry, Rx, Qy, Qx) or (N, Qy, Qx)")
+        linked, elsewhere = external_link(file)
+        if linked:
+            problem = f"{path} has no data set /data, but /{linked} is a link to {elsewhere}, which is not followed"
+            return InputFileError(problem, f"give {elsewhere}, if that holds the scan; otherwise {known}")
         return InputFileError(f"{path} has no data set /data", known)
     listed = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_TOLD])
     link = f'if that is the scan, link it to the name dp: with h5py, file["dp"] = file["{names[0]}"]'

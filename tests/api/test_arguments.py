@@ -91,6 +91,15 @@ def test_a_scan_is_a_path_or_an_array(source) -> None:
     said(lambda: ptylive.plan(5), "source = 5 is not a path")
 
 
+def test_a_group_of_arrays_is_none(tmp_path: Path) -> None:
+    """Regression: the names in an open HDF5 file were taken for an array of the wrong shape."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.zeros((2, 2, 4, 4), np.uint8)
+        said(lambda: ptylive.open_scan(file), "source is a group of arrays: give one of them, such as source['data']")
+        ptylive.open_scan(file["data"])
+    said(lambda: ptylive.open_scan({"data": np.zeros((2, 2, 4, 4))}), "source is a group of arrays")
+
+
 @pytest.mark.parametrize("energy", [80, np.int8(80), 80.0, "80"])
 def test_people_are_asked_about_odd_metadata(energy, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "scan.h5", "w") as file:

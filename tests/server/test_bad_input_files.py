@@ -155,6 +155,16 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("no_ending", text(), NO_HDF5),
     ("no_data.h5", hdf5(lambda file: file.create_group("metadata")), "has no data set /data"),
     ("group.h5", hdf5(lambda file: file.create_group("data")), "has no data set /data"),
+    (
+        "five_axes.h5",
+        hdf5(lambda file: file.create_dataset("scans", data=np.zeros((2, 3, 3, 4, 4)))),
+        "no data set /data, but /scans (2 x 3 x 3 x 4 x 4): store one scan, of three or four axes",
+    ),
+    (
+        "linked.h5",
+        hdf5(lambda file: file.create_group("entry").__setitem__("scan", h5py.ExternalLink("frames.h5", "/data"))),
+        "has no data set /data, but /entry/scan is a link to frames.h5, which is not followed: give frames.h5",
+    ),
     ("link_to_nowhere.h5", hdf5(lambda file: file.update(data=h5py.SoftLink("/gone"))), "it is a link to /gone, which"),
     ("number.h5", data(3), NO_SHAPE),
     ("words.h5", data(["a", "b"]), NO_SHAPE),

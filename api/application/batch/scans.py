@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ptylive.schema import InputFileError
 from ptylive.schema.errors import brief
+from ptylive.streamer.foreign.formats import FOLDERS
 
 RESULTS, COEFFICIENTS = "_results", "_coefficients"
 """Endings of names next to recordings that are not recordings."""
@@ -38,17 +39,31 @@ def _matching(given: str) -> Sequence[Path]:
     path = Path(given)
     try:
         path.resolve()
-        if path.is_dir():
+        if path.is_dir() and not _is_one_scan(path):
             raise InputFileError(f"{path} is a folder", f"name its scans: '{path / '*.h5'}'")
         if path.exists() or not glob.has_magic(given):
             return [path]  # a missing file gets its own line in the table
-        matches = sorted(Path(match) for match in glob.glob(given, recursive=True))  # noqa: PTH207  (pathlib's: hidden ones too)
+        matches = sorted(Path(match) for match in glob.glob(_pattern(path), recursive=True))  # noqa: PTH207  (pathlib's: hidden ones too)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputFileError(f"{brief(given)} cannot be looked up: {error}", "name scan files") from None
-    files = [match for match in matches if not match.is_dir()]
+    files = [match for match in matches if not match.is_dir() or _is_one_scan(match)]
     if not files:
         raise InputFileError(f"no file matches {brief(given)}", "check the path, and quote the pattern")
     return files
+
+
+def _is_one_scan(folder: Path) -> bool:
+    return folder.suffix.lower() in FOLDERS
+
+
+def _pattern(given: Path) -> str:
+    """The pattern in ``given`` behind those of its folders that exist under the very name, brackets included."""
+    literal = Path(*given.parts[:0])
+    for place, part in enumerate(given.parts[:-1]):
+        if not (literal / part).is_dir():
+            return str(Path(glob.escape(str(literal)), *given.parts[place:]))
+        literal /= part
+    return str(Path(glob.escape(str(literal)), given.name))
 
 
 def _is_output(path: Path) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ptylive.application.remarks.of_counts import normalised_remarks
+from ptylive.application.remarks.of_geometry import quartered_remarks, size_remarks
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
 from ptylive.engine.planning.probe_and_step import probe_diameter_A
@@ -17,7 +18,7 @@ from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
 from ptylive.schema.model import Array, BoolArray, DoubleArray
-from ptylive.schema.units import mrad_to_invA, wavelength_A
+from ptylive.schema.units import wavelength_A
 
 LEAST_OFFSET_SHARE = 0.1
 """Least share of all counts in a uniform offset over the detector for which a question is asked."""
@@ -49,8 +50,6 @@ OFTEN, HEADROOM = 90.0, 1.5
 """Percentile over the patterns that counts as the usual number of a pixel, and a limit that is proposed for counts over
 the largest that is no flash.
 """
-SAME_PIXEL = 0.02
-"""Relative difference of two sizes of a detector pixel that are taken for the same."""
 FAR_APART = 1.5
 """Step in diameters of the probe from which neighbouring probes certainly do not overlap."""
 RIM_SHARE = 16
@@ -70,12 +69,12 @@ def remarks(
         out.append(f"{counts} NaN, infinite or above {MOST_COUNTS:.0e}".replace("e+", "e") + ": used as 0")
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
         return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
-    out += normalised_remarks(header, calibration) + _pixel_remarks(header) + _apart_remarks(calibration)
+    out += normalised_remarks(header, calibration) + size_remarks(given, header) + _apart_remarks(calibration)
     of_the_disc = _disc_remarks(calibration, mean_pattern if header.basis.is_raw else None)
     out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:
         bad = header.arrays.get("bad_pixel_mask")
-        out += _offset_remarks(mean_pattern, bad)
+        out += quartered_remarks(mean_pattern) + _offset_remarks(mean_pattern, bad)
         out += _empty_remarks(mean_pattern, bad, calibration)
         if not of_the_disc:  # the disc may be one spot of a crystal, in a scan's first frames
             bad = np.zeros(mean_pattern.shape, dtype=bool) if bad is None else bad
@@ -107,20 +106,6 @@ def _disc_remarks(calibration: Calibration, mean_pattern: DoubleArray | None) ->
         f"the disc has {found}, but "
         f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
         "semi-angle? binned pixels? another energy or camera length?"
-    ]
-
-
-def _pixel_remarks(header: ScanHeader) -> list[str]:
-    """A remark if the size of a detector pixel is given as an angle and as a frequency that contradict each other."""
-    angle, frequency, energy = header.detector.pixel_mrad, header.detector.pixel_invA, header.optics.energy_eV
-    if angle is None or frequency is None or energy is None:
-        return []
-    meant = mrad_to_invA(angle, wavelength_A(energy))
-    if abs(meant / frequency - 1) < SAME_PIXEL:
-        return []
-    return [
-        f"detector_pixel_mrad {angle:.4g} is {meant:.4g} 1/Å at {energy / 1e3:.4g} keV, but detector_pixel_invA is "
-        f"{frequency:.4g}, which is used: phases are wrong if it is; give the right one"
     ]
 
 

@@ -18,7 +18,7 @@ import h5py
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign.archives import array_of, members
 from ptylive.streamer.foreign.arrays import check_frames
-from ptylive.streamer.foreign.nion import MAX_JSON_BYTES, nion_metadata
+from ptylive.streamer.foreign.nion import MAX_JSON_BYTES, as_described
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -33,8 +33,8 @@ def open_ndata(path: Path) -> Iterator[ScanFile]:
     if found is None:
         raise InputFileError(f"{path} has no data.npy", "export it from Nion Swift again")
     check_frames(path, found.shape)
-    metadata, notes = nion_metadata(_described(path), found.shape, path.name)
-    yield ScanFile(array_of(path, found), metadata, notes=notes)
+    frames, metadata, notes = as_described(_described(path), array_of(path, found), path.name)
+    yield ScanFile(frames, metadata, notes=notes)
 
 
 def _described(path: Path) -> Mapping[str, Any]:
@@ -66,8 +66,8 @@ def open_nhdf(path: Path) -> Iterator[ScanFile]:
             described = _mapping(json.loads(str(attributes(data).get("properties") or "{}")))
         except (ValueError, RecursionError) as error:
             raise InputFileError(f"{path}: properties of data/{name}: {error}", "export it again") from None
-        metadata, notes = nion_metadata(described, data.shape, path.name)
-        yield ScanFile(data, metadata, notes=notes)
+        frames, metadata, notes = as_described(described, data, path.name)
+        yield ScanFile(frames, metadata, notes=notes)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

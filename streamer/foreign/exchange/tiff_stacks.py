@@ -22,7 +22,7 @@ from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 from ptylive.streamer.storage.file_frames import FileFrames
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 
 MOST_PIXELS = 2**26
 """Limit on a page."""
@@ -151,7 +151,8 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
         raise InputFileError(f"{path} is not a readable TIFF: {text}", _HINT) from None
     with image:
         if stack is not None:
-            yield ScanFile(stack, notes=("ImageJ stack: its pages follow the first",))
+            metadata, notes = _scan_shape(image, stack.shape)
+            yield ScanFile(stack, metadata, notes=("ImageJ stack: its pages follow the first", *notes))
             return
         try:
             first = _Page.of(image)
@@ -159,7 +160,27 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
             raise InputFileError(f"{path}: {error}", _HINT) from None
         if first.rows * first.columns > MOST_PIXELS or pages > MOST_PAGES:
             raise InputFileError(f"{path}: {pages} pages of {first.rows} x {first.columns} are not a scan", _HINT)
-        yield ScanFile(Pages(path, image, first, pages))
+        metadata, notes = _scan_shape(image, (pages, first.rows, first.columns))
+        yield ScanFile(Pages(path, image, first, pages), metadata, notes=notes)
+
+
+def _scan_shape(image: Any, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Metadata and a note on the rows and columns of the scan, where the description of the first page states them for
+    as many pages: the shape of an array with four axes (tifffile), or two axes of a hyperstack (ImageJ).
+    """
+    text = str(image.tag_v2.get(_DESCRIPTION, ""))[:2000]
+    if text.startswith("ImageJ="):
+        counts = dict(re.findall(r"^(frames|slices|channels)=(\d{1,9})$", text, re.MULTILINE))
+        found = [n for name in ("frames", "slices", "channels") if (n := int(counts.get(name, 1))) > 1]
+        note = f"scan_shape {' x '.join(map(str, found))} is guessed from the axes of the hyperstack{CHECK_IT}"
+    else:
+        stated = re.search(r'"shape": \[([\d, ]+)\]', text)
+        array = [int(n) for n in stated[1].split(",") if n.strip()] if stated else []
+        found = array[:2] if len(array) == 4 and tuple(array[2:]) == shape[1:] else []
+        note = f"scan_shape {' x '.join(map(str, found))} is that of the array that was saved"
+    if len(found) != 2 or found[0] * found[1] != shape[0]:
+        return {}, ()
+    return {"scan_shape": found}, (note,)
 
 
 def _imagej(path: Path, image: Any) -> FileFrames | None:

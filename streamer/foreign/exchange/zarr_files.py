@@ -106,7 +106,7 @@ def _check(folder: Path, metadata: Mapping[str, Any]) -> None:
         dtype = np.dtype(object)
     compressor = metadata.get("compressor")
     named = compressor.get("id") if isinstance(compressor, Mapping) else None
-    if dtype.kind not in "iuf" or metadata.get("filters"):
+    if dtype.kind not in "biuf" or metadata.get("filters"):
         raise InputFileError(f"{folder} does not hold plain numbers", "save numbers, without filters")
     if compressor is not None and named not in COMPRESSORS:
         raise InputFileError(f"{folder} is compressed with {str(named)[:40]!r}", f"supported: {', '.join(COMPRESSORS)}")

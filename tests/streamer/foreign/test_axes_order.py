@@ -4,7 +4,14 @@ import h5py
 import numpy as np
 import pytest
 
-from ptylive.streamer.foreign.axes_order import REVERSED, ROWS_FIRST, ReorderedFrames, scan_lies_last
+from ptylive.streamer.foreign.axes_order import (
+    REVERSED,
+    ROWS_FIRST,
+    ReorderedFrames,
+    in_order,
+    order_by_units,
+    scan_lies_last,
+)
 
 WANTED = np.arange(2 * 3 * 4 * 5, dtype=">u2").reshape(2, 3, 4, 5)
 
@@ -26,6 +33,56 @@ WANTED = np.arange(2 * 3 * 4 * 5, dtype=">u2").reshape(2, 3, 4, 5)
 )
 def test_units_tell_the_scan(units, last):
     assert scan_lies_last([(0.5, unit) for unit in units]) is last
+
+
+@pytest.mark.parametrize(
+    ("units", "order"),
+    [
+        (("nm", "nm", "1/nm", "1/nm"), (0, 1, 2, 3)),
+        (("mrad", "mrad", "nm", "nm"), (2, 3, 0, 1)),
+        (("nm", "1/nm", "nm", "1/nm"), (0, 2, 1, 3)),
+        (("1/nm", "px", "px", "1/nm"), (1, 2, 0, 3)),
+        (("Å", "", "", "Å"), (0, 3, 1, 2)),
+        (("nm", "", "1/nm", "1/nm"), (0, 1, 2, 3)),
+        (("", "", "", ""), None),
+        (("nm", "1/nm", "", ""), None),
+        (("nm", "nm", "nm", "1/nm"), None),
+        (("mrad", "mrad", "mrad", "nm"), None),
+        (("", "1/nm", "1/nm"), (0, 1, 2)),
+        (("1/nm", "1/nm", ""), (2, 0, 1)),
+        (("", "", "nm"), (2, 0, 1)),
+        (("", "nm", "nm"), None),
+        (("nm", "1/nm"), None),
+        ((), None),
+    ],
+)
+def test_units_give_the_order_wherever_the_axes_lie(units, order):
+    assert order_by_units([(0.5, unit) for unit in units]) == order
+
+
+def test_frames_and_scales_are_put_in_order_together():
+    """Regression: Swift's and interleaved axes of the detector were taken for those of the scan, without a word."""
+    scales = [(0.1, "nm"), (2.0, "mrad"), (0.2, "nm"), (3.0, "mrad")]
+    frames, ordered, notes = in_order(WANTED.transpose(0, 2, 1, 3), scales)
+    np.testing.assert_array_equal(frames[1, 0:2], WANTED[1, 0:2])
+    assert ordered == [(0.1, "nm"), (0.2, "nm"), (2.0, "mrad"), (3.0, "mrad")]
+    assert notes == ("by their units its axes are Ry, Qy, Rx, Qx: slow to read; ptylive convert reorders them",)
+    listed, _, notes = in_order(WANTED[0].transpose(1, 2, 0), [(2.0, "mrad"), (2.0, "mrad"), (None, None)])
+    np.testing.assert_array_equal(listed[1:3], WANTED[0, 1:3])
+    assert notes[0].startswith("by their units its axes are Qy, Qx, N:")
+    assert notes[0].endswith(": check it")  # only the detector's axes have units
+
+
+@pytest.mark.parametrize(("units", "guess"), [(("px", "px", "nm", "nm"), True), (("mrad", "mrad", "nm", "nm"), False)])
+def test_an_order_by_half_of_the_units_is_a_guess(units, guess):
+    """Lengths on two axes may be left over from an image: shown before computations too."""
+    _, _, (note,) = in_order(WANTED, [(0.1, unit) for unit in units])
+    assert note.endswith(": check it") == guess
+
+
+@pytest.mark.parametrize("scales", [[], [(2.0, "mrad")] * 2, [(0.1, "nm")] * 2 + [(2.0, "mrad")] * 2])
+def test_frames_in_order_are_left_as_they_are(scales):
+    assert in_order(WANTED, scales) == (WANTED, scales, ())
 
 
 @pytest.mark.parametrize("order", [ROWS_FIRST, REVERSED])

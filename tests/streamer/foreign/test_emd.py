@@ -54,12 +54,14 @@ def test_the_calibration_wins_over_the_axes(tmp_path):
         "Q_pixel_size": 0.5,
         "Q_pixel_units": "mrad",
         "accelerating_voltage": 300e3,
+        "convergence_semiangle_mrad": 25,
         "QR_flip": True,
     }
     found = metadata_of(emd(tmp_path, dims=AXES, calibration=given))
     assert found["scan_step_A"] == pytest.approx([15.0, 15.0])
     assert found["detector_pixel_mrad"] == 0.5
     assert (found["energy_eV"], found["detector_transform"]) == (300e3, "transpose")
+    assert found["convergence_semiangle_mrad"] == 25.0
 
 
 def test_what_a_calibration_leaves_open_stays_open(tmp_path):
@@ -141,6 +143,28 @@ def test_rows_that_are_named_first_are_not_reversed(tmp_path, names):
             "scan_step_A": pytest.approx([0.2, 0.2]),
             "detector_pixel_invA": pytest.approx(0.05),
         }
+
+
+@pytest.mark.parametrize("by_hyperspy", [False, True])
+def test_interleaved_axes_are_put_in_order(tmp_path, by_hyperspy):
+    """Regression: axes (Ry, Qy, Rx, Qx) were used as they lay in the file, although their units tell."""
+    wanted = np.arange(2 * 3 * 4 * 5, dtype="<u2").reshape(2, 3, 4, 5)
+    stored, steps = wanted.transpose(0, 2, 1, 3), [(0.2, "A"), (0.05, "A^-1"), (0.3, "A"), (0.05, "A^-1")]
+    if by_hyperspy:
+        stored, steps = stored.T, steps[::-1]
+    path = tmp_path / "a.emd"
+    with h5py.File(path, "w") as file:
+        file.attrs["version_major"] = 0
+        group = file.create_group("root/scan")
+        group.attrs.update({"emd_group_type": 1} | ({"signal_type": ""} if by_hyperspy else {}))
+        group["data"] = stored
+        for axis, (step, unit) in enumerate(steps):
+            group[f"dim{axis + 1}"] = np.array([0.0, step])
+            group[f"dim{axis + 1}"].attrs["units"] = unit
+    with open_source(path) as source:
+        np.testing.assert_array_equal(source.frames(np.arange(6)).reshape(wanted.shape), wanted)
+        assert source.header.scan.step_A == pytest.approx((0.2, 0.3))
+        assert source.header.detector.pixel_invA == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(

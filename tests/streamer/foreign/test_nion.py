@@ -7,13 +7,14 @@ import pytest
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign import nion
-from ptylive.streamer.foreign.nion import open_nion, read_metadata
+from ptylive.streamer.foreign.nion import open_nion, read_described
+from ptylive.streamer.source import open_source
 
 
 def described(folder, content, shape=(4, 5, 6, 6)):
     path = folder / "a.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return read_metadata(path, shape)[0]
+    return read_described(path, np.empty(shape))[1]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,21 @@ def test_a_file_that_only_has_the_name_is_to_be_renamed(tmp_path, content):
     with pytest.raises(InputFileError, match=r"a\.json is not") as caught:
         described(tmp_path, content)
     assert "rename the file if it does not describe" in caught.value.hint
+
+
+def test_axes_of_the_detector_that_come_first_are_recognised_by_their_units(tmp_path):
+    """Regression: the detector's axes were taken for those of the scan, as they lay in the file."""
+    patterns = np.arange(3 * 4 * 6 * 5, dtype="<f4").reshape(3, 4, 6, 5)
+    axes = [{"scale": 1.5, "units": "mrad"}] * 2 + [{"scale": 0.2, "units": "nm"}, {"scale": 0.3, "units": "nm"}]
+    (tmp_path / "a.json").write_text(json.dumps({"spatial_calibrations": axes}))
+    np.save(tmp_path / "a.npy", patterns.transpose(2, 3, 0, 1))
+    np.savez(tmp_path / "a.npz", patterns.transpose(2, 3, 0, 1))
+    for name in ("a.json", "a.npy", "a.npz"):
+        with open_source(tmp_path / name) as source:
+            np.testing.assert_array_equal(source.frames(np.arange(12)).reshape(patterns.shape), patterns)
+            assert source.header.scan.step_A == pytest.approx((2.0, 3.0))
+            assert source.header.detector.pixel_mrad == pytest.approx(1.5)
+            assert any("its axes are Qy, Qx, Ry, Rx" in note for note in source.notes)
 
 
 def test_spectra_are_no_patterns(tmp_path):

@@ -70,6 +70,7 @@ def test_pickled_metadata_are_not_read(tmp_path):
     np.testing.assert_array_equal(frames, DATA.reshape(6, 4, 5))
     assert header.optics.energy_eV is None
     assert "its metadata are pickled and are not read" in notes[0]
+    assert notes[0].endswith(": check it")  # shown before computations too: the scan may lie last
 
 
 def test_a_rosettasciio_that_would_unpickle_is_not_asked(tmp_path, monkeypatch):

@@ -65,6 +65,24 @@ def test_data_that_lie_elsewhere_or_nowhere_are_refused_by_name(path, make, word
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("make", [external_link, virtual, external_storage])
+def test_the_way_to_copy_them_works(tmp_path, monkeypatch, make):
+    """Regression: h5repack, which was named, copies links and virtual data sets as such."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw.bin").write_bytes(np.arange(3.0).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = np.arange(3.0)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file)
+    with pytest.raises(InputFileError) as caught, opened(tmp_path / "a.h5") as file:
+        dataset(file, "x")
+    statement = caught.value.hint.partition("with h5py, ")[2]
+    with h5py.File(tmp_path / "a.h5") as old, h5py.File(tmp_path / "new.h5", "w") as new:
+        exec(statement, {"old": old, "new": new})
+    with opened(tmp_path / "new.h5") as file:
+        assert dataset(file, "data").shape == (3,)
+
+
 def test_compression_that_nothing_here_undoes_is_named(path, monkeypatch):
     with h5py.File(path, "w") as file:
         file.create_dataset("x", data=np.zeros((4, 4)), chunks=(2, 2), **hdf5plugin.Zstd())

@@ -46,6 +46,26 @@ def test_a_name_with_brackets_is_a_name(folder):
     assert find_scans(["x[1].h5"], folder / "out")[0] == [Path("x[1].h5")]
 
 
+def test_folders_with_brackets_are_names_too(folder):
+    """Regression: the pattern that the message for the folder itself gives matched nothing."""
+    for name in ("[run 1]/x [2]", "r"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "s.h5").touch()
+    inside = [Path("[run 1]/x [2]/s.h5")]
+    assert find_scans(["[run 1]/x [2]/*.h5"], folder / "out")[0] == inside
+    assert find_scans(["[run 1]/*/s.h5"], folder / "out")[0] == inside
+    assert find_scans(["[r]/s.h5"], folder / "out")[0] == [Path("r/s.h5")]
+    absolute = folder.resolve() / "[run 1]"
+    assert find_scans([f"{absolute}/**/*.h5"], folder / "out")[0] == [absolute / "x [2]/s.h5"]
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "b.ZSPY"])
+def test_a_folder_that_is_a_scan_is_one(folder, name):
+    """Regression: its scans were to be named."""
+    (folder / name).mkdir()
+    assert find_scans([name], folder / "out")[0] == find_scans([f"{name[0]}.[zZ]*"], folder / "out")[0] == [Path(name)]
+
+
 def test_circular_links_cost_their_own_line_only(folder):
     (folder / "round.h5").symlink_to("round.h5")
     assert Path("round.h5") in find_scans(["*.h5"], folder / "out")[0]

@@ -118,13 +118,6 @@ def test_a_given_defocus_that_makes_the_probe_wider_than_its_window_is_asked_abo
     assert [line[:43] for line in said] == ["at the given defocus of 10.0 µm the probe i"] * asked
 
 
-@pytest.mark.parametrize(("pixel_mrad", "told"), [(1.67, False), (3.34, True)])
-def test_two_sizes_of_a_detector_pixel_that_contradict_each_other_are_told(pixel_mrad, told):
-    sized = replace(header(), detector=Detector(shape=(8, 8), pixel_mrad=pixel_mrad, pixel_invA=0.04))
-    said = remarks(sized, sized, Calibration())
-    assert [line[:48] for line in said] == ["detector_pixel_mrad 3.34 is 0.07999 1/Å at 80 keV"[:48]] * told
-
-
 @pytest.mark.parametrize(
     ("step_A", "C10_A", "told"), [(0.4, 0.0, False), (20.0, 0.0, True), (20.0, -500.0, False), (500.0, -500.0, True)]
 )

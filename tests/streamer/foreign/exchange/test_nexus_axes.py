@@ -53,6 +53,56 @@ def test_the_step_is_the_mean_of_steps_that_are_nearly_equal(tmp_path, values, s
     assert header.scan.step_A == (None if step is None else pytest.approx((step, 0.4)))
 
 
+@pytest.mark.parametrize("stated", ["ky:kx:y:x", "ky,kx,y,x", "[ky, kx, y, x]"])
+def test_axes_that_the_data_set_names(tmp_path, stated):
+    """Regression: as NeXus had it until 2014; the axes of the detector were taken for those of the scan."""
+    path = nexus(tmp_path / "a.nxs", ("ky", "kx", "y", "x"))
+    with h5py.File(path, "a") as file:
+        del file["entry/scan"].attrs["axes"]
+        file["entry/scan/patterns"].attrs.update({"signal": 1, "axes": stated})
+    frames, header, _ = read(path)
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert header.scan.step_A == pytest.approx((0.5, 0.4))
+
+
+def test_a_point_stands_for_an_axis_without_values(tmp_path):
+    """Regression: such files were refused as damaged."""
+    path = nexus(tmp_path / "a.nxs")
+    with h5py.File(path, "a") as file:
+        file["entry/scan"].attrs["axes"] = ["y", "x", ".", "."]
+    frames, header, _ = read(path)
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert header.scan.step_A == pytest.approx((0.5, 0.4))
+    assert header.detector.pixel_mrad is None
+
+
+@pytest.mark.parametrize("names", [("y", "x", "ky", "kx"), ("ky", "kx", "y", "x"), ("y", "ky", "x", "kx")])
+def test_dimension_scales_are_as_good(tmp_path, names):
+    """Regression: those of netCDF and h5py were not looked at, and the axes of the detector taken for the scan's."""
+    path = nexus(tmp_path / "a.h5", names)
+    with h5py.File(path, "a") as file:
+        del file["entry/scan"].attrs["axes"]
+        for number, axis in enumerate(names):
+            file[f"entry/scan/{axis}"].make_scale(axis)
+            file["entry/scan/patterns"].dims[number].attach_scale(file[f"entry/scan/{axis}"])
+    frames, header, _ = read(path)
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert header.scan.step_A == pytest.approx((0.5, 0.4))
+    assert header.detector.pixel_mrad == pytest.approx(1.5)
+
+
+def test_scales_that_are_gone_say_nothing(tmp_path):
+    path = nexus(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        del file["entry/scan"].attrs["axes"]
+        file["entry/scan/y"].make_scale("y")
+        file["entry/scan/patterns"].dims[0].attach_scale(file["entry/scan/y"])
+        del file["entry/scan/y"]
+    frames, header, _ = read(path)
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)
+
+
 @pytest.mark.parametrize("axes", ["y", np.array(["y", "x"], "S"), 7])
 def test_axes_that_are_not_all_named_say_nothing(tmp_path, axes):
     path = nexus(tmp_path / "a.h5")

@@ -48,6 +48,32 @@ def test_a_pattern_on_each_page(tmp_path, dtype, compression):
     np.testing.assert_array_equal(found, DATA)
 
 
+IMAGEJ = "ImageJ=1.11a\nimages=6\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "words"),
+    [
+        ('{"shape": [2, 3, 4, 5]}', (2, 3), "of the array that was saved"),
+        ('{"shape": [6, 4, 5]}', None, ""),
+        ('{"shape": [2, 3, 5, 4]}', None, ""),
+        ('{"shape": [2, 2, 4, 5]}', None, ""),
+        (f"{IMAGEJ}slices=2\nframes=3\nhyperstack=true\n", (3, 2), "guessed from the axes of the hyperstack: check it"),
+        (f"{IMAGEJ}channels=3\nslices=2\n", (2, 3), "guessed from"),
+        (f"{IMAGEJ}slices=6\n", None, ""),
+        (f"{IMAGEJ}channels=2\nslices=2\nframes=2\n", None, ""),
+        ("nothing", None, ""),
+    ],
+)
+def test_a_scan_shape_in_the_description(tmp_path, text, shape, words):
+    """tifffile notes the shape of an array with four axes, ImageJ the axes of a hyperstack."""
+    data = np.arange(6 * 4 * 5, dtype="u2").reshape(6, 4, 5)
+    with open_source(tagged(tmp_path / "a.tif", {270: text}, data)) as source:
+        np.testing.assert_array_equal(source.frames(np.arange(6)), data)
+        assert source.header.scan.shape == shape
+        assert any(words in note for note in source.notes if "scan_shape" in note)
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_imagej_s_large_stacks(tmp_path, order):
     np.testing.assert_array_equal(read(imagej(tmp_path / "a.tiff", order=order)), DATA)

@@ -31,6 +31,16 @@ def test_an_array_or_the_one_in_a_group(tmp_path, inside):
     assert header.scan.shape == (3, 4)
 
 
+def test_bits_are_numbers(tmp_path):
+    """Regression: they were refused, although every other format may have them."""
+    zarr.open(str(tmp_path / "a.zarr"), mode="w", shape=DATA.shape, dtype="?", chunks=(1, 2, 6, 5), **FORMAT)[:] = (
+        DATA % 2 == 1
+    )
+    frames, header = read(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA % 2)
+    assert header.detector.dtype == "|u1"
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_chunks_that_are_missing_are_told(tmp_path, nested):
     """A folder that was copied in part reads as empty patterns."""

@@ -1,0 +1,78 @@
+"""Remarks on sizes that contradict each other, and on patterns whose disc is cut into four."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptylive.schema import ScanHeader
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.units import mrad_to_invA, wavelength_A
+
+SAME_SIZE = 0.02
+"""Relative difference of two sizes that are taken for the same."""
+CORNERS, MIDDLE, BRIGHT = 0.5, 0.1, 99.0
+"""Least ratio of each corner, and largest of the middle, to this percentile of a pattern with a quartered disc."""
+CORNER_SHARE, LEAST_SIDE = 16, 8
+"""A corner is the side divided by this number; patterns with shorter sides are not judged."""
+
+
+def size_remarks(given: ScanHeader, header: ScanHeader) -> list[str]:
+    """Remarks on a pixel or a step that is given twice and differently. ``given``: as stated by sender or file;
+    ``header``: with a user's values, which are intended.
+    """
+    return _pixel_remarks(header) + _view_remarks(given, header)
+
+
+def _pixel_remarks(header: ScanHeader) -> list[str]:
+    """A remark if the size of a detector pixel is given as an angle and as a frequency that contradict each other."""
+    angle, frequency, energy = header.detector.pixel_mrad, header.detector.pixel_invA, header.optics.energy_eV
+    if angle is None or frequency is None or energy is None:
+        return []
+    meant = mrad_to_invA(angle, wavelength_A(energy))
+    if abs(meant / frequency - 1) < SAME_SIZE:
+        return []
+    return [
+        f"detector_pixel_mrad {angle:.4g} is {meant:.4g} 1/Å at {energy / 1e3:.4g} keV, but detector_pixel_invA is "
+        f"{frequency:.4g}, which is used: phases are wrong if it is; give the right one"
+    ]
+
+
+def _view_remarks(given: ScanHeader, header: ScanHeader) -> list[str]:
+    """A remark if a sender or file states a field of view that contradicts the step, and no user gave either."""
+    view, steps, shape = given.scan.field_of_view_A, given.scan.step_A, header.scan.shape
+    if view is None or steps is None or shape is None:
+        return []
+    if (header.scan.field_of_view_A, header.scan.step_A) != (view, steps):
+        return []
+    meant = view / shape[1]
+    if abs(meant / steps[1] - 1) < SAME_SIZE:
+        return []
+    return [
+        f"field_of_view_A {view:.4g} over {shape[1]} columns is a step of {meant:.4g} Å, but scan_step_A is "
+        f"{steps[1]:.4g}, which is used: phases are wrong if it is; give scan_step_A"
+    ]
+
+
+def quartered_remarks(mean_pattern: DoubleArray) -> list[str]:
+    """A remark if the corners of the mean pattern are bright and its middle is dark, as numpy's Fourier transforms
+    order frequencies. ``mean_pattern``: as recorded, (rows, columns).
+    """
+    counts = np.nan_to_num(mean_pattern)
+    if min(counts.shape) < LEAST_SIDE:
+        return []
+    bright = float(np.percentile(counts, BRIGHT))
+    rows, columns = (max(1, side // CORNER_SHARE) for side in counts.shape)
+    corners = [counts[top, left].mean() for top in _ends(rows) for left in _ends(columns)]
+    row, column = counts.shape[0] // 2, counts.shape[1] // 2
+    middle = counts[row - rows : row + rows, column - columns : column + columns].mean()
+    if bright <= 0 or min(corners) < CORNERS * bright or middle > MIDDLE * bright:
+        return []
+    return [
+        "the corners of the mean pattern are bright and its middle is dark: is the zero frequency in the corner, as "
+        "numpy.fft orders them? a quarter of the disc is then taken for all of it, and maps and phases are wrong: give "
+        "numpy.fft.fftshift(data, (-2, -1))"
+    ]
+
+
+def _ends(length: int) -> tuple[slice, slice]:
+    return slice(length), slice(-length, None)
