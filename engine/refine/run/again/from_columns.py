@@ -16,14 +16,13 @@ from pathlib import Path
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, RunPlan, may_run_again
+from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, RunPlan, may_run_again, times_noise
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
 from ptylive.engine.refine.tuning.start.columns import likeliest_columns
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.advice.depth import FoundDepth
-from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
 
@@ -70,7 +69,7 @@ class FromColumns(Alternative):
         if columns_of is None:
             return None
         times = first.record.result.loss_over_noise
-        why = f"the first run, from an empty object, ended at {significant(times, 3)} times the counting noise"
+        why = f"the first run, from an empty object, ended at {times_noise(times)}"
         state = first.plan.relative_to_given(first.record)
         slices = preset.object.slices
         findings = tuple(_of_slices(words, slices) for words in first.record.words if not _is_found_again(words))

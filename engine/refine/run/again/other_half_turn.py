@@ -23,13 +23,13 @@ from ptylive.engine.refine.run.again.second_run import (
     may_run_again,
     residual_is_above,
     residual_is_large,
+    times_noise,
 )
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied
 from ptylive.schema import Origin
 from ptylive.schema.advice.half_turn import half_turn_words
-from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 
 FAR_LESS = 0.8
@@ -98,4 +98,4 @@ def _words(turned: Dataset, first: Incumbent, *, turns_back: bool) -> str:
     name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
     name = "no half turn" if turns_back else name
     times = first.record.result.loss_over_noise
-    return f"{name}: the first run ended at {significant(times, 3)} times the counting noise"
+    return f"{name}: the first run ended at {times_noise(times)}"

@@ -175,6 +175,11 @@ def residual_is_above(limit: float, record: RunRecord) -> bool:
     return ratio is not None and result.state == "done" and record.slices > 1 and ratio > limit
 
 
+def times_noise(ratio: float | None) -> str:
+    """`13 times the counting noise`, in words, for a ratio of loss to that of counting noise; None if it is unknown."""
+    return "more than counting noise" if ratio is None else f"{significant(ratio, 3)} times the counting noise"
+
+
 def refined_in_turn(
     plan: RunPlan, alternatives: Sequence[Alternative], observers: Observers, context: TrialContext, runs: Runners
 ) -> Incumbent:

@@ -20,7 +20,7 @@ from typing import ClassVar
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, RunPlan, may_run_again
+from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, RunPlan, may_run_again, times_noise
 from ptylive.engine.refine.tuning.depth.depth_trials import THICKEST_A, slices_for
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
@@ -117,7 +117,7 @@ class ThroughDepth(Alternative):
         if depth_A is None:
             return None
         left = first.record.result.likelihood_over_noise
-        why = first.plan.why or f"one slice leaves {significant(left, 2)} times the counting noise"
+        why = first.plan.why or f"one slice leaves {times_noise(left)}"
         if self._depths is None:
             thickness_A = float(asked.object.total_thickness_A or 0.0)
             slices = slices_for(thickness_A / depth_A)
