@@ -42,7 +42,7 @@ from ptylive.engine.refine.tuning.depth.refined_thickness import AT_REST, settle
 from ptylive.engine.refine.tuning.depth.seen_depth import depth_in_many_slices, depth_seen, focus_A, with_map_defocus
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
+from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
@@ -232,7 +232,7 @@ def _depth_base(tuned: Tuned, single: OneSlice, context: TrialContext, depth_A: 
     well where the half turn is open. If there are none, many slices may show the depth that two do not.
     """
     base, why = depth_seen(tuned, context, depth_A)
-    if base is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
+    if base is not None and (tuned.atoms_at_random or not half_turn_is_open(tuned.dataset, tuned.preset)):
         return base, why
     if base is None and not tuned.atoms_at_random and single.explains_all:
         return None, f"{why}, and {single.left}"
@@ -265,7 +265,7 @@ def with_half_turn_by_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         or form.slices == 1
         or tuned.half_turn_settled
         or tuned.atoms_at_random
-        or not is_open(tuned.dataset, tuned.preset)
+        or not half_turn_is_open(tuned.dataset, tuned.preset)
         or not may_be_tried(tuned.dataset, tuned.preset)
     ):
         return tuned

@@ -17,7 +17,7 @@ from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset import Preset
 
 
-def is_open(dataset: Dataset, preset: Preset) -> bool:
+def half_turn_is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether nobody stated rotation, defocus, tilts of scans, or a start: each of these settles the half turn."""
     found = all(dataset.calibration.is_found(name) for name in ("rotation_deg", "C10"))
     return found and dataset.scan_of is None and not has_oriented_start(preset)

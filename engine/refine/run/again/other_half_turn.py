@@ -25,7 +25,7 @@ from ptylive.engine.refine.run.again.second_run import (
     residual_is_large,
     times_noise,
 )
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
+from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied
 from ptylive.schema import Origin
@@ -52,7 +52,7 @@ class OtherHalfTurn(Alternative):
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
         """Whether nobody stated the half turn."""
-        return may_run_again(preset) and is_open(dataset, preset)
+        return may_run_again(preset) and half_turn_is_open(dataset, preset)
 
     def is_called_for(self, incumbent: Incumbent) -> bool:
         """Whether far more than noise is left, or anything at all under a half turn that the maps did not determine."""

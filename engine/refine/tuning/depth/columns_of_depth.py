@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, LESS, THICKEST_A, slices_for, thickened
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
+from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.columns import columns_of_some_depth
@@ -22,7 +22,7 @@ def columns_of_depth(tuned: Tuned, context: TrialContext, depth_A: float) -> Tun
     other half turn leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
     """
     possible = [depths for depths in DEPTHS if depths * depth_A <= THICKEST_A]
-    halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
+    halves = [tuned] if not half_turn_is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, half in enumerate(halves):
         warm_start = columns_of_some_depth((_through(half, depths, depth_A) for depths in possible), context)
         if warm_start is not None and turned:

@@ -15,7 +15,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
+from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import WORTH
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
@@ -255,7 +255,7 @@ def half_turn_trials(
     part, preset = context.cache.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
-    if is_open(part, preset):
+    if half_turn_is_open(part, preset):
         warm_start = None if context.warm_start is None else context.warm_start.half_turned()
         turned = replace(context, start=start_half_turned(context.start), warm_start=warm_start)
         under = "the other half turn, "
@@ -279,7 +279,7 @@ class AnyDepth:
         """Lowest loss of adjacent slices, and of those that reach through a depth under either half turn."""
         depths = [number for number in ANY_DEPTH if number * self._depth_A <= THICKEST_A]
         trials = [self._trials]
-        if depths and is_open(self._part, self._preset):
+        if depths and half_turn_is_open(self._part, self._preset):
             under = "the other half turn, "
             trials.append(DepthTrials(half_turned(self._part), self._preset, self._context, self._depth_A, under))
         losses = [each.loss(number, COARSE_SLICES) for each in trials for number in depths]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.half_turn import has_oriented_start, is_open
+from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, has_oriented_start
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import are_enough_frames, modes_or_one
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics, with_optics_moved
@@ -48,7 +48,7 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
         return _doubted(tuned, cannot_tell_words("the defocus", why, "defocus_A"))
     if (words := _contradicted(dataset, preset, replace(context, start=None))) is not None:
         return _doubted(tuned, words)
-    if not is_open(dataset, preset) or tuned.half_turn_settled:
+    if not half_turn_is_open(dataset, preset) or tuned.half_turn_settled:
         return tuned
     if dataset.calibration.origin("rotation_deg") is not Origin.UNDECIDED:
         return tuned

@@ -29,7 +29,7 @@ from scipy import ndimage
 from ptylive.engine.calibrate.sign import RESOLVED_A, Skewness
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
+from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.optics.random_specimen import is_random, projected_phase, semiangle_invA
@@ -101,7 +101,11 @@ def combined(deviations: Sequence[float]) -> float:
 def _is_testable(tuned: Tuned) -> bool:
     """Whether the half turn is open, the resolution is known, and there are enough patterns for a trial."""
     dataset, preset = tuned.dataset, tuned.preset
-    if not is_open(dataset, preset) or not may_be_tried(dataset, preset) or preset.solver.optimizer in PUBLISHED:
+    if (
+        not half_turn_is_open(dataset, preset)
+        or not may_be_tried(dataset, preset)
+        or preset.solver.optimizer in PUBLISHED
+    ):
         return False
     return bool(dataset.calibration.get("convergence_semiangle_mrad") and dataset.calibration.wavelength_A)
 

@@ -12,7 +12,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_half_turn_by_depth
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
+from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned, start_half_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity
@@ -88,11 +88,11 @@ def test_what_was_found_is_reversed_and_what_was_stated_is_not(small):
 @pytest.mark.parametrize("stated", ["C10", "rotation_deg", "start_object", "start_probe", "start_positions"])
 def test_whatever_is_stated_settles_it(small, stated):
     blind, plain = found_blind(small.dataset), ONE
-    assert is_open(blind, plain)
+    assert half_turn_is_open(blind, plain)
     if stated in ("C10", "rotation_deg"):
-        assert not is_open(found_blind(small.dataset, **{stated: Quantity(10.0, Origin.GIVEN)}), plain)
+        assert not half_turn_is_open(found_blind(small.dataset, **{stated: Quantity(10.0, Origin.GIVEN)}), plain)
     else:
-        assert not is_open(blind, ONE.model_copy(update={stated: "earlier.h5"}))
+        assert not half_turn_is_open(blind, ONE.model_copy(update={stated: "earlier.h5"}))
 
 
 def test_a_start_phase_lies_turned_and_dark(small):
