@@ -16,20 +16,25 @@ IN_ORDER, ROWS_FIRST, REVERSED, SWAPPED = (0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 
 """Axes of (Ry, Rx, Qy, Qx), (Qy, Qx, Ry, Rx), (Qx, Qy, Rx, Ry) and (Rx, Ry, Qx, Qy) in the order of the first."""
 _NAMES = {3: ("N", "Qy", "Qx"), 4: ("Ry", "Rx", "Qy", "Qx")}
 """Axes of the contract, by their number."""
+LEAST_PITCH_A = 4e4
+"""Length from which a step is no scan's, but the pitch of a detector's pixels, which NeXus files state."""
 
 
 def order_by_units(scales: Sequence[tuple[Any, Any]]) -> Order | None:
     """Order in which three or four axes, each (step, unit), are those of the contract, wherever the scan's are stored;
     None where the units do not decide.
 
-    Two recognised axes of the detector are enough, and so are all those of the scan: two of four, one of three.
+    Two recognised axes of the detector, in one unit, are enough, and so are all those of the scan: two of four, one of
+    three.
     """
-    spaces = [_space_of([unit]) for _, unit in scales]
+    spaces = [_space_of([scale]) for scale in scales]
     scan, detector = ([axis for axis, space in enumerate(spaces) if space == named] for named in ("scan", "detector"))
     points = len(scales) - 2
     if points not in (1, 2):
         return None
     if len(detector) == 2:
+        if not _in_one_unit(*(scales[axis][1] for axis in detector)):  # a tilt, and a frequency
+            return None
         return (*(axis for axis in range(len(scales)) if axis not in detector), *detector)
     if len(scan) == points:
         return (*scan, *(axis for axis in range(len(scales)) if axis not in scan))
@@ -51,7 +56,7 @@ def all_told(scales: Sequence[tuple[Any, Any]]) -> bool:
     """Whether the unit of every axis tells its space. Otherwise an order by units is a guess: two lengths
     may be left over from an image, and belong to the detector.
     """
-    return all(_space_of([unit]) is not None for _, unit in scales)
+    return all(_space_of([scale]) is not None for scale in scales)
 
 
 def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
@@ -59,18 +64,23 @@ def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
 
     A scan has lengths, a detector frequencies or angles. One recognised half is enough.
     """
-    first, last = (_space_of([unit for _, unit in half]) for half in (scales[:2], scales[2:]))
+    first, last = (_space_of(half) for half in (scales[:2], scales[2:]))
     if first == last:
         return None
     return first == "detector" or last == "scan"
 
 
-def _space_of(units: Sequence[Any]) -> str | None:
-    if all(length_A(1, unit) is not None for unit in units):
-        return "scan"
-    if all(frequency_invA(1, unit) is not None or angle_mrad(1, unit) is not None for unit in units):
+def _space_of(scales: Sequence[tuple[Any, Any]]) -> str | None:
+    if all(length_A(1, unit) is not None for _, unit in scales):
+        return None if any((length_A(*scale) or 0.0) >= LEAST_PITCH_A for scale in scales) else "scan"
+    if all(frequency_invA(1, unit) is not None or angle_mrad(1, unit) is not None for _, unit in scales):
         return "detector"
     return None
+
+
+def _in_one_unit(one: Any, other: Any) -> bool:
+    """Whether two units of a detector are the same, however they are spelt."""
+    return any(convert(1, one) == convert(1, other) is not None for convert in (frequency_invA, angle_mrad))
 
 
 def reordered(order: Order) -> str:

@@ -183,24 +183,26 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
     """Open a HyperSpy ``.hspy`` of any name, or a ``.zspy``. Raises InputFileError."""
     found = _read("zspy" if path.suffix.lower() == ".zspy" else "hspy", path)
     check_no_spectra(path, found)
-    stored = _data_set(found)
+    stored = _data_set(path, found)
     frames_of(path, found)
     with contextlib.nullcontext() if stored is None else opened(path) as file:
         frames = LazyFrames(found["data"]) if stored is None else dataset(file, stored)
         yield _of_hspy(found, frames)
 
 
-def _data_set(found: Mapping[str, Any]) -> str | None:
+def _data_set(path: Path, found: Mapping[str, Any]) -> str | None:
     """Name of the HDF5 data set that a signal's array is, whose file is closed; None for other arrays.
 
-    Through dask, every read would decode its chunks anew.
+    Through dask, every read would decode its chunks anew. Raises InputFileError if it lies in another file.
     """
     parts = getattr(found["data"], "dask", {}).values()
     stored = next((part for part in parts if isinstance(part, h5py.Dataset)), None)
     if stored is None or stored.shape != found["data"].shape:
         return None
-    name = str(stored.name)
+    name, elsewhere = str(stored.name), Path(stored.file.filename)
     stored.file.close()
+    if not elsewhere.samefile(path):
+        raise InputFileError(f"{path}: its patterns lie in {elsewhere}", "save it to one file: hs.load(…).save(…)")
     return name
 
 

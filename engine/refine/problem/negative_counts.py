@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ptylive.schema.advice.words import significant
+
 if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
 
@@ -30,4 +32,5 @@ def negative_words(dataset: Dataset) -> tuple[str, ...]:
     share = negative_share(dataset)
     if share < LEAST_SHARE:
         return ()
-    return (f"negative counts are taken as 0, which adds {100 * share:.2g} % to the dose (give raw counts if you can)",)
+    added = significant(100 * share, 2)
+    return (f"negative counts are taken as 0, which adds {added} % to the dose (give raw counts if you can)",)

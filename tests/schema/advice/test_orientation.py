@@ -14,6 +14,11 @@ def test_the_likeliest_rival_is_named_and_the_others_counted():
     assert rivals_words((RIVAL, OTHER)) == f"the data do not exclude 2 other orientations, for example {named}{END}"
 
 
+def test_a_defocus_is_no_power_of_ten():
+    """Regression: that of a defocused scan was C10 -1.52e+04 Å."""
+    assert str(RivalOrientation(False, 100.0, -15234.0)) == "100.0° with C10 -15200 Å"
+
+
 def test_the_last_orientation_is_heard():
     first, last = (orientation_words(*found, 0.5, "why") for found in (("none", -3.0), ("transpose,flip_rows", 40.04)))
     assert first == "detector transform none, rotation -3.0 ± 0.5°: why"

@@ -52,12 +52,25 @@ def test_units_tell_the_scan(units, last):
         (("1/nm", "1/nm", ""), (2, 0, 1)),
         (("", "", "nm"), (2, 0, 1)),
         (("", "nm", "nm"), None),
+        (("deg", "", "1/nm", ""), None),
+        (("deg", "mrad", "", ""), None),
+        (("deg", "1/nm", ""), None),
+        (("1/nm", "nm^-1", ""), (2, 0, 1)),
         (("nm", "1/nm"), None),
         ((), None),
     ],
 )
 def test_units_give_the_order_wherever_the_axes_lie(units, order):
     assert order_by_units([(0.5, unit) for unit in units]) == order
+
+
+@pytest.mark.parametrize("pitch", [(0.055, "mm"), (75e-6, "m"), (5.0, "µm")])
+def test_the_pitch_of_a_detector_is_no_step_of_a_scan(pitch):
+    """Regression: a NeXus file with pixels of 55 µm, and without units of the scan, was read as one with such steps."""
+    assert order_by_units([(1.0, ""), (1.0, ""), pitch, pitch]) is None
+    assert not scan_lies_last([(1.0, ""), (1.0, ""), pitch, pitch])
+    assert order_by_units([pitch, pitch, (1.0, "nm"), (1.0, "nm")]) == (2, 3, 0, 1)
+    assert order_by_units([(None, "mm"), (None, "mm"), (1.0, ""), (1.0, "")]) == (0, 1, 2, 3)
 
 
 def test_frames_and_scales_are_put_in_order_together():

@@ -283,6 +283,23 @@ def test_patterns_of_hyperspy_are_read_from_their_data_set(tmp_path, monkeypatch
         assert source.header.scan.step_A == pytest.approx((0.5, 0.4))
 
 
+def test_patterns_of_hyperspy_that_lie_in_another_file_are_refused(tmp_path):
+    """Regression: the name that they have there was looked up here: an AttributeError, or other numbers."""
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other.create_dataset("d", data=np.zeros((4, 5, 6, 6), np.uint16), chunks=(1, 1, 6, 6))
+    with h5py.File(tmp_path / "a.hspy", "w") as file:
+        file.attrs.update({"file_format": "HyperSpy", "file_format_version": "3.3"})
+        file.create_dataset("d", data=np.ones((4, 5, 6, 6), np.uint16))
+        signal = file.create_group("Experiments/scan")
+        signal["data"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/d")
+        for name in ("metadata/General", "metadata/Signal", "original_metadata", "learning_results"):
+            signal.create_group(name)
+        for n, size in enumerate((4, 5, 6, 6)):
+            signal.create_group(f"axis-{n}").attrs.update({"size": size, "navigate": n < 2})
+    with pytest.raises(InputFileError, match=r"its patterns lie in .*other\.h5"), open_source(tmp_path / "a.hspy"):
+        pass
+
+
 def test_a_hyperspy_file_without_chunks(tmp_path):
     """Regression: the message was dask's advice to a programmer."""
     with h5py.File(tmp_path / "a.hspy", "w") as file:

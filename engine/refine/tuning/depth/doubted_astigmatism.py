@@ -16,6 +16,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import C12
 
 
@@ -28,13 +29,13 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
         or not may_be_tried(tuned.dataset, tuned.preset)
     ):
         return tuned
-    size_A = tuned.dataset.calibration.c12_size_A
+    size = f"{significant(tuned.dataset.calibration.c12_size_A, 3)} Å"
     plain = with_optics(tuned.dataset, dict.fromkeys(C12, 0.0))
     parts = [context.cache.central_part(dataset, GATE_PATTERNS) for dataset in (tuned.dataset, plain)]
     found, without = (AnyDepth(part, tuned.preset, context, depth_A).lowest() for part in parts)
     gain = Gain.over(without.groups, found.groups)
     if gain.certain:
-        words = f"astigmatism of {size_A:.3g} Å: held-out patterns are predicted better with it, by {gain}"
+        words = f"astigmatism of {size}: held-out patterns are predicted better with it, by {gain}"
         return replace(tuned, words=(*tuned.words, words))
-    words = f"no astigmatism: {size_A:.3g} Å, which the maps left in doubt, would not predict held-out patterns better"
+    words = f"no astigmatism: {size}, which the maps left in doubt, would not predict held-out patterns better"
     return replace(tuned, dataset=plain, words=(*tuned.words, f"{words} ({gain})"))

@@ -162,7 +162,7 @@ def with_map_defocus(tuned: Tuned) -> tuple[Tuned, ...]:
     if not moved or tuned.dataset.calibration.origin("C10") not in FOUND:
         return ()
     dataset, _ = varied(tuned.dataset, tuned.preset, Scanned.DEFOCUS, moved[0].start)
-    words = f"restarted from a defocus of {moved[0].start:.4g} Å, for a thick specimen"
+    words = f"restarted from a defocus of {significant(moved[0].start, 4)} Å, for a thick specimen"
     return (replace(tuned, dataset=dataset, words=(*tuned.words, words)),)
 
 

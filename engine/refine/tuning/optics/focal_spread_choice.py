@@ -28,6 +28,7 @@ from ptylive.engine.refine.tuning.mode_choice import (
 )
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.schema.advice.words import significant
 
 WIDER = 2
 """Factor on the usual focal spread and on the number of modes."""
@@ -55,7 +56,7 @@ def with_chosen_focal_spread(tuned: Tuned, context: TrialContext) -> Tuned:
     gain = _gain(trials, context)
     if not gain.certain or too_little(tuned, context) is not None:
         return tuned
-    words = f"focal spread {spread_A:.3g} Å in {modes} probe modes: predicts held-out patterns better than "
+    words = f"focal spread {significant(spread_A, 3)} Å in {modes} probe modes: predicts held-out patterns better than "
     words += f"{USUAL_FOCAL_SPREAD_A:.3g} Å in {usual.modes}, by {gain}"
     return tuned.with_settings(words, **changes)
 
@@ -84,5 +85,5 @@ def _gain(trials: list[Trial], context: TrialContext) -> Gain:
 def _course(trial: Trial, context: TrialContext) -> Generator[HeldOutLoss, None, None]:
     """Yield the losses after half of the sweeps, and after all of them and some further epochs."""
     coherence = trial.problem.strategy.coherence
-    context.before(f"focal spread {coherence.focal_spread_A:.3g} Å in {coherence.modes} probe modes")
+    context.before(f"focal spread {significant(coherence.focal_spread_A, 3)} Å in {coherence.modes} probe modes")
     yield from trial.descending((EPOCHS,), context, (trial.all_sweeps // 2,))

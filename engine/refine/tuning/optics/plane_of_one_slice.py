@@ -15,6 +15,7 @@ from ptylive.engine.refine.tuning.mode_choice import are_enough_frames
 from ptylive.engine.refine.tuning.optics.freed_optics import AT_REST, FreedTrials, may_refine_optics, with_optics
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import Origin, Quantity
+from ptylive.schema.advice.words import significant
 
 DEEPEST = 1.0
 """Depths of focus below the given focus up to which a single slice is moved: the middle of one of two."""
@@ -40,10 +41,8 @@ def in_its_own_plane(thin: Tuned, context: TrialContext) -> Tuned:
     below_A = plane_A - given_A
     if not AT_REST * depth_A < below_A <= DEEPEST * depth_A:
         return thin
-    words = (
-        f"one slice {below_A:.3g} Å below the given focus, which is that of the entrance surface: held-out patterns "
-    )
-    words += f"are predicted better, by {Gain.over(fixed.groups, found.loss.groups)}"
+    words = f"one slice {significant(below_A, 3)} Å below the given focus, which is that of the entrance surface: "
+    words += f"held-out patterns are predicted better, by {Gain.over(fixed.groups, found.loss.groups)}"
     # it stays given: it settles the half turn, and no trial has to confirm it
     calibration = dataset.calibration.having(C10=Quantity(plane_A, Origin.GIVEN))
     return replace(thin, dataset=replace(dataset, calibration=calibration), words=(*thin.words, words))

@@ -39,6 +39,7 @@ from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice
 from ptylive.engine.refine.tuning.start.goodness_of_fit import loss_over_noise
 from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema.advice.words import significant
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 PATTERNS = 512
@@ -308,7 +309,9 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
     thick = depth_A is not None and sum(tuned.preset.object.slice_thickness_A) > DEEP * depth_A
     starts: list[_Start] = []
     for defocused_A in (0.0, depth_A) if depth_A is not None and thick else (0.0,):
-        context.before("one slice instead of all" + (f", {defocused_A:.3g} Å out of focus" if defocused_A else ""))
+        context.before(
+            "one slice instead of all" + (f", {significant(defocused_A, 3)} Å out of focus" if defocused_A else "")
+        )
         single_slice = _one_slice(tuned, defocused_A, context)
         for image in Image:
             start = peaks(single_slice, image.of(single_slice.transmission), tuned.preset.object.slices)

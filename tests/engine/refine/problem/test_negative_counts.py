@@ -28,6 +28,12 @@ def test_the_share_of_negative_counts_is_that_of_what_was_subtracted() -> None:
     assert words.startswith("negative counts are taken as 0, which adds ")
 
 
+def test_a_share_beyond_all_counts_is_no_power_of_ten() -> None:
+    patterns = np.tile(np.float32([[2.2, -1.2]]), (300, 1, 1))
+    flat = SimpleNamespace(patterns=patterns, bad_pixels=np.zeros((1, 2), bool), masks=None)
+    assert "which adds 120 % to the dose" in negative_words(flat)[0]  # type: ignore[arg-type]
+
+
 def test_nothing_is_said_of_counts_and_of_coefficients() -> None:
     counts = np.ones((5, 4, 4), np.uint16)
     assert negative_words(scan(counts)) == negative_words(scan(counts.astype(np.float32))) == ()
