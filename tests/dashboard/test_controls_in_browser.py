@@ -222,10 +222,13 @@ def test_remarks_at_the_bottom_stand_by_themselves(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:
     page = watched.open(dashboard.url)
-    for message in ("obf, wdd: needs energy; all counts are 0", "recording waits: a disk"):
+    for message, shown in (
+        ("obf, wdd: needs energy; all counts are 0", "phase (OBF), WDD phase: need energy; all counts are 0"),
+        ("recording waits: a disk", "recording waits: a disk"),
+    ):
         server.publish("state", state_payload(message=message))
-        expect(page.locator(".sentence span")).to_have_text(message.split("; "))
-        expect(page.locator(".sentence")).to_have_attribute("title", message.replace("; ", "\n"))
+        expect(page.locator(".sentence span")).to_have_text(shown.split("; "))
+        expect(page.locator(".sentence")).to_have_attribute("title", shown.replace("; ", "\n"))
 
 
 @pytest.mark.slow
