@@ -52,12 +52,6 @@ class RivalOrientation:
     c10_A: float
     """C10 of the plane in focus."""
 
-    def __str__(self) -> str:
-        """Describe it for reports."""
-        hand = "the other handedness, " if self.mirrored else ""
-        c10 = np.format_float_positional(self.c10_A, 3, fractional=False, trim="-")  # no power of ten
-        return f"{hand}{self.rotation_deg:.1f}° with C10 {c10} Å"
-
 
 @dataclass(frozen=True)
 class Calibration:

@@ -24,7 +24,7 @@ from ptylive.engine.imaging.maps.obf import OptimumBrightField
 from ptylive.engine.imaging.maps.wdd import WignerDeconvolution
 from ptylive.engine.imaging.probe_transfer import probe_transfer
 from ptylive.engine.imaging.strength.linearity import strength_under
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray
 
 TRUSTED_SIGN = 0.1
 """Smallest |correlation| of phase and dark field that settles the half turn on a large scan."""
@@ -191,9 +191,11 @@ def _phase_correlation(
     resolves and the probe lets through, and compared at the points of the scan.
     """
     conditions = spectra.conditions
-    finer = _not_blurred_away(conditions, _finer(conditions, MOST_POINTS)) if undersampled else 1
+    finest = _finer(conditions, MOST_POINTS) if undersampled else 1
+    blur = probe_transfer(conditions, finest)
+    finer = _not_blurred_away(conditions, finest, blur)
+    blur = blur if finer == finest else probe_transfer(conditions, finer)
     phase = OptimumBrightField.build(conditions, mean, upsample=finer).image(spectra)
-    blur = probe_transfer(conditions, finer)
     visited = spectra.visited.repeat(finer, axis=0).repeat(finer, axis=1)
     centred = np.where(visited, phase - phase[visited].mean(), 0.0)
     blurred = fft.ifft2(fft.fft2(centred, s=blur.shape) * blur).real[: phase.shape[0] : finer, : phase.shape[1] : finer]
@@ -206,9 +208,9 @@ def _deconvolved_agreement(spectra: Spectra, mean: DoubleArray, dark_field: Doub
     return agreement(np.angle(field).astype(np.float64), dark_field, spectra.visited)
 
 
-def _not_blurred_away(conditions: ImagingConditions, finer: int) -> int:
-    """Return the part of a sampling factor whose frequencies are not lost by the blur of the probe."""
-    seen = np.abs(probe_transfer(conditions, finer)) > LEAST_TRANSFER
+def _not_blurred_away(conditions: ImagingConditions, finer: int, blur: ComplexArray) -> int:
+    """Return the part of a sampling factor whose frequencies are not lost by its blur (rows, cols) by the probe."""
+    seen = np.abs(blur) > LEAST_TRANSFER
     axes = conditions.scan_grid(finer).axes(half=False)
     per_axis = (  # in grid points per scan point
         2 * step_A * np.abs(q[seen.any(axis=1 - axis)]).max()

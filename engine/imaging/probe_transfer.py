@@ -16,6 +16,8 @@ from ptylive.schema.scan import rotation_matrix
 
 MOST_SAMPLES = 2048
 """Maximum number of samples of the aperture along each axis, for discs of more than 256 detector pixels."""
+BLOCK = 4096
+"""Maximum number of frequencies along an axis whose waves are in memory at once: scans may be very long."""
 
 
 def probe_transfer(conditions: ImagingConditions, upsample: float = 1) -> ComplexArray:
@@ -37,6 +39,12 @@ def probe_transfer(conditions: ImagingConditions, upsample: float = 1) -> Comple
         return np.exp(2j * np.pi * np.outer(q, places_A)).astype(np.complex64)
 
     axes = grid.axes(half=False)
-    rows, cols = (np.flatnonzero(np.abs(q) < 2 * reach_invA) for q in axes)
-    out[np.ix_(rows, cols)] = waves(axes[0][rows]) @ intensity @ waves(axes[1][cols]).T / intensity.sum()
+    blocks = [
+        np.array_split(inside, max(1, -(-len(inside) // BLOCK)))
+        for inside in (np.flatnonzero(np.abs(q) < 2 * reach_invA) for q in axes)
+    ]
+    for rows in blocks[0]:
+        along_rows = waves(axes[0][rows]) @ intensity / intensity.sum()
+        for cols in blocks[1]:
+            out[np.ix_(rows, cols)] = along_rows @ waves(axes[1][cols]).T
     return out

@@ -15,14 +15,20 @@ from ptylive.schema.calibration import RivalOrientation
 _SAID = re.compile(r"detector transform ([^;:]+?), rotation (-?\d+(?:\.\d+)?) ± ")
 
 
+def rival_words(rival: RivalOrientation) -> str:
+    """Describe an orientation that the maps could not exclude."""
+    hand = "the other handedness, " if rival.mirrored else ""
+    return f"{hand}{rival.rotation_deg:.1f}° with C10 {significant(rival.c10_A, 3)} Å"
+
+
 def rivals_words(rivals: Sequence[RivalOrientation]) -> str:
     """Describe orientations that the maps could not exclude, the likeliest first; empty if there are none."""
     if not rivals:
         return ""
     number = "another orientation" if len(rivals) == 1 else f"{len(rivals)} other orientations, for example"
     return (
-        f"the data do not exclude {number} ({rivals[0]}): phases may be wrong; a refinement compares them, or give "
-        "rotation_deg and detector_transform if you know them"
+        f"the data do not exclude {number} ({rival_words(rivals[0])}): phases may be wrong; a refinement compares "
+        "them, or give rotation_deg and detector_transform if you know them"
     )
 
 

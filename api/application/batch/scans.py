@@ -58,7 +58,7 @@ def _is_one_scan(folder: Path) -> bool:
 
 def _pattern(given: Path) -> str:
     """The pattern in ``given`` behind those of its folders that exist under the very name, brackets included."""
-    literal = Path(*given.parts[:0])
+    literal = Path()
     for place, part in enumerate(given.parts[:-1]):
         if not (literal / part).is_dir():
             return str(Path(glob.escape(str(literal)), *given.parts[place:]))

@@ -38,14 +38,17 @@ def _pixel_remarks(header: ScanHeader) -> list[str]:
 
 
 def _view_remarks(given: ScanHeader, header: ScanHeader) -> list[str]:
-    """A remark if a sender or file states a field of view that contradicts the step, and no user gave either."""
+    """A remark if a sender or file states a field of view that contradicts the step, and no user gave either.
+
+    Some programs count the columns, some the steps between them.
+    """
     view, steps, shape = given.scan.field_of_view_A, given.scan.step_A, header.scan.shape
     if view is None or steps is None or shape is None:
         return []
     if (header.scan.field_of_view_A, header.scan.step_A) != (view, steps):
         return []
     meant = view / shape[1]
-    if abs(meant / steps[1] - 1) < SAME_SIZE:
+    if any(abs(view / (count * steps[1]) - 1) < SAME_SIZE for count in (shape[1], shape[1] - 1) if count):
         return []
     return [
         f"field_of_view_A {view:.4g} over {shape[1]} columns is a step of {meant:.4g} Å, but scan_step_A is "

@@ -18,6 +18,7 @@ from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.sheet import Cell
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.advice import advise
+from ptylive.schema.advice.orientation import rival_words
 from ptylive.schema.advice.words import dose_text
 from ptylive.schema.calibration import RIVALS, Quantity
 from ptylive.schema.plausible import PLAUSIBLE
@@ -77,7 +78,7 @@ def spelt(name: str, quantity: Quantity) -> str:
     if name == "dose_e_per_A2":
         return dose_text(value)
     if name == RIVALS:
-        return "; ".join(str(rival) for rival in Calibration({name: quantity}).rivals)
+        return "; ".join(rival_words(rival) for rival in Calibration({name: quantity}).rivals)
     numbers = np.asarray(value, dtype=float).ravel()
     text = ", ".join(f"{number:.5g}" for number in numbers + 0.0)  # no negative zero
     if quantity.uncertainty is not None:

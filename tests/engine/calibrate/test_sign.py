@@ -20,6 +20,7 @@ from ptylive.engine.calibrate.sign import (
 )
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.probe_transfer import probe_transfer
 from ptylive.engine.probe import Probe
 from ptylive.schema.maps import Strength
 
@@ -198,4 +199,4 @@ def test_frequencies_that_the_probe_blurs_away_are_not_filtered(c10_A, factor):
     basis = BinnedPixels.of(grid, probe.semiangle_invA, np.zeros((64, 64), bool), 60)
     conditions = ImagingConditions(probe, grid, basis, (20, 24), (5.0, 4.0), 30.0)
     assert sign._finer(conditions, sign.MOST_POINTS) == 6
-    assert sign._not_blurred_away(conditions, 6) == factor
+    assert sign._not_blurred_away(conditions, 6, probe_transfer(conditions, 6)) == factor

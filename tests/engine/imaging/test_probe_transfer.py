@@ -61,6 +61,13 @@ def test_frequencies_that_no_two_points_of_the_aperture_span_are_zero():
     assert np.abs(transfer[beyond]).max() < 1e-5
 
 
+def test_long_scans_are_computed_in_blocks(monkeypatch):
+    conditions = conditions_of({"C10": 40.0, "C21a": 900.0}, 35.0)
+    whole = probe_transfer(conditions, 2)
+    monkeypatch.setattr("ptylive.engine.imaging.probe_transfer.BLOCK", 7)
+    assert np.abs(probe_transfer(conditions, 2) - whole).max() < 1e-6  # the same sums, in single precision
+
+
 def test_a_disc_of_very_many_pixels_is_sampled_no_oftener_than_memory_allows(monkeypatch):
     monkeypatch.setattr("ptylive.engine.imaging.probe_transfer.MOST_SAMPLES", 20)
     sizes = []

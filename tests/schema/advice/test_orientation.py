@@ -1,6 +1,6 @@
 """Words about orientations, and what is read from them."""
 
-from ptylive.schema.advice.orientation import heard_orientation, orientation_words, rivals_words
+from ptylive.schema.advice.orientation import heard_orientation, orientation_words, rival_words, rivals_words
 from ptylive.schema.calibration import RivalOrientation
 
 RIVAL, OTHER = RivalOrientation(True, 40.0, -80.0), RivalOrientation(False, 100.0, 30.0)
@@ -16,7 +16,7 @@ def test_the_likeliest_rival_is_named_and_the_others_counted():
 
 def test_a_defocus_is_no_power_of_ten():
     """Regression: that of a defocused scan was C10 -1.52e+04 Å."""
-    assert str(RivalOrientation(False, 100.0, -15234.0)) == "100.0° with C10 -15200 Å"
+    assert rival_words(RivalOrientation(False, 100.0, -15234.0)) == "100.0° with C10 -15200 Å"
 
 
 def test_the_last_orientation_is_heard():

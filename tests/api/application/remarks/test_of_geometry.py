@@ -22,7 +22,7 @@ def test_two_sizes_of_a_detector_pixel_that_contradict_each_other_are_told(pixel
     assert [line[:48] for line in said] == ["detector_pixel_mrad 3.34 is 0.07999 1/Å at 80 keV"[:48]] * told
 
 
-@pytest.mark.parametrize(("view_A", "told"), [(2.5, False), (2.52, False), (100.0, True)])
+@pytest.mark.parametrize(("view_A", "told"), [(2.5, False), (2.52, False), (2.0, False), (100.0, True)])
 def test_a_field_of_view_that_contradicts_the_step_is_told(view_A, told):
     """Regression: the field of view of a file was ignored without a word where it also had a step."""
     sized = header(step_A=0.5, field_of_view_A=view_A)
