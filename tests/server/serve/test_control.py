@@ -1,6 +1,8 @@
 """Commands of the control socket: the scan they are for, and `status`, which waits for none of them."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,54 +87,46 @@ class Session:
         return {"run": "run1"}
 
 
-def test_status_is_answered_while_a_command_waits_for_a_disk() -> None:
+@contextmanager
+def waiting_in(command: str) -> Iterator[tuple[ControlServer, str, list[dict[str, Any]]]]:
+    """A server in which a command waits, its address, and the replies to the command once it may go on."""
     session, (_, address) = Session(), free_addresses()
     server = ControlServer(address, session)  # type: ignore[arg-type]
     server.start()
-    saved: list[dict[str, Any]] = []
+    replies: list[dict[str, Any]] = []
 
-    def save() -> None:
-        with ControlClient(address, timeout_s=60.0) as client:
-            saved.append(client.call("save"))
+    def ask() -> None:
+        with ControlClient(address, timeout_s=120.0) as client:
+            replies.append(client.call(command))
 
-    saving = threading.Thread(target=save)
-    saving.start()
+    asking = threading.Thread(target=ask)
+    asking.start()
     try:
         assert session.waits.wait(60)
-        with ControlClient(address, timeout_s=20.0) as client:
-            assert client.call("status")["state"] == "waiting"
-            assert client.call("open")["uid"] == "opened", "files are opened beside it"
-            server._doing.maxsize = 0
-            for _ in range(MOST_WAITING):
-                server._doing.put((b"nobody", {"command": "save"}))
-            server._doing.maxsize = MOST_WAITING
-            with pytest.raises(CommandError, match=f"{MOST_WAITING} commands are already waiting"):
-                client.call("save")
+        yield server, address, replies
     finally:
         session.go_on.set()
-        saving.join(60)
+        asking.join(60)
         server.stop()
+
+
+def test_status_is_answered_while_a_command_waits_for_a_disk() -> None:
+    with waiting_in("save") as (server, address, saved), ControlClient(address, timeout_s=20.0) as client:
+        assert client.call("status")["state"] == "waiting"
+        assert client.call("open")["uid"] == "opened", "files are opened beside it"
+        server._doing.maxsize = 0
+        for _ in range(MOST_WAITING):
+            server._doing.put((b"nobody", {"command": "save"}))
+        server._doing.maxsize = MOST_WAITING
+        with pytest.raises(CommandError, match=f"{MOST_WAITING} commands are already waiting"):
+            client.call("save")
     assert saved == [{"results": "saved"}]
 
 
 def test_a_check_that_takes_long_delays_neither_commands_nor_files() -> None:
     """Regression: a refinement could not be begun for ten seconds, while a fine phase was filtered for a check."""
-    session, (_, address) = Session(), free_addresses()
-    server = ControlServer(address, session)  # type: ignore[arg-type]
-    server.start()
-
-    def check() -> None:
-        with ControlClient(address, timeout_s=120.0) as client:
-            client.call("check")
-
-    checking = threading.Thread(target=check)
-    checking.start()
-    try:
-        assert session.waits.wait(60)
-        with ControlClient(address, timeout_s=20.0) as client:
-            assert client.call("refine")["run"] == "run1"
-            assert client.call("open")["uid"] == "opened"
-    finally:
-        session.go_on.set()
-        checking.join(60)
-        server.stop()
+    with waiting_in("check") as (_, address, checked), ControlClient(address, timeout_s=20.0) as client:
+        assert client.call("refine")["run"] == "run1"
+        assert client.call("open")["uid"] == "opened"
+        assert checked == [], "the check still waits"
+    assert checked == [{"results": "saved"}]
