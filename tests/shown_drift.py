@@ -40,11 +40,11 @@ def shows(monkeypatch):
             self._context.pause()  # as happens between the losses of two strains
             optics = sum(direction.is_optics for direction in directions)
             dataset, removed = self._problem.measured.dataset, taken_A(self._problem.measured.drift)
-            left = np.subtract(true_A, removed)
-            if len(directions) - optics == 3:
+            left, strains = np.subtract(true_A, removed), len(directions) - optics
+            if strains != 2:
                 turned = dataset.calibration.get("rotation_deg") - asked["rotation_deg"]
                 turned_A = np.radians(turned) * asked["length_A"] + 0.5 * removed[1]
-                left = np.append(left, turn_A + 0.5 * true_A[1] - turned_A)
+                left = np.append(left, turn_A + 0.5 * true_A[1] - turned_A)[-strains:]
             return Slopes(np.append(fall * left, np.zeros(optics)), np.eye(len(directions)), optics=optics)
 
         asked = {}

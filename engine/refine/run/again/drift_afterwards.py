@@ -157,17 +157,27 @@ class _DriftCorrection:
         if remark := self._remark_on_none(run):
             self._say(remark)
             return None
-        several, held = self._environment.preset.object.slices > 1, scan.curvatures(self._strains.directions)
-        search = DriftSearch.begin(self._best.point, slopes, held, run.problem.measured.probe, several=several)
+        search = self._search(scan, slopes)
         if drift is not None and self._evidence is not None:
             lead = self._strains.point_of(drift.drift_A)
             trusted = self._evidence.is_enough and search.leads_towards(lead) > ALIGNED
             if trusted or not self._shown:
                 return search.leading_to(lead)
+        if self._strains.are_of_rotation(slopes):
+            self._strains = self._strains.with_kept_drift(taken_A(drift))
+            self._best = replace(self._best, point=self._strains.point_of(taken_A(drift)))
+            slopes = scan.slopes(self._strains.directions)
+            self._least_chi_squared, search = slopes.chi_squared, self._search(scan, slopes)
         if not self._is_settled(search):
             return search
         self._say(self._remark_on_rest(search))
         return None
+
+    def _search(self, scan: StrainedScan, slopes: Slopes) -> DriftSearch:
+        """A search that begins at the end of the first run, with slopes in all strains."""
+        several, held = self._environment.preset.object.slices > 1, scan.curvatures(self._strains.directions)
+        probe = self._best.run.problem.measured.probe
+        return DriftSearch.begin(self._best.point, slopes, held, probe, several=several)
 
     def advance(self, search: DriftSearch) -> DriftSearch | None:
         """Refine with the next correction, and keep the run if it is better; None if that was the last one."""
@@ -199,8 +209,7 @@ class _DriftCorrection:
         """The best run, continued to that total number of epochs if it followed another and they are given."""
         continuation = self._best.continuation
         if self._steps and continuation is None and self._shown and not (self._stopped or self._failed):
-            which = "one" if self._best.run.problem.measured.drift is None else "another"
-            self._say(f"; the refined object shows {which}, but is no better without it")
+            self._say(f"; the refined object shows {self._unremoved}")
         result, problem, end = self._best.run.result, self._best.run.problem, self._best.end
         if self._stopped:  # what has ended is worth more than what has only begun
             end.forget()
@@ -212,6 +221,14 @@ class _DriftCorrection:
         end.release()
         turn_deg = self._strains.turn_deg(self._best.point)
         return CorrectedRun(result, problem.measured, continuation is not None, turn_deg)
+
+    @property
+    def _unremoved(self) -> str:
+        """What the best run's object shows, though none without it is better, in words."""
+        if self._strains.kept_drift_A is not None:
+            return "another rotation, but is no better with it"
+        which = "one" if self._best.run.problem.measured.drift is None else "another"
+        return f"{which}, but is no better without it"
 
     def _evidence_of(self, drift: Drift, slopes: Slopes) -> DriftEvidence:
         """Evidence for a drift of the lattice."""

@@ -42,12 +42,15 @@ class UncorrectedScan:
 class ScanCorrection:
     """Drift to be removed from nominal positions, angle to be added to their rotation, and optics found along."""
 
-    drift: Drift
+    drift: Drift | None
+    """None: none was looked for, and the rotation alone is corrected."""
     turn_deg: float = 0.0
     turn_uncertainty_deg: float = 0.0
     """Standard deviation of the angle."""
     optics_A: Mapping[str, float] = field(default_factory=dict)
     """Aberrations, instead of those that maps or trials found."""
+    remark: str = ""
+    """What is said before the finding on drift, if that stays as it is."""
 
     @classmethod
     def at(
@@ -60,11 +63,14 @@ class ScanCorrection:
     ) -> ScanCorrection:
         """Correction at a point (n,) of a search, Å, with covariance (n, n), Å²; its drift replaces an earlier one."""
         drift_A, turn_deg = strains.drift_A(point), strains.turn_deg(point)
-        slow_A, fast_A = (float(sd) for sd in np.sqrt(np.diag(covariance))[:2])
         turn_uncertainty_deg = strains.turn_uncertainty_deg(covariance)
         optics_A = strains.optics_at(point)
         along = [f"the rotation ({turn_deg:+.2f} ± {turn_uncertainty_deg:.2g}°)"] if strains.turns else []
         along += [_words(optics_A)] if optics_A else []
+        if strains.kept_drift_A is not None:
+            words = f"{' and '.join(along)} corrected, found with {found_with}: no drift is shown beyond that"
+            return cls(earlier, turn_deg, turn_uncertainty_deg, optics_A, words.removeprefix("the "))
+        slow_A, fast_A = (float(sd) for sd in np.sqrt(np.diag(covariance))[:2])
         how = f" along with {' and '.join(along)}" if along else ""
         numbers = f"{drift_A[0]:z.2f} ± {slow_A:.2f}, {drift_A[1]:z.2f} ± {fast_A:.2f}"
         reason = f"drift ({numbers}) Å along slow and fast axis: corrected{how}, found with {found_with}"
@@ -91,8 +97,9 @@ class ScanCorrection:
 
         ``epochs``: number planned. Raises RefinementError if the start does not fit.
         """
-        drift = old.measured.drift
-        reason = old.strategy.reason.replace(NO_DRIFT if drift is None else drift.reason, self.drift.reason)
+        before, now = (NO_DRIFT if drift is None else drift.reason for drift in (old.measured.drift, self.drift))
+        now = f"{self.remark}; {now}" if self.remark else now
+        reason = old.strategy.reason.replace(before, now)
         strategy = replace(old.strategy, epochs=epochs, reason=reason)
         measured, start = self._measured(old.measured, scan), start_turned(environment.context.start, self.turn_deg)
         problem = scan.begin(lay_out(measured, strategy, environment.preset, start))

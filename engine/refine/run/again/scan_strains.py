@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.start_probe import c10_of_one_slice_A
-from ptylive.engine.refine.run.again.strained_scan import Direction
+from ptylive.engine.refine.run.again.strained_scan import Direction, Slopes
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, may_refine_optics
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
@@ -44,7 +44,8 @@ slice would be given an astigmatism and a drift together."""
 class ScanStrains:
     """Parameters (n,) of a search, and what they mean for a scan.
 
-    Two or three are displacements of the slow axis' end, the others changes of aberrations, all in Å.
+    Two or three are displacements of the slow axis' end (one, if only the rotation is open), the others changes of
+    aberrations, all in Å.
     """
 
     lattice: Lattice
@@ -53,6 +54,8 @@ class ScanStrains:
     """Whether the rotation is a parameter, too."""
     optics_A: Mapping[str, float] = field(default_factory=dict)
     """Aberrations that are parameters, too, as the run began with them."""
+    kept_drift_A: tuple[float, float] | None = None
+    """Drift that stays removed, along (slow, fast) axis, where the rotation is the only strain; None: drift is one."""
 
     @classmethod
     def of(
@@ -72,12 +75,20 @@ class ScanStrains:
         optics_A = {name: float(calibration.aberrations.get(name, 0.0)) for name in names}
         return None if lattice is None else cls(lattice, turns, optics_A)
 
+    def with_kept_drift(self, drift_A: tuple[float, float]) -> ScanStrains:
+        """The same parameters without the drift, which stays as it is. Only if the rotation is one."""
+        return replace(self, kept_drift_A=drift_A)
+
+    def are_of_rotation(self, slopes: Slopes) -> bool:
+        """Whether slopes in all these parameters show no drift beyond what rotation and optics explain."""
+        return self.turns and not replace(slopes, optics=slopes.optics + 1).are_beyond_doubt  # the last strain
+
     @property
     def directions(self) -> tuple[Direction, ...]:
         """What 1 Å of each parameter changes: the strains are the derivatives of the positions."""
-        shears = ((SHEAR + SHEAR.T) / 2, ROTATION) if self.turns else (SHEAR,)
-        strains = (self._in_detector(strain / self.lattice.lengths_A[0]) for strain in (UNEVEN, *shears))
-        return (*(Direction(strain) for strain in strains), *(Direction.of_optics(name) for name in self.optics_A))
+        strains = (UNEVEN, (SHEAR + SHEAR.T) / 2, ROTATION) if self.turns else (UNEVEN, SHEAR)
+        of_scan = (Direction(self._in_detector(one / self.lattice.lengths_A[0])) for one in strains[self._first :])
+        return (*of_scan, *(Direction.of_optics(name) for name in self.optics_A))
 
     def point_of(self, drift_A: tuple[float, float]) -> DoubleArray:
         """Parameters of a drift that is removed without turning the scan."""
@@ -96,7 +107,7 @@ class ScanStrains:
 
     def drift_A(self, point: DoubleArray) -> tuple[float, float]:
         """Drift that is removed, along the (slow, fast) axis."""
-        return float(point[0]), float(point[1])
+        return (float(point[0]), float(point[1])) if self.kept_drift_A is None else self.kept_drift_A
 
     def are_possible(self, point: DoubleArray) -> bool:
         """Whether a scan may drift as far as a point says."""
@@ -106,21 +117,31 @@ class ScanStrains:
         """Angle to be added to the rotation."""
         if not self.turns:
             return 0.0
-        turn = float(point[2] - 0.5 * point[1]) / self.lattice.lengths_A[0]
+        turn = (float(point[2 - self._first]) - 0.5 * self.drift_A(point)[1]) / self.lattice.lengths_A[0]
         return math.degrees(turn) * math.copysign(1.0, float(np.linalg.det(self.lattice.axes)))
 
     def turn_uncertainty_deg(self, covariance: DoubleArray) -> float:
         """Standard deviation of the angle; from the covariance of the parameters, Å²."""
-        weights = np.array([0.0, -0.5, 1.0]) / self.lattice.lengths_A[0]
-        return math.degrees(math.sqrt(float(weights @ covariance[:3, :3] @ weights))) if self.turns else 0.0
+        if not self.turns:
+            return 0.0
+        weights = np.array([0.0, -0.5, 1.0])[self._first :] / self.lattice.lengths_A[0]
+        of_scan = covariance[: len(weights), : len(weights)]
+        return math.degrees(math.sqrt(float(weights @ of_scan @ weights)))
 
-    def placed(self, nominal: Dataset, drift: Drift, turn_deg: float) -> Dataset:
+    def placed(self, nominal: Dataset, drift: Drift | None, turn_deg: float) -> Dataset:
         """The data set with nominal positions turned about the origin, and without a drift that is applied."""
-        return without_drift(AS_IT_IS.turned(turn_deg).of(nominal), drift)
+        turned = AS_IT_IS.turned(turn_deg).of(nominal)
+        return turned if drift is None else without_drift(turned, drift)
 
     def _point(self, drift_A: tuple[float, float], turn_A: float) -> DoubleArray:
         """Parameters of a drift and a displacement by rotation, with the optics as they are."""
-        return np.array([*drift_A, *([turn_A] if self.turns else ()), *(0.0 for _ in self.optics_A)])
+        of_scan = [*drift_A, *([turn_A] if self.turns else ())]
+        return np.array([*of_scan[self._first :], *(0.0 for _ in self.optics_A)])
+
+    @property
+    def _first(self) -> int:
+        """Number of components of the drift that are no parameters."""
+        return 0 if self.kept_drift_A is None else 2
 
     def _in_detector(self, strain: DoubleArray) -> DoubleArray:
         """Convert a strain along the (slow, fast) axes to the detector's frame."""

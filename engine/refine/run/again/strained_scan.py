@@ -94,11 +94,14 @@ class Slopes:
     """Slope in an even stretch, in standard deviations; 0 if it was not measured."""
     optics: int = 0
     """Number of aberrations."""
+    groups: float = math.inf
+    """Number of groups of patterns from whose scatter the covariance was estimated; infinite: it is exact."""
 
     @classmethod
     def of(cls, falls: DoubleArray, optics: int = 0) -> Slopes:
         """Slopes from the falls (n, groups) of disjoint groups of patterns; the last ``optics`` are of aberrations."""
-        return cls(falls.sum(axis=1), np.atleast_2d(np.cov(falls)) * falls.shape[1], optics=optics)
+        groups = falls.shape[1]
+        return cls(falls.sum(axis=1), np.atleast_2d(np.cov(falls)) * groups, optics=optics, groups=groups)
 
     @property
     def strains(self) -> int:
@@ -110,14 +113,18 @@ class Slopes:
         """Slopes in the strains alone, if the aberrations follow each of them.
 
         The scatter of slopes is proportional to the curvature of the loss (both are the Fisher information of the
-        patterns), so this is its Schur complement.
+        patterns), so this is its Schur complement. It is estimated from groups of patterns: what is left is the
+        intercept of a regression on the slopes of the optics, and less certain the larger these are (N. R. Draper and
+        H. Smith, Applied Regression Analysis, 3rd ed., 1998, section 3.1).
         """
         if not self.optics or not self._are_finite:
             return replace(self, falls=self.falls[: self.strains], covariance=self._of_strains, optics=0)
         count = self.strains
-        share = self.covariance[:count, count:] @ np.linalg.pinv(self.covariance[count:, count:])
-        falls = self.falls[:count] - share @ self.falls[count:]
-        return Slopes(falls, self._of_strains - share @ self.covariance[count:, :count], self.even)
+        inverse, of_optics = np.linalg.pinv(self.covariance[count:, count:]), self.falls[count:]
+        share = self.covariance[:count, count:] @ inverse
+        left = self._of_strains - share @ self.covariance[count:, :count]
+        leverage = max(0.0, float(of_optics @ inverse @ of_optics)) / (self.groups - 1)
+        return Slopes(self.falls[:count] - share @ of_optics, (1 + leverage) * left, self.even)
 
     @property
     def chi_squared(self) -> float:

@@ -137,6 +137,9 @@ class _Search:
         slopes = scan.with_even(slopes, strains.directions) if slopes.are_beyond_doubt else slopes
         if not slopes.are_beyond_doubt:
             return first, 0.0
+        if strains.are_of_rotation(slopes):
+            strains = strains.with_kept_drift(taken_A(first.problem.measured.drift))
+            slopes = scan.slopes(strains.directions)
         measured, several = first.problem.measured, self.environment.preset.object.slices > 1
         point, held = strains.point_of(taken_A(measured.drift)), scan.curvatures(strains.directions)
         search = DriftSearch.begin(point, slopes, held, measured.probe, several=several)
@@ -145,7 +148,7 @@ class _Search:
             if search.is_settled or not strains.are_possible(point):
                 break
             del scan  # splines of all slices, which would be held twice
-            run = self.refined(self._corrected(first.problem, point, search))
+            run = self.refined(self._corrected(first.problem, point, search, strains))
             if (scan := self._strained(run)) is None:
                 break
             search = search.then(point, scan.slopes(strains.directions))
@@ -153,11 +156,12 @@ class _Search:
                 return run, strains.turn_deg(point)
         return replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0
 
-    def _corrected(self, problem: Problem, point: DoubleArray, search: DriftSearch) -> Problem:
-        """The problem without the drift that a point (n,) of the search stands for, Å."""
+    def _corrected(self, problem: Problem, point: DoubleArray, search: DriftSearch, strains: ScanStrains) -> Problem:
+        """The problem with the correction that a point (n,) of the search in ``strains`` stands for, Å."""
         found_with = f"objects of {SWEEPS} sweeps"
-        correction = ScanCorrection.at(point, search.uncertainty, self.scan.strains, problem.measured.drift, found_with)
-        return correction.problem(problem, self.scan, self.environment, problem.strategy.epochs)
+        correction = ScanCorrection.at(point, search.uncertainty, strains, problem.measured.drift, found_with)
+        scan = replace(self.scan, strains=strains)
+        return correction.problem(problem, scan, self.environment, problem.strategy.epochs)
 
     def _strained(self, run: _ShortRun) -> StrainedScan | None:
         """The scan of a short run, to be strained; None if it has diverged."""

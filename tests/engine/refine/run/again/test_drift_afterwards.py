@@ -224,6 +224,31 @@ def test_a_rotation_that_nobody_stated_is_corrected_along_with_the_drift(moving,
     assert turned == pytest.approx(np.degrees(turn_A / length_A), abs=0.2)
 
 
+@pytest.mark.parametrize("drift", quick_first([None, LEFT, REMOVED]))
+def test_a_rotation_that_explains_the_slopes_is_corrected_alone(moving, shows, drift):
+    calibration, turn_A = moving.dataset.calibration, 0.5
+    stated_deg, length_A = calibration.get("rotation_deg"), Lattice.of(moving.dataset).lengths_A[0]
+    rotation = replace(calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
+    shows(taken_A(drift), drift, turn_A=turn_A).update(rotation_deg=stated_deg, length_A=length_A)
+    dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    result = refine(dataset, PRESET, backend="cpu")
+    assert result.calibration.get("rotation_deg") - stated_deg == pytest.approx(np.degrees(turn_A / length_A), abs=1e-3)
+    assert "corrected, found with the refined object: no drift is shown beyond that; drift" in result.reason
+    assert taken_A(result.drift) == taken_A(drift)
+
+
+def test_a_rotation_under_which_nothing_is_better_is_not_said_to_be_a_drift(moving, shows, monkeypatch):
+    calibration = moving.dataset.calibration
+    rotation = replace(calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
+    asked = shows((0.0, 0.0), LEFT, turn_A=0.5)
+    asked.update(rotation_deg=calibration.get("rotation_deg"), length_A=Lattice.of(moving.dataset).lengths_A[0])
+    monkeypatch.setattr(drift_afterwards, "is_as_low", lambda *_, **__: False)
+    dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    result = refine(dataset, PRESET, backend="cpu")
+    assert result.drift.reason == f"{LEFT.reason}; the refined object shows another rotation, but is no better with it"
+    assert result.calibration.get("rotation_deg") == rotation.value
+
+
 @pytest.mark.parametrize("frame_is_given", [True, False])
 def test_a_scan_is_not_turned_against_an_object_that_was_given(moving, shows, frame_is_given):
     """A result continues it in its frame; one of part of the same scan follows the scan."""

@@ -8,6 +8,7 @@ import pytest
 from ptylive.engine.refine.data.drift import MOST_STRAIN, Drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
+from ptylive.engine.refine.run.again.strained_scan import Slopes
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import calibrated_depth_A
 from ptylive.schema import Origin, Quantity
@@ -71,6 +72,42 @@ def test_places_that_are_reached_move_with_the_positions(nominal):
     reach = replace(nominal, reach_A=nominal.positions_A[[0, -1]])
     placed = frame.placed(reach, removed((0.0, 0.0)), 2.0)
     np.testing.assert_allclose(placed.reach_A, placed.positions_A[[0, -1]], atol=1e-9)
+
+
+def test_without_the_drift_the_rotation_is_the_only_strain(nominal):
+    """The same turns, on positions without the drift that is kept; optics follow it."""
+    every = ScanStrains(Lattice.of(nominal), turns=True, optics_A={"C10": -80.0})
+    kept = every.with_kept_drift((0.4, 0.7))
+    for own, of_every in zip(kept.directions, every.directions[2:], strict=True):
+        np.testing.assert_array_equal(own.strain, of_every.strain)
+        assert own.aberrations_A == of_every.aberrations_A
+    start = kept.point_of((0.4, 0.7))
+    assert kept.turn_deg(start) == pytest.approx(0.0) and kept.drift_A(start) == (0.4, 0.7)
+    point = start + [0.3, 5.0]
+    assert kept.turn_deg(point) == pytest.approx(every.turn_deg(np.array([0.4, 0.7, *point])))
+    assert kept.optics_at(point) == {"C10": -75.0} and kept.are_possible(point)
+    assert kept.turn_uncertainty_deg(np.diag([0.04, 9.0])) == pytest.approx(np.degrees(0.2 / kept.lattice.lengths_A[0]))
+
+
+@pytest.mark.parametrize(
+    ("falls", "turns", "alone"),
+    [
+        ((0.0, 0.0, 9.0, 0.0), True, True),
+        ((3.0, 2.0, 9.0, 9.0), True, True),
+        ((6.0, 0.0, 9.0, 0.0), True, False),
+        ((0.0, 9.0, 0.0), False, False),
+    ],
+)
+def test_slopes_are_of_the_rotation_if_they_show_no_drift_beyond_it(nominal, falls, turns, alone):
+    strains = ScanStrains(Lattice.of(nominal), turns=turns, optics_A={"C10": -80.0})
+    assert strains.are_of_rotation(Slopes(np.array(falls), np.eye(len(falls)), optics=1)) is alone
+
+
+def test_a_shear_that_the_rotation_explains_is_of_the_rotation(nominal):
+    strains = ScanStrains(Lattice.of(nominal), turns=True)
+    common = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.9], [0.0, 0.9, 1.0]])
+    assert strains.are_of_rotation(Slopes(np.array([0.0, 9.0, 10.0]), common))
+    assert not strains.are_of_rotation(Slopes(np.array([0.0, 9.0, 5.0]), common))
 
 
 def test_the_uncertainty_of_the_turn_is_of_the_rotation_less_half_the_shear():

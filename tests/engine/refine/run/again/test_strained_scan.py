@@ -180,6 +180,21 @@ def test_a_strain_that_astigmatism_explains_as_well_shows_nothing():
     assert np.isnan(Slopes(np.array([np.nan, 0.0, 1.0]), covariance, optics=1).chi_squared)
 
 
+def test_large_slopes_of_optics_show_no_strain_by_chance():
+    """What optics and strains have in common is known as well as groups show it; a wrong defocus multiplies the error.
+
+    No strain: the slopes of one aberration, 32 standard deviations from zero, go through the origin with those of two
+    strains. Their chi-squared then follows Hotelling's law of 126 degrees of freedom, mean 2.03.
+    """
+    rng, found = np.random.default_rng(5), []
+    for _ in range(300):
+        scatter = rng.normal(size=(3, 128))
+        of_optics = scatter[2] + 32 / np.sqrt(128)
+        found.append(Slopes.of(np.stack([scatter[0] + of_optics, scatter[1], of_optics]), optics=1).chi_squared)
+    assert np.mean(found) == pytest.approx(2.03, abs=4 * np.std(found) / np.sqrt(len(found)))
+    assert np.mean(np.array(found) > 15) < 0.01
+
+
 def test_a_strain_that_optics_explain_up_to_rounding_shows_nothing():
     """What is left of its variance may be below 0, of which a root would end a run that has finished."""
     rng = np.random.default_rng(0)

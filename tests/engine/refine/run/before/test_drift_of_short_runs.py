@@ -12,7 +12,7 @@ from strict_device import ON_CARD, device
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.drift import taken_A, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.prepare import NO_DRIFT
@@ -167,6 +167,25 @@ def test_a_rotation_that_nobody_stated_is_corrected_along(moving, shows, monkeyp
     assert begun[0].context.start.rotation_deg == pytest.approx(after.value)
     turned = AS_IT_IS.turned(after.value - stated_deg).of(dataset)  # as the record of the run says
     np.testing.assert_allclose(result.positions_A, without_drift(turned, result.drift).positions_A)
+
+
+@pytest.mark.parametrize("drift", quick_first([None, LEFT, REMOVED]))
+def test_a_rotation_that_explains_the_slopes_is_corrected_alone(moving, shows, drift):
+    """A drift that is fitted along with it would only be noise; one that trials removed stays removed."""
+    calibration, turn_A, kept_A = moving.dataset.calibration, 0.5, taken_A(drift)
+    stated_deg, length_A = calibration.get("rotation_deg"), Lattice.of(moving.dataset).lengths_A[0]
+    rotation = replace(calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
+    shows(kept_A, drift, turn_A=turn_A).update(rotation_deg=stated_deg, length_A=length_A)
+    dataset = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    result = refine(dataset, PRESET, backend="cpu")
+    turn_deg = result.calibration.get("rotation_deg") - stated_deg
+    assert turn_deg == pytest.approx(np.degrees(turn_A / length_A), abs=0.001)
+    assert f"rotation ({turn_deg:+.2f} ± " in result.reason and "Å corrected" not in result.reason
+    assert f"corrected, found with objects of {SWEEPS} sweeps: no drift is shown beyond that; drift" in result.reason
+    assert taken_A(result.drift) == kept_A and (drift is None or result.drift.drift_A == drift.drift_A)
+    turned = AS_IT_IS.turned(turn_deg).of(dataset)
+    expected = turned if drift is None else without_drift(turned, drift)
+    np.testing.assert_allclose(result.positions_A, expected.positions_A)
 
 
 def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monkeypatch):
