@@ -110,10 +110,15 @@ class Objective:
             self.constraint.project_gradient(self.layout, vector, gradient, self.xp)
         return Evaluation(loss, gradient)
 
+    @property
+    def has_pattern_losses(self) -> bool:
+        """Whether the losses of single patterns are computed without gradients, so that many groups cost no more."""
+        return hasattr(self.backend, "losses") and not self.terms
+
     def losses(self, vector: Any, groups: Sequence[IndexArray]) -> tuple[float, ...]:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
         of_each = getattr(self.backend, "losses", None)
-        if of_each is None or self.terms:
+        if of_each is None or not self.has_pattern_losses:
             return tuple(float(self.evaluate(vector, group).loss) for group in groups)
         chosen, size = np.concatenate([np.zeros(0, np.int64), *groups]), self._portion
         physical = self.layout.physical(vector, self.xp)

@@ -176,8 +176,7 @@ class _DriftCorrection:
     def _search(self, scan: StrainedScan, slopes: Slopes) -> DriftSearch:
         """A search that begins at the end of the first run, with slopes in all strains."""
         several, held = self._environment.preset.object.slices > 1, scan.curvatures(self._strains.directions)
-        probe = self._best.run.problem.measured.probe
-        return DriftSearch.begin(self._best.point, slopes, held, probe, several=several)
+        return DriftSearch.begin(self._best.point, slopes, held, scan.probe, several=several)
 
     def advance(self, search: DriftSearch) -> DriftSearch | None:
         """Refine with the next correction, and keep the run if it is better; None if that was the last one."""

@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
-from ptylive.engine.probe import chi_polynomial
+from ptylive.engine.probe import Probe, chi_polynomial
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.planes import turned
 from ptylive.engine.refine.problem.prepare import Problem, lay_out
@@ -42,8 +42,9 @@ MOVED_RAD = 0.5
 """Change of an aberration's phase at the rim of the aperture, for the same reason."""
 ROOM_PX = 4
 """Pixels by which the object's grid is larger on each side than the refined one: positions move by less."""
-MOST_PATTERNS, GROUPS = 4096, 128
-"""Maximum number of patterns compared, and groups of them between which the scatter of slopes is measured."""
+MOST_PATTERNS, GROUPS, FEW_GROUPS = 4096, 1024, 128
+"""Maximum number of patterns compared, and groups of them between which the scatter of slopes is measured: few where
+each group needs a gradient of its own."""
 UNSURE = 0.0625
 """Share of the slope in an even stretch, in standard deviations, that counts as uncertain in every other slope."""
 ORDER: Final = 5
@@ -190,11 +191,14 @@ class StrainedScan:
         reach_A = problem.measured.dataset.reach_A
         covered_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
         self._reach_A = np.stack([covered_A.min(axis=0) - room_A, covered_A.max(axis=0) + room_A])
-        count = len(positions_A)
-        chosen = np.random.default_rng(0).permutation(count)[:MOST_PATTERNS]
+        self._chosen = np.random.default_rng(0).permutation(len(positions_A))[:MOST_PATTERNS]
         self._known: dict[tuple[tuple[float, ...], tuple[tuple[str, float], ...]], DoubleArray] = {}
         """Losses that were computed, by strain and aberrations."""
-        self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
+
+    @property
+    def probe(self) -> Probe:
+        """Probe of the scan, without what was refined of it."""
+        return self._problem.measured.probe
 
     def slopes(self, directions: Sequence[Direction]) -> Slopes:
         """Slopes in each of these directions per unit of it, those of optics last."""
@@ -276,4 +280,6 @@ class StrainedScan:
             objective = Objective(
                 backend, on_device(problem.layout, backend.xp), problem.multislice.count, move_probe=False
             )
-            return np.array(objective.losses(backend.xp.asarray(vector), self._groups))
+            number = min(GROUPS if objective.has_pattern_losses else FEW_GROUPS, len(self._chosen))
+            groups = [np.sort(group) for group in np.array_split(self._chosen, number)]
+            return np.array(objective.losses(backend.xp.asarray(vector), groups))

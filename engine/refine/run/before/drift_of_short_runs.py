@@ -25,7 +25,7 @@ from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_plai
 from ptylive.engine.refine.run.again.drift_search import FAILURES, DriftSearch
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, following
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
-from ptylive.engine.refine.run.again.strained_scan import StrainedScan
+from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.engine.refine.run.checkpoint import Checkpoint
 from ptylive.engine.refine.run.refinement import Refinement, StopRequested
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -129,20 +129,19 @@ class _Search:
         return _ShortRun(problem, None if keeps_snapshots else state, vector if np.isfinite(vector).all() else None)
 
     def ended(self, first: _ShortRun) -> tuple[_ShortRun, float]:
-        """The short run without slopes, and the angle by which its scan was turned; the first if there is none."""
+        """The short run without slopes, and the angle by which its scan was turned; the first if there is none.
+
+        If the rotation explains the slopes, it is corrected first, and a drift only if one is shown then.
+        """
         strains = self.scan.strains
-        if (scan := self._strained(first)) is None:
+        if (scan := self._strained(first)) is None or not (slopes := self._slopes(scan)).are_beyond_doubt:
             return first, 0.0
-        slopes = scan.slopes(strains.directions)
-        slopes = scan.with_even(slopes, strains.directions) if slopes.are_beyond_doubt else slopes
-        if not slopes.are_beyond_doubt:
-            return first, 0.0
+        drift_A = taken_A(first.problem.measured.drift)
         if strains.are_of_rotation(slopes):
-            strains = strains.with_kept_drift(taken_A(first.problem.measured.drift))
+            strains = strains.with_kept_drift(drift_A)
             slopes = scan.slopes(strains.directions)
-        measured, several = first.problem.measured, self.environment.preset.object.slices > 1
-        point, held = strains.point_of(taken_A(measured.drift)), scan.curvatures(strains.directions)
-        search = DriftSearch.begin(point, slopes, held, measured.probe, several=several)
+        search = self._begun(strains.point_of(drift_A), scan, slopes, strains)
+        settled: tuple[_ShortRun, float] | None = None
         for _ in range(min(MOST_STEPS, first.problem.strategy.epochs // 2)):
             point = np.round(search.point + search.step, ROUNDED)
             if search.is_settled or not strains.are_possible(point):
@@ -152,9 +151,29 @@ class _Search:
             if (scan := self._strained(run)) is None:
                 break
             search = search.then(point, scan.slopes(strains.directions))
-            if search.is_settled:
-                return run, strains.turn_deg(point)
-        return replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0
+            if not search.is_settled:
+                continue
+            settled = run, strains.turn_deg(point)
+            if strains.kept_drift_A is None:
+                break
+            strains, slopes = self.scan.strains, self._slopes(scan)
+            if not slopes.are_beyond_doubt or strains.are_of_rotation(slopes):
+                break
+            search = self._begun(np.concatenate([drift_A, point]), scan, slopes, strains)
+        unsettled = replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0
+        return unsettled if settled is None else settled
+
+    def _slopes(self, scan: StrainedScan) -> Slopes:
+        """Slopes in all parameters, with the even stretch if it matters."""
+        directions = self.scan.strains.directions
+        slopes = scan.slopes(directions)
+        return scan.with_even(slopes, directions) if slopes.are_beyond_doubt else slopes
+
+    def _begun(self, point: DoubleArray, scan: StrainedScan, slopes: Slopes, strains: ScanStrains) -> DriftSearch:
+        """A search in some of the parameters, from a point (n,) with these slopes."""
+        several = self.environment.preset.object.slices > 1
+        held = scan.curvatures(strains.directions)
+        return DriftSearch.begin(point, slopes, held, scan.probe, several=several)
 
     def _corrected(self, problem: Problem, point: DoubleArray, search: DriftSearch, strains: ScanStrains) -> Problem:
         """The problem with the correction that a point (n,) of the search in ``strains`` stands for, Å."""

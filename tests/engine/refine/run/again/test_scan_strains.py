@@ -83,7 +83,7 @@ def test_without_the_drift_the_rotation_is_the_only_strain(nominal):
         assert own.aberrations_A == of_every.aberrations_A
     start = kept.point_of((0.4, 0.7))
     assert kept.turn_deg(start) == pytest.approx(0.0) and kept.drift_A(start) == (0.4, 0.7)
-    point = start + [0.3, 5.0]
+    point = np.add(start, [0.3, 5.0])
     assert kept.turn_deg(point) == pytest.approx(every.turn_deg(np.array([0.4, 0.7, *point])))
     assert kept.optics_at(point) == {"C10": -75.0} and kept.are_possible(point)
     assert kept.turn_uncertainty_deg(np.diag([0.04, 9.0])) == pytest.approx(np.degrees(0.2 / kept.lattice.lengths_A[0]))

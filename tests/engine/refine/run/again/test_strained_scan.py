@@ -12,6 +12,7 @@ from ptylive.engine.refine.problem.prepare import lay_out, prepare
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import (
     EVEN,
+    FEW_GROUPS,
     NOISE,
     SHOWN,
     UNSURE,
@@ -19,6 +20,7 @@ from ptylive.engine.refine.run.again.strained_scan import (
     Slopes,
     StrainedScan,
 )
+from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -228,6 +230,17 @@ def test_a_refined_thickness_stays(moving):
     problem.layout.other_blocks(vector)[BlockName.THICKNESS][...] = 26.0
     scan = StrainedScan(problem, vector, preset, TrialContext("cpu"))
     assert problem.layout.other_blocks(scan.on(problem, STILL))[BlockName.THICKNESS] == 26.0
+
+
+def test_scatter_is_that_of_single_patterns_unless_each_group_needs_a_gradient(moving, strains, monkeypatch):
+    patterns = len(moving.dataset.patterns)
+    single = scan_of(moving).slopes(strains)
+    assert single.groups == patterns > FEW_GROUPS
+    monkeypatch.setattr(Objective, "has_pattern_losses", False)
+    few = scan_of(moving).slopes(strains)
+    assert few.groups == FEW_GROUPS
+    np.testing.assert_allclose(few.falls, single.falls, rtol=1e-3)
+    np.testing.assert_allclose(np.diag(few.covariance), np.diag(single.covariance), rtol=0.5)  # sd 13 % by 128 groups
 
 
 def test_slopes_of_several_strains_and_their_scatter_between_groups():

@@ -188,6 +188,30 @@ def test_a_rotation_that_explains_the_slopes_is_corrected_alone(moving, shows, d
     np.testing.assert_allclose(result.positions_A, expected.positions_A)
 
 
+@pytest.mark.parametrize("steps", [MOST_STEPS, 1])
+def test_a_drift_that_shows_once_the_rotation_is_right_is_corrected_next(moving, shows, runs, monkeypatch, steps):
+    """If that search does not settle, the rotation, which has, stays."""
+    calibration, turn_A = moving.dataset.calibration, 0.5
+    stated_deg, length_A = calibration.get("rotation_deg"), Lattice.of(moving.dataset).lengths_A[0]
+    rotation = replace(calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
+    shows(TRUE_A, turn_A=turn_A).update(rotation_deg=stated_deg, length_A=length_A)
+    of_rotation = iter([True, False])
+    monkeypatch.setattr(ScanStrains, "are_of_rotation", lambda *_: next(of_rotation))
+    monkeypatch.setattr(drift_of_short_runs, "MOST_STEPS", steps)
+    monkeypatch.setattr(run, "drift_is_tested", lambda *_: False)
+    result = refine(
+        replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation)), PRESET, backend="cpu"
+    )
+    assert runs[:-1] == [SWEEPS] * (3 if steps > 1 else 2)
+    turn_deg = result.calibration.get("rotation_deg") - stated_deg
+    if steps > 1:
+        assert result.drift.drift_A == pytest.approx(TRUE_A, abs=0.001)
+        assert turn_deg == pytest.approx(np.degrees(turn_A / length_A), abs=0.001)
+    else:
+        assert not result.drift.applied and UNSETTLED not in result.reason
+        assert turn_deg == pytest.approx(np.degrees((turn_A + 0.5 * TRUE_A[1]) / length_A), abs=0.001)
+
+
 def test_a_search_that_does_not_settle_changes_nothing(moving, shows, runs, monkeypatch):
     """After the run, its object is asked as if there had been none."""
     asked_after = []
