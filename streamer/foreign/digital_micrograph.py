@@ -22,10 +22,9 @@ from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, sca
 from ptylive.streamer.foreign.rosetta import check_no_spectra, only_scan, read_signals, scale_of, value_at
 from ptylive.streamer.foreign.units import (
     angle_mrad,
-    detector_metadata,
+    axes_metadata,
     doubtful_axes,
     energy_eV,
-    scan_metadata,
     time_us,
 )
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -49,17 +48,14 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
         last, notes = _order(found, scales)
         if last:
             frames, scales = ReorderedFrames(frames, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
-    metadata, notes = detector_metadata(scales[-2:]), (*notes, *doubtful_axes(scales))
-    if array.ndim == 4:
-        metadata |= scan_metadata(scales[:2])
     seconds = (time_us(value_at(found, f"{_TAGS}.{tag}")) for tag in _SECONDS)
     values = {
         "energy_eV": energy_eV(value_at(found, f"{_TAGS}.Microscope Info.Voltage")),
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{_TAGS}.{_SEMIANGLE_MRAD}"), "mrad"),
         "dwell_time_us": next((value for value in seconds if value is not None), None),
     }
-    metadata |= {name: value for name, value in values.items() if value is not None}
-    yield ScanFile(frames, metadata, notes=notes)
+    metadata = axes_metadata(scales) | {name: value for name, value in values.items() if value is not None}
+    yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 
 def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[bool, tuple[str, ...]]:

@@ -29,6 +29,7 @@ from ptylive.streamer.foreign.axes_order import (
 )
 from ptylive.streamer.foreign.units import (
     angle_mrad,
+    axes_metadata,
     detector_metadata,
     doubtful_axes,
     energy_eV,
@@ -68,12 +69,7 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             basis = "as HyperSpy stores them" if by_hyperspy else "by their units"
             doubt = "" if by_hyperspy or all_told(scales) else CHECK_IT
             notes += (f"{basis} its axes are {reordered(order)}{doubt}",)
-        metadata = {
-            **scan_metadata(scales[:2]),
-            **detector_metadata(scales[2:]),
-            **_high_tension(file),
-            **_calibration(file),
-        }
+        metadata = {**axes_metadata(scales), **_high_tension(file), **_calibration(file)}
         yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 

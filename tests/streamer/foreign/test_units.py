@@ -57,7 +57,9 @@ DETECTOR = [(2.0, "mrad"), (2.0, "mrad")]
                 ("columns descends (-2 mrad", ""),
             ],
         ),
-        ([(-1.0, "nm"), *DETECTOR], []),  # the axis of a list of frames is not used
+        ([(-1.0, "nm"), *DETECTOR], [("the scan's columns descends (-1 nm a step)", "give scan_step_A")]),
+        ([(0.05, "nm"), *DETECTOR], [("scan_step_A 0.5 is the step along the only axis of the scan", "")]),
+        ([(0.05, "s"), *DETECTOR], []),
         ([(-1.0, "px"), (-1, ""), (-1, None), (None, "mrad")], []),
         ([(0.4, "nm"), (0.4, "nm"), *DETECTOR], []),
         ([], []),
