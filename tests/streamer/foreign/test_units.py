@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, mean_step, scan_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import (
+    axes_metadata,
+    detector_metadata,
+    doubtful_axes,
+    mean_step,
+    scan_metadata,
+    unequal_pixels,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +78,17 @@ def test_axes_that_descend_are_not_used_and_told_of(scales, told):
     for note, (words, remedy) in zip(notes, told, strict=True):
         assert words in note and remedy in note and note.endswith(": check it")
     assert scan_metadata([(-0.4, "nm"), (0.4, "nm")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("scan", "step"),
+    [
+        ([(0.5, "nm")], [5.0, 5.0]),
+        ([(0.5, "nm"), (0.4, "nm")], [5.0, 4.0]),
+        ([(0.5, "s")], None),
+        ([(-0.5, "nm")], None),
+    ],
+)
+def test_a_line_has_one_step_and_a_grid_two(scan, step):
+    wanted = {"detector_pixel_mrad": 2.0} | ({} if step is None else {"scan_step_A": pytest.approx(step)})
+    assert axes_metadata([*scan, *DETECTOR]) == wanted
