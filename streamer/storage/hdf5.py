@@ -63,6 +63,18 @@ def dataset(file: Any, name: str) -> Any:
     return found
 
 
+def group(file: Any, name: str) -> Any:
+    """Return a group stored in this very file, or None. Raises InputFileError if it lies elsewhere, or is no group."""
+    link, place = file.get(name, getlink=True), f"{file.name.rstrip('/')}/{name}"
+    hint = f"store the values as attributes of a group {place}, as docs/conventions.md has them"
+    if isinstance(link, h5py.ExternalLink):
+        raise InputFileError(f"{file.file.filename}: {place} is a link to {link.filename}", hint)
+    found = file.get(name)
+    if found is not None and not isinstance(found, h5py.Group):
+        raise InputFileError(f"{file.file.filename}: {place} is not a group", hint)
+    return found
+
+
 def link_to_nowhere(file: Any, name: str) -> str:
     """Return where a soft link of this name leads, if nothing is there; empty otherwise."""
     link = file.get(name, getlink=True)
