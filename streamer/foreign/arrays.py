@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.file_kinds import kind_of
 from ptylive.schema.files.npy import UNREADABLE
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
@@ -48,6 +49,8 @@ def mapped_array(path: Path) -> Array:
         if "greater than file size" in reason:
             problem = f"{path} is cut short: it is smaller than the array that it announces"
             raise InputFileError(problem, "wait until it is written, or copy it again") from None
+        if (kind := kind_of(path)) is not None:
+            raise InputFileError(f"{path} is not an array file of numpy, but {kind[0]}", kind[1]) from None
         raise InputFileError(
             f"{path} is not an array file of numpy: {reason}", "save an array of numbers with numpy.save"
         ) from None

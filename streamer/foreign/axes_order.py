@@ -16,6 +16,8 @@ IN_ORDER, ROWS_FIRST, REVERSED, SWAPPED = (0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 
 """Axes of (Ry, Rx, Qy, Qx), (Qy, Qx, Ry, Rx), (Qx, Qy, Rx, Ry) and (Rx, Ry, Qx, Qy) in the order of the first."""
 _NAMES = {3: ("N", "Qy", "Qx"), 4: ("Ry", "Rx", "Qy", "Qx")}
 """Axes of the contract, by their number."""
+BY_UNITS = "by their units"
+"""How an order is known, in a note."""
 LEAST_PITCH_A = 4e4
 """Length from which a step is no scan's, but the pitch of a detector's pixels, which NeXus files state."""
 
@@ -46,28 +48,25 @@ def in_order(frames: Any, scales: Sequence[tuple[Any, Any]]) -> tuple[Any, list[
     from that in the file. ``scales``: of the axes as stored, or fewer, which say nothing about the order.
     """
     order = order_by_units(scales) if len(scales) == len(frames.shape) else None
-    if order is None or order == tuple(range(len(order))):
+    return put_in_order(frames, scales, order or tuple(range(len(frames.shape))), BY_UNITS)
+
+
+def put_in_order(
+    frames: Any, scales: Sequence[tuple[Any, Any]], order: Order, basis: str
+) -> tuple[Any, list[tuple[Any, Any]], tuple[str, ...]]:
+    """Like :func:`in_order`, with a known position of each axis in the file; ``basis``: how it is known."""
+    if order == tuple(range(len(order))):
         return frames, list(scales), ()
-    note = f"by their units its axes are {reordered(order)}{'' if all_told(scales) else CHECK_IT}"
+    doubt = CHECK_IT if basis == BY_UNITS and not _all_told(scales) else ""
+    note = f"{basis} its axes are {_reordered(order)}{doubt}"
     return ReorderedFrames(frames, order), [scales[axis] for axis in order], (note,)
 
 
-def all_told(scales: Sequence[tuple[Any, Any]]) -> bool:
+def _all_told(scales: Sequence[tuple[Any, Any]]) -> bool:
     """Whether the unit of every axis tells its space. Otherwise an order by units is a guess: two lengths
     may be left over from an image, and belong to the detector.
     """
     return all(_space_of([scale]) is not None for scale in scales)
-
-
-def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
-    """Whether of four axes, each (step, unit), the last two belong to the scan; None where the units do not decide.
-
-    A scan has lengths, a detector frequencies or angles. One recognised half is enough.
-    """
-    first, last = (_space_of(half) for half in (scales[:2], scales[2:]))
-    if first == last:
-        return None
-    return first == "detector" or last == "scan"
 
 
 def _space_of(scales: Sequence[tuple[Any, Any]]) -> str | None:
@@ -83,7 +82,7 @@ def _in_one_unit(one: Any, other: Any) -> bool:
     return any(convert(1, one) == convert(1, other) is not None for convert in (frequency_invA, angle_mrad))
 
 
-def reordered(order: Order) -> str:
+def _reordered(order: Order) -> str:
     """Name the axes of an array that is read in another order, and the cost of it."""
     names = _NAMES[len(order)]
     listed = ", ".join(names[order.index(axis)] for axis in range(len(order)))

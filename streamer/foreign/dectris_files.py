@@ -19,7 +19,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array, BoolArray
-from ptylive.streamer.foreign.exchange.nexus_axes import with_nexus_axes
+from ptylive.streamer.foreign.exchange.nexus_axes import states_axes, with_nexus_axes
 from ptylive.streamer.foreign.units import energy_eV, length_A, time_us
 from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
 from ptylive.streamer.storage.native import read_chunk
@@ -97,7 +97,8 @@ def open_dectris(path: Path) -> Iterator[ScanFile]:
         parts = [_part(path, file, name, stack) for name in names]
         if not parts:
             raise InputFileError(f"{path} names no data files", "give the master file of a series that has frames")
-        if len(parts) == 1 and parts[0].ndim == FOUR_AXES:  # not a DECTRIS file, but NeXus with the scan in its place
+        if len(parts) == 1 and (parts[0].ndim == FOUR_AXES or states_axes(parts[0])):
+            # not a DECTRIS file, but NeXus with the scan in its place
             yield with_nexus_axes(parts[0], (f"patterns read from {_FRAMES}/{names[0]}",))
             return
         frames = FrameFiles.of(path, parts)

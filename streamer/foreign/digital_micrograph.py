@@ -18,14 +18,13 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames, unmapped
-from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, scan_lies_last
+from ptylive.streamer.foreign.axes_order import BY_UNITS, IN_ORDER, ROWS_FIRST, Order, order_by_units, put_in_order
 from ptylive.streamer.foreign.rosetta import check_no_spectra, only_scan, read_signals, scale_of, value_at
 from ptylive.streamer.foreign.units import (
     angle_mrad,
-    detector_metadata,
+    axes_metadata,
     doubtful_axes,
     energy_eV,
-    scan_metadata,
     time_us,
 )
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -43,36 +42,29 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
     check_no_spectra(path, found)
     array = _mapped(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
-    notes: tuple[str, ...] = ()
-    frames: Any = unmapped(path, array)
-    if array.ndim == 4:
-        last, notes = _order(found, scales)
-        if last:
-            frames, scales = ReorderedFrames(frames, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
-    metadata, notes = detector_metadata(scales[-2:]), (*notes, *doubtful_axes(scales))
-    if array.ndim == 4:
-        metadata |= scan_metadata(scales[:2])
+    order, basis = _order(found, scales)
+    frames, scales, notes = put_in_order(unmapped(path, array), scales, order, basis)
+    if order == IN_ORDER:
+        notes = (f"detector axes are the last two, {basis}",)
     seconds = (time_us(value_at(found, f"{_TAGS}.{tag}")) for tag in _SECONDS)
     values = {
         "energy_eV": energy_eV(value_at(found, f"{_TAGS}.Microscope Info.Voltage")),
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{_TAGS}.{_SEMIANGLE_MRAD}"), "mrad"),
         "dwell_time_us": next((value for value in seconds if value is not None), None),
     }
-    metadata |= {name: value for name, value in values.items() if value is not None}
-    yield ScanFile(frames, metadata, notes=notes)
+    metadata = axes_metadata(scales) | {name: value for name, value in values.items() if value is not None}
+    yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 
-def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[bool, tuple[str, ...]]:
-    """Whether the axes of the scan are the fastest of the four, and a note on it."""
-    last, basis = scan_lies_last(scales), "by their units"
-    if last is None:
-        swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
-        last, basis = not swapped, f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
-    if last:
-        return True, (
-            f"scan axes are stored after detector axes, {basis}: slow to read; ptylive convert reorders them",
-        )
-    return False, (f"detector axes are the last two, {basis}",)
+def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[Order, str]:
+    """Position of each axis in the array, and how it is known."""
+    if (order := order_by_units(scales)) is not None:
+        return order, BY_UNITS
+    if len(scales) != len(IN_ORDER):
+        return tuple(range(len(scales))), ""
+    swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
+    basis = f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
+    return IN_ORDER if swapped else ROWS_FIRST, basis
 
 
 def _mapped(path: Path, found: Mapping[str, Any]) -> Array:

@@ -17,18 +17,17 @@ import h5py
 from ptylive.schema import InputFileError
 from ptylive.schema.units import unit_factor
 from ptylive.streamer.foreign.axes_order import (
+    BY_UNITS,
     IN_ORDER,
     REVERSED,
     ROWS_FIRST,
     Order,
-    ReorderedFrames,
-    all_told,
     order_by_units,
-    reordered,
-    scan_lies_last,
+    put_in_order,
 )
 from ptylive.streamer.foreign.units import (
     angle_mrad,
+    axes_metadata,
     detector_metadata,
     doubtful_axes,
     energy_eV,
@@ -36,7 +35,7 @@ from ptylive.streamer.foreign.units import (
     scan_metadata,
 )
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
-from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
+from ptylive.streamer.storage.scan_file import ScanFile
 
 _MARKS = ("emd_group_type", "version_major", "authoring_program")
 _MOST_NAMES = 10_000
@@ -60,21 +59,10 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             raise InputFileError(f"{path} holds {found}", "save one data cube to a file of its own")
         data = dataset(file, names[0])
         scales = [_scale(file, names[0], axis) for axis in range(4)]
-        notes: tuple[str, ...] = (f"data cube read: {names[0]}",)
-        frames, order = data, _order(file, names[0], scales)
-        if order != IN_ORDER:
-            frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
-            by_hyperspy = _by_hyperspy(file, names[0])
-            basis = "as HyperSpy stores them" if by_hyperspy else "by their units"
-            doubt = "" if by_hyperspy or all_told(scales) else CHECK_IT
-            notes += (f"{basis} its axes are {reordered(order)}{doubt}",)
-        metadata = {
-            **scan_metadata(scales[:2]),
-            **detector_metadata(scales[2:]),
-            **_high_tension(file),
-            **_calibration(file),
-        }
-        yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
+        basis = "as HyperSpy stores them" if _by_hyperspy(file, names[0]) else BY_UNITS
+        frames, scales, turned = put_in_order(data, scales, _order(file, names[0], scales), basis)
+        metadata = {**axes_metadata(scales), **_high_tension(file), **_calibration(file)}
+        yield ScanFile(frames, metadata, notes=(f"data cube read: {names[0]}", *turned, *doubtful_axes(scales)))
 
 
 def _cubes(file: Any) -> list[str]:
@@ -99,11 +87,10 @@ def _order(file: Any, name: str, scales: list[tuple[Any, Any]]) -> Order:
     if _by_hyperspy(file, name):  # reversed, whatever the units; a transposed signal may have the scan last
         found = order_by_units([scales[axis] for axis in REVERSED]) or IN_ORDER
         return tuple(REVERSED[axis] for axis in found)
-    if not scan_lies_last(scales):
-        return order_by_units(scales) or IN_ORDER
+    order = order_by_units(scales) or IN_ORDER
     of_emdfile = "dim0" in file[name].parent  # which keeps the order of an array
     rows_first = of_emdfile or [_name(file, name, axis) for axis in (2, 3)] == ["y", "x"]
-    return ROWS_FIRST if rows_first else REVERSED
+    return REVERSED if order == ROWS_FIRST and not rows_first else order
 
 
 def _scale(file: Any, name: str, axis: int) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from ptylive.streamer.foreign import (
     tvips,
     velox,
 )
-from ptylive.streamer.foreign.exchange import cxi, nion_files, plain_hdf5, ptyd, tiff_stacks, zarr_files
+from ptylive.streamer.foreign.exchange import cxi, mrc_files, nion_files, plain_hdf5, ptyd, tiff_stacks, zarr_files
 from ptylive.streamer.storage.hdf5 import opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -47,6 +47,8 @@ BY_NAME: dict[str, Reader] = {
     ".nhdf": nion_files.open_nhdf,
     ".tif": tiff_stacks.open_tiff,
     ".tiff": tiff_stacks.open_tiff,
+    ".mrc": mrc_files.open_mrc,
+    ".mrcs": mrc_files.open_mrc,
     ".zarr": zarr_files.open_zarr,
 }
 OF_EVENTS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[ScanFile]]] = {
@@ -54,7 +56,7 @@ OF_EVENTS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[
 }
 """Files of events with times: the known properties of the scan define the frames."""
 SUFFIXES = (*BY_NAME, *OF_EVENTS)
-PICTURES_TOO = (".tif", ".tiff")
+PICTURES_TOO = (".tif", ".tiff", ".mrc", ".mrcs")
 """Suffixes of files that are more often pictures than scans: opened when named, but not taken up from a folder."""
 FOLDERS = (".zarr", ".zspy")
 """Suffixes of folders that are one scan each."""

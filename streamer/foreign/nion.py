@@ -18,12 +18,11 @@ from ptylive.streamer.foreign.arrays import stored_frames
 from ptylive.streamer.foreign.axes_order import in_order
 from ptylive.streamer.foreign.units import (
     angle_mrad,
-    detector_metadata,
+    axes_metadata,
     doubtful_axes,
     energy_eV,
     is_energy,
     length_A,
-    scan_metadata,
     time_us,
 )
 from ptylive.streamer.storage.native import open_native
@@ -80,10 +79,8 @@ def as_described(
     frames, scales, turned = in_order(frames, scales)
     shape = frames.shape
     if len(scales) == len(shape):
-        metadata |= detector_metadata(scales[-2:])
+        metadata |= axes_metadata(scales)
         doubtful = doubtful_axes(scales)
-        if len(shape) == 4:
-            metadata |= scan_metadata(scales[:2])
     given = described.get("metadata")
     given = given if isinstance(given, Mapping) else {}
     size = _scan_size(given)

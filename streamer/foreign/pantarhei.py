@@ -22,7 +22,7 @@ from ptylive.streamer.foreign.rosetta import (
     scale_of,
     value_at,
 )
-from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, doubtful_axes, energy_eV, scan_metadata
+from ptylive.streamer.foreign.units import angle_mrad, axes_metadata, doubtful_axes, energy_eV
 from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 
 _MOST_JSON_BYTES = 16 * 2**20
@@ -41,14 +41,11 @@ def open_prz(path: Path) -> Iterator[ScanFile]:
     found = only_scan(path, read_signals("pantarhei", path, **options))
     frames: LazyFrames = frames_of(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
-    metadata = detector_metadata(scales[-2:])
-    if len(frames.shape) == 4:
-        metadata |= scan_metadata(scales[:2])
     values = {
         "energy_eV": energy_eV(value_at(found, f"{_BEAM}.beam_energy"), 1e3),  # RosettaSciIO gives it in keV
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{_BEAM}.convergence_angle"), "mrad"),
     }
-    metadata |= {name: value for name, value in values.items() if value is not None}
+    metadata = axes_metadata(scales) | {name: value for name, value in values.items() if value is not None}
     pickled = f"its metadata are pickled and are not read: the axes are used in the order of the file{CHECK_IT}"
     notes = doubtful_axes(scales)
     yield ScanFile(frames, metadata, notes=notes if has_metadata else (*notes, pickled))

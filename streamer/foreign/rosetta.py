@@ -29,7 +29,7 @@ from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.axes_order import in_order
 from ptylive.streamer.foreign.units import (
     angle_mrad,
-    detector_metadata,
+    axes_metadata,
     doubtful_axes,
     energy_eV,
     is_energy,
@@ -209,15 +209,12 @@ def _data_set(path: Path, found: Mapping[str, Any]) -> str | None:
 def _of_hspy(found: Mapping[str, Any], stored: StoredFrames) -> ScanFile:
     """A signal of HyperSpy with these patterns; a transposed one may be images over the detector."""
     frames, scales, notes = in_order(stored, [scale_of(axis) for axis in found["axes"]])
-    metadata = detector_metadata(scales[-2:])
-    if len(frames.shape) == 4:
-        metadata |= scan_metadata(scales[:2])
     beam = "metadata.Acquisition_instrument.TEM"
     values = {
         "energy_eV": energy_eV(value_at(found, f"{beam}.beam_energy"), 1e3),  # HyperSpy has it in keV
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{beam}.convergence_angle"), "mrad"),
     }
-    metadata |= {name: value for name, value in values.items() if value is not None}
+    metadata = axes_metadata(scales) | {name: value for name, value in values.items() if value is not None}
     return ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 

@@ -84,16 +84,31 @@ def detector_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
     return {name: _mean(sizes)} if sizes and max(sizes) <= NEARLY * min(sizes) else {}
 
 
+def axes_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    """Step and pixel size from (scale, unit) of the three or four axes of frames, those of the detector last. Patterns
+    along a single axis with a length lie on a line, whose step is the scan's.
+    """
+    scan = scales[:-2]
+    return scan_metadata([*scan, *scan] if len(scan) == 1 else scan) | detector_metadata(scales[-2:])
+
+
 def doubtful_axes(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
-    """Notes on (scale, unit) of the axes of frames, those of the detector last: descending ones, unequal pixels."""
-    return (*_descending(scales), *unequal_pixels(scales[-2:]))
+    """Notes on (scale, unit) of the axes of frames, those of the detector last: descending ones, a single one of the
+    scan, unequal pixels.
+    """
+    return (*_descending(scales), *_line(scales), *unequal_pixels(scales[-2:]))
+
+
+def _line(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
+    """A note where :func:`axes_metadata` used the step of a single axis."""
+    step = length_A(*scales[0]) if len(scales) == len(_AXES) - 1 else None
+    return () if step is None else (f"scan_step_A {step:.5g} is the step along the only axis of the scan{CHECK_IT}",)
 
 
 def _descending(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
     """A note for each axis whose step would be used if it were not negative."""
     notes = []
-    used = scales if len(scales) == len(_AXES) else scales[-2:]
-    for (scale, unit), (axis, name, kinds) in zip(used, _AXES[len(_AXES) - len(used) :], strict=True):
+    for (scale, unit), (axis, name, kinds) in zip(scales, _AXES[len(_AXES) - len(scales) :], strict=True):
         if any(_scaled(scale, unit, kind, -1.0) is not None for kind in kinds):
             notes.append(
                 f"the axis of {axis} descends ({float(scale):.5g} {_plain(unit)} a step) and is not used; give {name} "

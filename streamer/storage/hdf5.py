@@ -14,6 +14,7 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.errors import open_elsewhere
+from ptylive.schema.files.file_kinds import kind_of
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 
@@ -22,7 +23,7 @@ _BITSHUFFLE_LZ4 = 2
 _CHUNK_CACHE_BYTES = 64 * 2**20
 _MOST_NAMES = 10_000
 _KNOWN = "docs/files.md lists the files that open; one of them is an array (Ry, Rx, Qy, Qx) saved with numpy.save"
-MATLAB_BEFORE_HDF5 = b"MATLAB 5.0 MAT-file"
+_CUT_SHORT = "is the program that writes it finished? otherwise copy it again and compare sizes"
 
 
 @contextmanager
@@ -34,22 +35,13 @@ def opened(path: Path) -> Iterator[Any]:
     except OSError as error:
         if found := open_elsewhere(path, error):
             raise found from None
-        if _begins_with(path, MATLAB_BEFORE_HDF5):
-            problem = f"{path} is a MATLAB file from before version 7.3, which is not HDF5"
-            raise InputFileError(
-                problem, "save it in MATLAB with save(…, '-v7.3'), or its patterns with numpy.save"
-            ) from None
+        if h5py.is_hdf5(path):
+            raise InputFileError(f"{path} is damaged, cut short, or was not closed properly", _CUT_SHORT) from None
+        if (kind := kind_of(path)) is not None:
+            raise InputFileError(f"{path} is not an HDF5 file, but {kind[0]}", kind[1]) from None
         raise InputFileError(f"{path} is not an HDF5 file, or was not closed properly", _KNOWN) from None
     with file:
         yield file
-
-
-def _begins_with(path: Path, mark: bytes) -> bool:
-    try:
-        with path.open("rb") as raw:
-            return raw.read(len(mark)) == mark
-    except OSError:
-        return False
 
 
 def dataset(file: Any, name: str) -> Any:
@@ -68,6 +60,18 @@ def dataset(file: Any, name: str) -> Any:
     if found.external:
         raise _external_error(file, name, "external storage")
     _check_filters(file, name, found)
+    return found
+
+
+def group(file: Any, name: str) -> Any:
+    """Return a group stored in this very file, or None. Raises InputFileError if it lies elsewhere, or is no group."""
+    link, place = file.get(name, getlink=True), f"{file.name.rstrip('/')}/{name}"
+    hint = f"store the values as attributes of a group {place}, as docs/conventions.md has them"
+    if isinstance(link, h5py.ExternalLink):
+        raise InputFileError(f"{file.file.filename}: {place} is a link to {link.filename}", hint)
+    found = file.get(name)
+    if found is not None and not isinstance(found, h5py.Group):
+        raise InputFileError(f"{file.file.filename}: {place} is not a group", hint)
     return found
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from ptylive.schema import Basis, InputFileError
@@ -23,6 +24,7 @@ from ptylive.streamer.storage.hdf5 import (
     attributes,
     dataset,
     external_link,
+    group,
     has_checksums,
     link_to_nowhere,
     more_axes,
@@ -31,7 +33,7 @@ from ptylive.streamer.storage.hdf5 import (
     stores_bslz4_patterns,
 )
 from ptylive.streamer.storage.layout import StoredScan
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 
 SENT = "sent"
@@ -47,7 +49,7 @@ def open_native(path: Path) -> Iterator[ScanFile]:
         vectors = VectorSets.find(path, file) if "data" not in file else None
         events = EventSets.find(path, file) if "data" not in file and vectors is None else None
         data = vectors or events or _data(path, file)
-        metadata = file.get("metadata")
+        metadata = group(file, "metadata")
         basis, masks = (Basis(), None) if vectors is None else read_basis(path, file)
         arrays = {name: dataset(file, f"metadata/{name}") for name in FILE_ARRAYS}
         if vectors is not None:
@@ -63,18 +65,29 @@ def open_native(path: Path) -> Iterator[ScanFile]:
             basis=basis,
             chunk=_chunks(path, data, StoredScan(leading)) if vectors is None and events is None else None,
             events=None if events is None else events.select,
-            notes=() if metadata is None else _left_out(stated, metadata),
-            sent=attributes(metadata[SENT]) if metadata is not None and SENT in metadata else {},
+            notes=(*_misplaced(file, data, stated), *(() if metadata is None else _left_out(stated, metadata))),
+            sent={} if metadata is None or (sent := group(metadata, SENT)) is None else attributes(sent),
         )
 
 
-def _left_out(stated: Mapping[str, Any], group: Any) -> tuple[str, ...]:
+def _misplaced(file: Any, data: Any, stated: Mapping[str, Any]) -> tuple[str, ...]:
+    """Notes on values in attributes of the file itself, or of its patterns, which are ignored."""
+    places = [("the file", file), *([("/data", data)] if isinstance(data, h5py.Dataset) else [])]
+    return tuple(
+        f"the attribute {name} of {place} is ignored; only those of the group /metadata are read{CHECK_IT}"
+        for place, found in places
+        for name in found.attrs
+        if name in NAMES and name not in stated
+    )
+
+
+def _left_out(stated: Mapping[str, Any], metadata: Any) -> tuple[str, ...]:
     """Notes on possible metadata that is ignored: attributes with nearly a known name, data sets with a known one."""
     notes = []
     for name in stated:
         if (intended := nearest_name(name)) is not None and intended not in stated:
             notes.append(f"the attribute {name} of /metadata is unknown and ignored; {intended} is known: check it")
-    for name in group:
+    for name in metadata:
         if name in NAMES and name not in stated:
             notes.append(f"/metadata/{name} is a data set and ignored; only attributes of /metadata are read: check it")
     return tuple(notes)

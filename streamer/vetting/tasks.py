@@ -51,6 +51,8 @@ def walk_hdf5(path: Path) -> None:
     """Read every object, attribute and chunk index of an HDF5 file; nothing of a file in another format."""
     import h5py
 
+    from ptylive.streamer.storage.hdf5 import opened
+
     if not h5py.is_hdf5(path):
         return
     count = 0
@@ -62,7 +64,7 @@ def walk_hdf5(path: Path) -> None:
             raise InputFileError(f"{path} holds more than {MAX_OBJECTS} objects", "it is damaged, or not a scan file")
         _look_at(found)
 
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         _look_at(file)
         file.visititems(look)
 

@@ -6,6 +6,7 @@ the name, the function that makes the file, and words of the answer.
 
 import contextlib
 import functools
+import gzip
 import os
 import struct
 import sys
@@ -104,6 +105,11 @@ def digital_micrograph(**changed: Any) -> Make:
     return content(dm_bytes({"ImageList": [image]}))
 
 
+def mrc(sections: int, rows: int, columns: int, mode: int = 1) -> Make:
+    head = struct.pack("<4i", columns, rows, sections, mode).ljust(208, b"\0") + b"MAP DD"
+    return content(head.ljust(1024, b"\0") + bytes(2 * 4 * 8 * 8))
+
+
 def merlin(shape: str, dtype: str, header_bytes: str = "00384") -> Make:
     return content(f"MQ1,000001,{header_bytes},01,{shape},{dtype},   1x1,01,".encode().ljust(384) + bytes(1000))
 
@@ -137,11 +143,10 @@ def symlink(to: str) -> Make:
 
 HUGE = "{'descr': '<u2', 'fortran_order': False, 'shape': (1048576, 1048576, 512, 512), }"
 FILES: tuple[tuple[str, Make, str], ...] = (
-    ("empty.h5", content(b""), NO_HDF5),
     ("text.h5", text(), NO_HDF5),
     ("zeros.h5", content(bytes(5000)), NO_HDF5),
     ("magic_only.h5", content(b"\x89HDF\r\n\x1a\n"), "magic_only.h5"),
-    ("terabyte.h5", sparse(b"\x89HDF\r\n\x1a\n"), "terabyte.h5 could not be read"),
+    ("terabyte.h5", sparse(b"\x89HDF\r\n\x1a\n"), "is damaged, cut short, or was not"),
     ("folder.h5", Path.mkdir, "is not a file: name the .h5 file itself"),
     ("fifo.h5", os.mkfifo, "is not a file"),
     ("circle.h5", symlink("circle.h5"), "circle.h5"),
@@ -187,7 +192,16 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("endless_scan.h5", dataset((2**20, 2**20, 512, 512), np.uint16, chunks=(1, 1, 64, 64)), "endless_scan.h5"),
     ("endless_frame.h5", dataset((1, 1, 2**20, 2**20), np.uint16, chunks=(1, 1, 64, 64)), "endless_frame.h5"),
     ("cut.h5", cut(data(np.ones(SHAPE, np.uint16)), 3000), "cut.h5"),
-    ("empty.npy", content(b""), NO_NUMPY),
+    ("empty.npy", content(b""), f"{NO_NUMPY}, but empty: is the program"),
+    ("empty.h5", content(b""), f"{NO_HDF5}, but empty: is the program"),
+    ("cut_hdf5.h5", cut(data(np.ones(SHAPE)), 900), "is damaged, cut short, or was not closed properly"),
+    ("packed.h5", content(gzip.compress(b"hello")), "but a file compressed with gzip: unpack it"),
+    ("packed.npy", content(gzip.compress(b"hello")), f"{NO_NUMPY}, but a file compressed with gzip: unpack it"),
+    ("stream.seq", content(b"\xed\xfe\0\0" + bytes(2000)), "but a StreamPix sequence"),
+    ("text.mrc", text(), "is not an MRC file"),
+    ("cut.mrc", cut(mrc(4, 8, 8), 1100), "is cut short: it has 1100 bytes"),
+    ("huge.mrc", mrc(2**30, 2**30, 2**30), "is cut short: it has"),
+    ("complex.mrc", mrc(4, 8, 8, mode=4), "holds complex numbers (mode 4)"),
     ("text.npy", text(), NO_NUMPY),
     ("objects.npy", array(np.array([{"a": 1}], dtype=object)), "objects in dtype: save an array of numbers with"),
     ("line.npy", array(np.zeros(7)), NO_SHAPE),

@@ -9,19 +9,34 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ptylive.streamer.foreign.axes_order import in_order
-from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, mean_step, scan_metadata
+from ptylive.schema import InputFileError
+from ptylive.streamer.foreign.axes_order import in_order, order_by_units
+from ptylive.streamer.foreign.units import axes_metadata, doubtful_axes, is_energy, mean_step
 from ptylive.streamer.storage.hdf5 import attributes, dataset
 from ptylive.streamer.storage.scan_file import ScanFile
 
 
 def with_nexus_axes(data: Any, notes: tuple[str, ...]) -> ScanFile:
-    """Frames of a data set (h5py) in the contract's order, with step and pixel size where its group states them."""
-    frames, scales, turned = in_order(data, _scales(data))
-    metadata = detector_metadata(scales[-2:])
-    if len(scales) == 4:
-        metadata |= scan_metadata(scales[:2])
-    return ScanFile(frames, metadata, notes=(*notes, *turned, *doubtful_axes(scales)))
+    """Frames of a data set (h5py) in the contract's order, with step and pixel size where its group states them.
+
+    Raises InputFileError for spectra.
+    """
+    scales = _scales(data)
+    if any(is_energy(unit) for _, unit in scales):
+        problem = f"{data.file.filename}: {data.name} holds spectra, not diffraction patterns"
+        raise InputFileError(problem, "name the file that holds the scan")
+    frames, scales, turned = in_order(data, scales)
+    return ScanFile(frames, axes_metadata(scales), notes=(*notes, *turned, *doubtful_axes(scales)))
+
+
+def states_axes(data: Any) -> bool:
+    """Whether the group of a data set (h5py), or a dimension scale attached to it, states the unit of an axis."""
+    return any(unit is not None for _, unit in _scales(data))
+
+
+def tells_axes(data: Any) -> bool:
+    """Whether the units of a data set's (h5py) axes tell those of the scan from those of the detector."""
+    return order_by_units(_scales(data)) is not None
 
 
 def _scales(data: Any) -> list[tuple[Any, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.axes_order import SWAPPED, ReorderedFrames
-from ptylive.streamer.foreign.exchange.nexus_axes import with_nexus_axes
+from ptylive.streamer.foreign.exchange.nexus_axes import tells_axes, with_nexus_axes
 from ptylive.streamer.storage.hdf5 import dataset, opened, pattern_arrays
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -54,12 +54,16 @@ def recognises(file: Any) -> bool:
 
 
 def holds_one_scan(file: Any) -> bool:
-    """Whether an open HDF5 file has a single array of real numbers with four axes, and no results of this program."""
-    return "calibration" not in file and len(_with_four_axes(file, pattern_arrays(file))) == 1
+    """Whether an open HDF5 file has a single array of real numbers with four axes, or none and a single one with three
+    whose units tell the axis of the scan; and no results of this program.
+    """
+    return "calibration" not in file and len(_scans(file, pattern_arrays(file))) == 1
 
 
-def _with_four_axes(file: Any, names: list[str]) -> list[str]:
-    return [name for name in names if file[name].ndim == 4]
+def _scans(file: Any, names: list[str]) -> list[str]:
+    """Those of the arrays that are taken for scans: with four axes, or else with three whose units tell the scan's."""
+    with_four = [name for name in names if file[name].ndim == 4]
+    return with_four or [name for name in names if tells_axes(file[name])]
 
 
 @contextmanager
@@ -73,7 +77,7 @@ def open_plain(path: Path) -> Iterator[ScanFile]:
     with opened(path) as file:
         names = [PLAIN] if recognises(file) else pattern_arrays(file)
         if len(names) > 1:
-            names = _with_four_axes(file, names) or names
+            names = _scans(file, names) or names
         if len(names) != 1:
             several = f" ({', '.join(names[:4])})" if names else ""
             problem = f"{path} holds {len(names) or 'no'} arrays of three or four axes{several}"

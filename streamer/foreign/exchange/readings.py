@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.schema import Basis, InputFileError
 from ptylive.schema.model import Array, FloatArray
 from ptylive.streamer.foreign.arrays import mapped_array
-from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
+from ptylive.streamer.storage.hdf5 import attributes, dataset, group, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.storage.vectors import VectorSets, load_basis
 
@@ -35,7 +35,7 @@ def open_readings(path: Path, masks: str | Path | Array) -> Iterator[ScanFile]:
         data = dataset(file, "data")
         if data is None:
             raise InputFileError(f"{path} has no data set /data", "with masks, it must be (Ry, Rx, K) or (N, K)")
-        metadata = file.get("metadata")
+        metadata = group(file, "metadata")
         yield _scan(path, data, {} if metadata is None else attributes(metadata), basis, planes)
 
 

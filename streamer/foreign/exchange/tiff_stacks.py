@@ -1,11 +1,13 @@
 """TIFF stacks: a pattern on each page, or ImageJ's large stacks, whose one page stands for all.
 
-Pages are read one by one with Pillow; the files contain nothing about positions or optics.
+Pages are read one by one with Pillow, or without it where it lacks their type; the files contain nothing about
+positions or optics.
 """
 
 from __future__ import annotations
 
 import ctypes.util
+import math
 import re
 import threading
 import warnings
@@ -21,23 +23,30 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
+from ptylive.streamer.foreign.exchange.tiff_pages import (
+    MOST_PAGES,
+    MOST_PIXELS,
+    PageStack,
+    RawPages,
+    bits_in_words,
+    unlike,
+)
 from ptylive.streamer.storage.file_frames import FileFrames
 from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 
-MOST_PIXELS = 2**26
-"""Limit on a page."""
-MOST_PAGES = 10**7
 _MODES = ("L", "I;16", "I;16B", "I;16L", "I", "F")
 """Pillow's modes of grey pages. "L" and "I" are signed or not, which only the tags say."""
+_ONE_BIT = "1"
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _WHITE_OR_BLACK, _DESCRIPTION, _OFFSETS = 256, 257, 258, 259, 262, 270, 273
 _ORIENTATION, _FORMAT, _DEPTH = 274, 339, 32997
 _WHITE_IS_ZERO = 0
+_BYTE, _NEVER_SWAPPED = 8, "I;16B"
 _ON_ITS_SIDE = (5, 6, 7, 8)
 """Orientations in which rows are columns: Pillow gives such pages the wrong shape."""
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _BYTES = {8: 1, 12: 2, 16: 2, 32: 4}
 """Bits of a pixel -> bytes when read."""
-_HINT = "save a stack of grey pages of at most 32 bits, uncompressed or as ImageJ does"
+_HINT = "save a stack of grey pages of 8 bits or more, uncompressed or deflated, or as ImageJ does"
 
 
 @dataclass(frozen=True)
@@ -54,10 +63,10 @@ class _Page:
         """Describe the page on which ``image`` is, by its tags. Raises OSError for one that is not grey."""
         tags = image.tag_v2
         bits, kind = tags.get(_BITS, (1,)), _KINDS.get((tags.get(_FORMAT) or (1,))[0])
-        if image.mode not in _MODES:
+        if image.mode not in (*_MODES, _ONE_BIT):
             raise OSError(f"its pages are {image.mode}, not greyscale")
         if len(bits) != 1 or bits[0] not in _BYTES or kind is None:
-            raise OSError(f"its pages have {' + '.join(map(str, bits))} bits per pixel")
+            raise OSError(f"its pages have {bits_in_words(bits)} per pixel")
         if tags.get(_DEPTH, 1) != 1:
             raise OSError(f"its pages are volumes of {tags[_DEPTH]} layers")
         if tags.get(_ORIENTATION, 1) in _ON_ITS_SIDE:
@@ -69,23 +78,12 @@ class _Page:
         return f"{self.rows} x {self.columns} {np.dtype(self.dtype).name}"
 
 
-class Pages:
-    """Pages (N, rows, columns) of a file, read when they are accessed, by one thread at a time."""
+class Pages(PageStack):
+    """Pages (N, rows, columns) of a file, decoded by Pillow in one thread at a time."""
 
     def __init__(self, path: Path, image: Any, first: _Page, pages: int) -> None:
         self._path, self._image, self._first, self._lock = path, image, first, threading.Lock()
-        self.shape = (pages, first.rows, first.columns)
-        self.dtype: np.dtype[Any] = np.dtype(first.dtype)
-
-    def __getitem__(self, selection: Any) -> Array:
-        chosen = selection[0] if isinstance(selection, tuple) else selection
-        if not isinstance(chosen, slice):
-            return self._page(int(chosen))
-        numbers = range(*chosen.indices(self.shape[0]))
-        out = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        for place, number in enumerate(numbers):
-            out[place] = self._page(number)
-        return out
+        super().__init__(pages, first.rows, first.columns, np.dtype(first.dtype))
 
     def _page(self, number: int) -> Array:
         with self._lock, warnings.catch_warnings():
@@ -99,10 +97,7 @@ class Pages:
                 raise
             except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
                 raise OSError(f"page {number}: {error}") from None
-        raise InputFileError(
-            f"{self._path}: page {number} is {page}, the first is {self._first}",
-            "save a stack of pages of one size and type",
-        )
+        raise unlike(self._path, number, page, self._first)
 
     def _pixels(self) -> Array:
         """Pixels of the page as stored. Pillow would turn some pages as their orientation says, and others not."""
@@ -142,17 +137,20 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # about metadata that are cut off
             image = Image.open(path, formats=("TIFF",))
-            stack = _imagej(path, image)
+            stack = _counted(path, image)
             pages = 1 if stack is not None else int(getattr(image, "n_frames", 1))
     except InputFileError:
         raise
-    except Exception as error:  # a third-party decoder on a third-party file: any exception becomes one line here
-        text = " ".join(str(error).replace(f" {str(path)!r}", "").split()).rstrip(".") or type(error).__name__
-        raise InputFileError(f"{path} is not a readable TIFF: {text}", _HINT) from None
+    except Exception:  # whatever a third-party decoder raises: its pages may be of a kind that it does not have
+        yield _raw(path, "is not a readable TIFF: ")
+        return
     with image:
+        if _may_be_swapped(image):
+            yield _raw(path, "")
+            return
         if stack is not None:
-            metadata, notes = _scan_shape(image, stack.shape)
-            yield ScanFile(stack, metadata, notes=("ImageJ stack: its pages follow the first", *notes))
+            metadata, notes = _scan_shape(_description(image), stack.shape)
+            yield ScanFile(stack, metadata, notes=("its pages follow the first, without tags of their own", *notes))
             return
         try:
             first = _Page.of(image)
@@ -160,22 +158,39 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
             raise InputFileError(f"{path}: {error}", _HINT) from None
         if first.rows * first.columns > MOST_PIXELS or pages > MOST_PAGES:
             raise InputFileError(f"{path}: {pages} pages of {first.rows} x {first.columns} are not a scan", _HINT)
-        metadata, notes = _scan_shape(image, (pages, first.rows, first.columns))
+        metadata, notes = _scan_shape(_description(image), (pages, first.rows, first.columns))
         yield ScanFile(Pages(path, image, first, pages), metadata, notes=notes)
 
 
-def _scan_shape(image: Any, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _may_be_swapped(image: Any) -> bool:
+    """Whether Pillow may return the pages with the bytes of each number in reverse: version 13 does for some types."""
+    tags = image.tag_v2
+    may_be: bool = tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1 and max(tags.get(_BITS, (1,))) > _BYTE
+    return may_be and bool(image.mode != _NEVER_SWAPPED)
+
+
+def _raw(path: Path, problem: str) -> ScanFile:
+    """Open pages that Pillow cannot decode. Raises InputFileError."""
+    try:
+        pages = RawPages(path)
+    except OSError as error:
+        raise InputFileError(f"{path}{' ' if problem else ': '}{problem}{error}", _HINT) from None
+    if pages.shape[0] == 1 and (count := _announced(pages.description)) > 1:
+        raise InputFileError(f"{path} announces {count} pages and lists only the first", _HINT)
+    metadata, notes = _scan_shape(pages.description, pages.shape)
+    return ScanFile(pages, metadata, notes=notes)
+
+
+def _scan_shape(text: str, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Metadata and a note on the rows and columns of the scan, where the description of the first page states them for
     as many pages: the shape of an array with four axes (tifffile), or two axes of a hyperstack (ImageJ).
     """
-    text = str(image.tag_v2.get(_DESCRIPTION, ""))[:2000]
     if text.startswith("ImageJ="):
         counts = dict(re.findall(r"^(frames|slices|channels)=(\d{1,9})$", text, re.MULTILINE))
         found = [n for name in ("frames", "slices", "channels") if (n := int(counts.get(name, 1))) > 1]
         note = f"scan_shape {' x '.join(map(str, found))} is guessed from the axes of the hyperstack{CHECK_IT}"
     else:
-        stated = re.search(r'"shape": \[([\d, ]+)\]', text)
-        array = [int(n) for n in stated[1].split(",") if n.strip()] if stated else []
+        array = _saved_array(text)
         found = array[:2] if len(array) == 4 and tuple(array[2:]) == shape[1:] else []
         note = f"scan_shape {' x '.join(map(str, found))} is that of the array that was saved"
     if len(found) != 2 or found[0] * found[1] != shape[0]:
@@ -183,12 +198,29 @@ def _scan_shape(image: Any, shape: tuple[int, ...]) -> tuple[dict[str, Any], tup
     return {"scan_shape": found}, (note,)
 
 
-def _imagej(path: Path, image: Any) -> FileFrames | None:
-    """Consecutive pages that are counted only in the description; None for any other file."""
+def _announced(text: str) -> int:
+    """Number of pages by the description of the first: ImageJ's, or that of an array that tifffile saved truncated."""
+    if text.startswith("ImageJ="):
+        images = re.search(r"images=(\d{1,18})", text[:2000])
+        return int(images[1]) if images else 1
+    return math.prod(_saved_array(text)[:-2]) if '"truncated": true' in text else 1
+
+
+def _saved_array(text: str) -> list[int]:
+    """Shape of the array that tifffile noted in a description; empty for none."""
+    stated = re.search(r'"shape": \[([\d, ]{1,200})\]', text[:2000])
+    return [int(n) for n in stated[1].split(",") if n.strip()] if stated else []
+
+
+def _description(image: Any) -> str:
+    return str(image.tag_v2.get(_DESCRIPTION, ""))
+
+
+def _counted(path: Path, image: Any) -> FileFrames | None:
+    """Consecutive pages, which only the description of the first counts; None for any other file."""
     tags = image.tag_v2
-    images = re.search(r"images=(\d+)", str(tags.get(_DESCRIPTION, ""))[:2000])
-    count = int(images[1]) if images else 1
-    if not str(tags.get(_DESCRIPTION, "")).startswith("ImageJ=") or count < 2 or tags.get(_COMPRESSION, 1) != 1:
+    count = _announced(_description(image))
+    if count < 2 or tags.get(_COMPRESSION, 1) != 1:
         return None
     if getattr(image, "n_frames", 1) != 1 or len(tags.get(_OFFSETS, ())) < 1 or image.mode not in _MODES:
         return None

@@ -10,36 +10,21 @@ from ptylive.streamer.foreign.axes_order import (
     ReorderedFrames,
     in_order,
     order_by_units,
-    scan_lies_last,
 )
 
 WANTED = np.arange(2 * 3 * 4 * 5, dtype=">u2").reshape(2, 3, 4, 5)
 
 
 @pytest.mark.parametrize(
-    ("units", "last"),
-    [
-        (("nm", "nm", "1/nm", "1/nm"), False),
-        (("1/nm", "1/nm", "nm", "nm"), True),
-        (("mrad", "mrad", "µm", "µm"), True),
-        (("px", "px", "nm", "nm"), True),
-        (("", "", "mrad", "mrad"), False),
-        (("1/nm", "1/nm", "", ""), True),
-        (("nm", "nm", None, None), False),
-        (("", "", "", ""), None),
-        (("nm", "nm", "nm", "nm"), None),
-        (("nm", "1/nm", "nm", "1/nm"), None),
-    ],
-)
-def test_units_tell_the_scan(units, last):
-    assert scan_lies_last([(0.5, unit) for unit in units]) is last
-
-
-@pytest.mark.parametrize(
     ("units", "order"),
     [
         (("nm", "nm", "1/nm", "1/nm"), (0, 1, 2, 3)),
-        (("mrad", "mrad", "nm", "nm"), (2, 3, 0, 1)),
+        (("mrad", "mrad", "µm", "µm"), (2, 3, 0, 1)),
+        (("px", "px", "nm", "nm"), (2, 3, 0, 1)),
+        (("", "", "mrad", "mrad"), (0, 1, 2, 3)),
+        (("1/nm", "1/nm", "", ""), (2, 3, 0, 1)),
+        (("nm", "nm", None, None), (0, 1, 2, 3)),
+        (("nm", "nm", "nm", "nm"), None),
         (("nm", "1/nm", "nm", "1/nm"), (0, 2, 1, 3)),
         (("1/nm", "px", "px", "1/nm"), (1, 2, 0, 3)),
         (("Å", "", "", "Å"), (0, 3, 1, 2)),
@@ -68,7 +53,6 @@ def test_units_give_the_order_wherever_the_axes_lie(units, order):
 def test_the_pitch_of_a_detector_is_no_step_of_a_scan(pitch):
     """Regression: a NeXus file with pixels of 55 µm, and without units of the scan, was read as one with such steps."""
     assert order_by_units([(1.0, ""), (1.0, ""), pitch, pitch]) is None
-    assert not scan_lies_last([(1.0, ""), (1.0, ""), pitch, pitch])
     assert order_by_units([pitch, pitch, (1.0, "nm"), (1.0, "nm")]) == (2, 3, 0, 1)
     assert order_by_units([(None, "mm"), (None, "mm"), (1.0, ""), (1.0, "")]) == (0, 1, 2, 3)
 

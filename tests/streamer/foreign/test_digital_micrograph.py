@@ -49,7 +49,25 @@ def test_scan_axes_that_are_stored_last_are_turned(tmp_path):
     assert (header.scan.shape, header.detector_shape) == ((4, 5), (6, 7))
     assert header.scan.step_A == pytest.approx((1.0, 1.0))
     assert header.detector.pixel_invA == pytest.approx(0.04)
-    assert "scan axes are stored after detector axes, by their units" in notes[0]
+    assert notes[0].startswith("by their units its axes are Qy, Qx, Ry, Rx: slow to read")
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1, 3), (2, 0, 3, 1)], ids=["Ry, Qy, Rx, Qx", "Qy, Ry, Qx, Rx"])
+def test_interleaved_axes_are_put_in_order(tmp_path, order):
+    """Regression: only the halves of the axes were looked at, and the tag decided although the units tell."""
+    axes = [(*SCAN, *DETECTOR)[axis] for axis in order]
+    frames, header, notes = read(written(tmp_path / "a.dm4", DATA.transpose(order), axes))
+    np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 7))
+    assert header.scan.step_A == pytest.approx((1.0, 1.0))
+    assert notes[0].startswith("by their units its axes are ")
+
+
+def test_patterns_along_a_line_are_put_in_order(tmp_path):
+    line, axes = DATA[0], (*DETECTOR, SCAN[0])
+    frames, header, notes = read(written(tmp_path / "a.dm4", line.transpose(1, 2, 0), axes))
+    np.testing.assert_array_equal(frames, line)
+    assert (header.scan.step_A, header.detector_shape) == (pytest.approx((1.0, 1.0)), (6, 7))
+    assert any(note.startswith("scan_step_A 1 is the step along the only axis") for note in notes)
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["detector", "scan"])

@@ -22,7 +22,7 @@ def test_an_hdf5_file_of_any_name_is_read_by_its_content(tmp_path, name, data_se
         np.testing.assert_array_equal(source.frames(np.arange(12)), DATA.reshape(12, 6, 5))
 
 
-@pytest.mark.parametrize("name", ["scan.mrc", "scan.dat", "scan.zip", "scan"])
+@pytest.mark.parametrize("name", ["scan.seq", "scan.dat", "scan.zip", "scan"])
 def test_what_nobody_reads_says_what_opens(tmp_path, name):
     (tmp_path / name).write_bytes(bytes(2000))
     with pytest.raises(InputFileError, match="is not an HDF5 file") as caught, open_source(tmp_path / name):

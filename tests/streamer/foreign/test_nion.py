@@ -68,7 +68,8 @@ def test_axes_say_more_than_the_field_of_view(tmp_path):
     axes = [{"scale": 0.02, "units": "nm"}] * 2 + [{"scale": 1.5, "units": "mrad"}] * 2
     content = {"spatial_calibrations": axes, "metadata": {"scan": {"fov_nm": 1.0}}}
     assert described(tmp_path, content) == {"scan_step_A": pytest.approx([0.2, 0.2]), "detector_pixel_mrad": 1.5}
-    assert described(tmp_path, {"spatial_calibrations": axes[1:]}, (20, 6, 6)) == {"detector_pixel_mrad": 1.5}
+    line = described(tmp_path, {"spatial_calibrations": axes[1:]}, (20, 6, 6))
+    assert line == {"scan_step_A": pytest.approx([0.2, 0.2]), "detector_pixel_mrad": 1.5}
     assert described(tmp_path, {"spatial_calibrations": axes}, (20, 6, 6)) == {}, "axes of another array"
     assert described(tmp_path, {"spatial_calibrations": [1, 2, 3, 4], "metadata": 7}) == {}
 

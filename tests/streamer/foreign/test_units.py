@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from ptylive.streamer.foreign.units import detector_metadata, doubtful_axes, mean_step, scan_metadata, unequal_pixels
+from ptylive.streamer.foreign.units import (
+    axes_metadata,
+    detector_metadata,
+    doubtful_axes,
+    mean_step,
+    scan_metadata,
+    unequal_pixels,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +64,9 @@ DETECTOR = [(2.0, "mrad"), (2.0, "mrad")]
                 ("columns descends (-2 mrad", ""),
             ],
         ),
-        ([(-1.0, "nm"), *DETECTOR], []),  # the axis of a list of frames is not used
+        ([(-1.0, "nm"), *DETECTOR], [("the scan's columns descends (-1 nm a step)", "give scan_step_A")]),
+        ([(0.05, "nm"), *DETECTOR], [("scan_step_A 0.5 is the step along the only axis of the scan", "")]),
+        ([(0.05, "s"), *DETECTOR], []),
         ([(-1.0, "px"), (-1, ""), (-1, None), (None, "mrad")], []),
         ([(0.4, "nm"), (0.4, "nm"), *DETECTOR], []),
         ([], []),
@@ -69,3 +78,17 @@ def test_axes_that_descend_are_not_used_and_told_of(scales, told):
     for note, (words, remedy) in zip(notes, told, strict=True):
         assert words in note and remedy in note and note.endswith(": check it")
     assert scan_metadata([(-0.4, "nm"), (0.4, "nm")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("scan", "step"),
+    [
+        ([(0.5, "nm")], [5.0, 5.0]),
+        ([(0.5, "nm"), (0.4, "nm")], [5.0, 4.0]),
+        ([(0.5, "s")], None),
+        ([(-0.5, "nm")], None),
+    ],
+)
+def test_a_line_has_one_step_and_a_grid_two(scan, step):
+    wanted = {"detector_pixel_mrad": 2.0} | ({} if step is None else {"scan_step_A": pytest.approx(step)})
+    assert axes_metadata([*scan, *DETECTOR]) == wanted

@@ -104,3 +104,36 @@ def test_a_file_whose_patterns_have_another_name_says_which_arrays_it_holds(tmp_
         file["dp"] = file["exchange/patterns"]
     with open_source(path) as source:
         assert source.header.scan.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("metadata", 5, "/metadata is not a group"),
+        ("metadata", np.zeros((3, 4)), "/metadata is not a group"),
+        ("metadata/sent", 3, "/metadata/sent is not a group"),
+        ("metadata", h5py.ExternalLink("b.h5", "/metadata"), "/metadata is a link to b.h5"),
+    ],
+)
+def test_metadata_that_are_no_group_of_the_file_are_refused(tmp_path, name, value, said):
+    """Regression: an internal error; and values were read from another file."""
+    with h5py.File(tmp_path / "b.h5", "w") as other:
+        other.create_group("metadata").attrs["energy_eV"] = 80e3
+    with h5py.File(native(tmp_path / "a.h5"), "a") as file:
+        file[name] = value
+    with pytest.raises(InputFileError, match=said) as caught, open_source(tmp_path / "a.h5"):
+        pass
+    assert "store the values as attributes of a group /metadata" in caught.value.hint
+
+
+def test_values_in_the_wrong_place_are_told_of(tmp_path):
+    """Regression: attributes of the file or of its patterns were ignored without a word."""
+    with h5py.File(native(tmp_path / "a.h5"), "a") as file:
+        file.attrs.update({"energy_eV": 80e3, "author": "a microscopist"})
+        file["data"].attrs.update({"scan_step_A": 0.4, "convergence_semiangle_mrad": 20.0})
+        file.create_group("metadata").attrs["convergence_semiangle_mrad"] = 21.0
+    with open_source(tmp_path / "a.h5") as source:
+        assert source.doubts == (
+            "the attribute energy_eV of the file is ignored; only those of the group /metadata are read: check it",
+            "the attribute scan_step_A of /data is ignored; only those of the group /metadata are read: check it",
+        )

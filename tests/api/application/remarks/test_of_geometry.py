@@ -81,3 +81,41 @@ def test_patterns_in_the_order_of_fourier_transforms_are_asked_about():
 )
 def test_other_patterns_are_not(pattern):
     assert quartered_remarks(pattern) == []
+
+
+def side_and_shift(rng, most):
+    """Shape of a detector, distances of its pixels from a point off its middle by up to ``most`` of the side, side."""
+    shape = rng.integers(24, 65, 2)
+    side = min(shape)
+    centre = shape // 2 + rng.uniform(-most, most, 2) * side
+    rows, columns = np.indices(shape) - centre[:, None, None]
+    return np.hypot(rows, columns), side
+
+
+def annulus(rng):
+    """Bright from a radius on, at most to the corners, and falling outwards: a detector with a hole, or a wide ring."""
+    distance, side = side_and_shift(rng, 0.1)
+    inside = distance < rng.uniform(0.12, 0.6) * side
+    return rng.poisson(np.where(inside, 0.02, np.exp(-distance / (8 * side))) * rng.uniform(20, 200)).astype(float)
+
+
+def quartered(rng):
+    radius = rng.uniform(0.12, 0.45)
+    distance, side = side_and_shift(rng, 0.3 * radius)
+    counts = rng.poisson(np.where(distance < radius * side, 1.0, 0.02) * rng.uniform(20, 200))
+    return np.fft.ifftshift(counts.astype(float))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_annulus_is_no_quartered_disc(seed):
+    """Regression: a pattern with a dark middle and bright corners was always taken for one in numpy.fft's order."""
+    rng = np.random.default_rng([6, seed])
+    assert quartered_remarks(annulus(rng)) == []
+    assert len(quartered_remarks(quartered(rng))) == 1
+
+
+def test_patterns_of_many_pixels_are_told_apart_too():
+    rows, columns = np.indices((300, 280)) - 141.0
+    ring = np.where(np.hypot(rows, columns) > 100, 30.0, 0.0)
+    assert quartered_remarks(ring) == []
+    assert len(quartered_remarks(np.fft.ifftshift(30.0 - ring))) == 1

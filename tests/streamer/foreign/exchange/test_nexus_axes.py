@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptylive.schema import InputFileError
 from ptylive.streamer.source import open_source
 
 DATA = np.arange(3 * 4 * 6 * 5, dtype="<u2").reshape(3, 4, 6, 5)
@@ -37,6 +38,45 @@ def test_axes_give_order_step_and_pixel(tmp_path, names, place):
     assert header.scan.step_A == pytest.approx((0.5, 0.4))
     assert header.detector.pixel_mrad == pytest.approx(1.5)
     assert any("its axes are Qy, Qx, Ry, Rx" in note for note in notes) == (names[0] == "ky")
+
+
+LINE = DATA[0]
+
+
+def line(path, names=("x", "ky", "kx"), group="entry/data", name="data", **units):
+    """A group NXdata of patterns along a line; ``units``: those that replace the usual ones."""
+    order = [list(AXES).index(axis) - 1 for axis in names]
+    with h5py.File(path, "w") as file:
+        found = file.create_group(group)
+        found.attrs.update({"NX_class": "NXdata", "signal": name, "axes": np.array(names, dtype="S")})
+        found[name] = LINE.transpose(order)
+        for axis, length in zip(names, found[name].shape, strict=True):
+            found[axis] = AXES[axis][0] * np.arange(length)
+            found[axis].attrs["units"] = units.get(axis, AXES[axis][1])
+    return path
+
+
+@pytest.mark.parametrize("place", [{}, {"group": "entry/scan", "name": "patterns"}], ids=["data", "patterns"])
+@pytest.mark.parametrize("names", [("x", "ky", "kx"), ("ky", "kx", "x")])
+def test_patterns_along_a_line(tmp_path, names, place):
+    """Regression: read as frames of a DECTRIS detector, without step and pixel, and in the order of the file."""
+    frames, header, notes = read(line(tmp_path / "a.nxs", names, **place))
+    np.testing.assert_array_equal(frames, LINE)
+    assert header.scan.step_A == pytest.approx((0.4, 0.4))
+    assert header.detector.pixel_mrad == pytest.approx(1.5)
+    assert any("scan_step_A 0.4 is the step along the only axis of the scan: check it" in note for note in notes)
+    assert any("its axes are Qy, Qx, N" in note for note in notes) == (names[0] == "ky")
+
+
+@pytest.mark.parametrize("place", [{}, {"group": "entry/scan", "name": "patterns"}], ids=["data", "patterns"])
+def test_images_and_spectra_are_no_line_of_patterns(tmp_path, place):
+    """Regression: spectra of an energy axis were read as patterns where DECTRIS has them."""
+    spectra = line(tmp_path / "spectra.nxs", x="eV", ky="nm", kx="nm", **place)
+    with pytest.raises(InputFileError, match="spectra, not diffraction patterns" if not place else "no data set /data"):
+        read(spectra)
+    images = line(tmp_path / "images.nxs", x="s", ky="nm", kx="nm", group="entry/scan", name="images")
+    with pytest.raises(InputFileError, match=r"no data set /data, but /entry/scan/images \(4 x 6 x 5\)"):
+        read(images)
 
 
 @pytest.mark.parametrize("odd", [np.zeros(2), np.array(["a", "b", "c"], "S1"), np.zeros(())], ids=str)

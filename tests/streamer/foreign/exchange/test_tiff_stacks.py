@@ -74,6 +74,16 @@ def test_a_scan_shape_in_the_description(tmp_path, text, shape, words):
         assert any(words in note for note in source.notes if "scan_shape" in note)
 
 
+def test_an_array_that_tifffile_saved_truncated(tmp_path):
+    """Regression: the first pattern was taken for the whole scan, without a word."""
+    path = tmp_path / "a.tif"
+    tagged(path, {270: '{"shape": [2, 3, 4, 5], "truncated": true}'}, np.arange(20, dtype="u2").reshape(1, 4, 5))
+    path.write_bytes(path.read_bytes() + np.arange(20, 120, dtype="<u2").tobytes())
+    with open_source(path) as source:
+        np.testing.assert_array_equal(source.frames(np.arange(6)).ravel(), np.arange(120))
+        assert source.header.scan.shape == (2, 3)
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_imagej_s_large_stacks(tmp_path, order):
     np.testing.assert_array_equal(read(imagej(tmp_path / "a.tiff", order=order)), DATA)
@@ -153,7 +163,7 @@ def huge(path):
         (unequal, "page 1 is 4 x 5 uint16, the first is 4 x 4 uint16"),
         (lambda path: tagged(path, {274: 6}), "its pages lie on their side"),
         (lambda path: tagged(path, {32997: 5}), "its pages are volumes of 5 layers"),
-        (lambda path: Image.new("1", (4, 4)).save(path, format="TIFF"), "its pages are 1, not greyscale"),
+        (lambda path: Image.new("1", (4, 4)).save(path, format="TIFF"), "its pages have 1 bit per pixel"),
         (of_two_samples, "its pages have 8 \\+ 8 bits per pixel"),
         (huge, "is not a readable TIFF"),
         (lambda path: path.write_bytes(pages(path).read_bytes()[:-40]), "a.tif"),
