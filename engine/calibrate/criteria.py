@@ -27,7 +27,9 @@ from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 GRID_FREQUENCIES = 80
+"""Number of the brightest frequencies on which J1 is evaluated all over the grid; climbs use all of them."""
 ALIASED_FREQUENCIES = 16
+"""The same for J3: each frequency is examined at up to ``TOO_MANY`` aliases."""
 UNDERSAMPLED, TOO_MANY = 1.5, 40
 """Aliases per frequency, on average, from which a scan is undersampled, and from which they carry no information."""
 MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
@@ -36,6 +38,8 @@ FINEST_A = 1.0
 """Shortest period of an alias of a lattice: lattices show hardly anything beyond. For atoms at arbitrary places, as
 much lies beyond as the aperture transmits."""
 REGULARISATION = 0.02
+"""Added to the information about a frequency, which is at most of the order of 1: optics that transfer next to nothing
+of it would otherwise explain its noise."""
 LEAST_LEFT = 1e-6
 """Lower limit of the unexplained share of a frequency's energy, of which logarithms are taken."""
 CLEAR_OF_NOISE = 6.5

@@ -30,7 +30,7 @@ from ptylive.engine.calibrate.aliases.joint import JointCriteria
 from ptylive.engine.calibrate.aliases.rivals import note_rivals
 from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
-from ptylive.engine.calibrate.descan import find_descan
+from ptylive.engine.calibrate.descan.measurement import find_descan
 from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse

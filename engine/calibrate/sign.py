@@ -36,6 +36,7 @@ MOST_OPPOSITE = 0.7
 Below it 12 of 14 crystals and all of 44 other specimens had the right sign, above it 31 of 62 crystals.
 """
 LEAST_POINTS = 16
+"""Fewest visited points whose ranks are correlated: chance alone has a deviation of a quarter there."""
 MOST_POINTS = 2**20
 """Largest number of points of a finer phase map."""
 LEAST_TRANSFER = 0.003

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX
-from ptylive.engine.calibrate.descan import remaining
+from ptylive.engine.calibrate.descan.block_fits import LEAST_EXTENT_PX
+from ptylive.engine.calibrate.descan.measurement import remaining
 from ptylive.engine.calibrate.independent import Candidate, independent_defocus, orientations
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.strength.linearity import strength_of

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
-from ptylive.engine.calibrate.block_fits import (
+from ptylive.engine.calibrate.descan.block_fits import (
     Blocks,
     better_measurement,
     blocks_of,
@@ -25,9 +25,9 @@ from ptylive.engine.calibrate.block_fits import (
     placed,
     slopes,
 )
+from ptylive.engine.calibrate.descan.line_jumps import LineJumps, halves_of, may_jump
+from ptylive.engine.calibrate.descan.line_steps import StepLimits, line_displacements
 from ptylive.engine.calibrate.disc import Disc, DiscEdge, edge_of
-from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
-from ptylive.engine.calibrate.line_steps import StepLimits, line_displacements
 from ptylive.engine.descan import moved
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
