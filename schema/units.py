@@ -71,6 +71,11 @@ def interaction_rad_per_VA(energy_eV: float) -> float:
     return 2 * math.pi / (wavelength_A(energy_eV) * energy_eV) * (energy_eV + rest_eV) / (energy_eV + 2 * rest_eV)
 
 
+def depth_of_focus_A(wavelength: float, semiangle_mrad: float) -> float:
+    """Return wavelength / semi-angle^2, Å, the unit in which refinements measure depths."""
+    return wavelength / (1e-3 * semiangle_mrad) ** 2
+
+
 def mrad_to_invA(angle_mrad: float, wavelength: float) -> float:
     """Scattering angle in mrad to spatial frequency in 1/Å (small angles: k = angle / wavelength)."""
     return angle_mrad * 1e-3 / wavelength

@@ -14,13 +14,12 @@ from ptylive.engine.calibrate.descan.measurement import remaining
 from ptylive.engine.calibrate.independent import Candidate, independent_defocus, orientations
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.strength.linearity import strength_of
-from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.pictures.colours import levels, to_indices
 from ptylive.pictures.sampling import reduced
 from ptylive.pictures.snapshot import png
 from ptylive.schema import Calibration, CommandError, Origin
 from ptylive.schema.detector import Descan
-from ptylive.schema.units import mrad_to_invA
+from ptylive.schema.units import depth_of_focus_A, mrad_to_invA
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.wire.messages import array_to_plain
 
@@ -97,7 +96,7 @@ def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | N
         return None
     used = float(calibration.get("C10") or 0.0) + float(calibration.get("depth_A") or 0.0)
     angle, wavelength = calibration.get("convergence_semiangle_mrad"), calibration.wavelength_A
-    depth_A = 0.0 if angle is None or wavelength is None else focal_depth_A(wavelength, float(angle))
+    depth_A = 0.0 if angle is None or wavelength is None else depth_of_focus_A(wavelength, float(angle))
     within = max(DEVIATIONS * (found.uncertainty or 0.0), SHARE_OF_DEPTH * depth_A)
     return told(float(found.value), found.uncertainty, agrees=abs(float(found.value) - used) <= within)
 

@@ -39,8 +39,8 @@ from ptylive.engine.refine.run.stages import (
     refine_stages,
 )
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.engine.refine.validation.held_out_quality import held_out_quality
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset

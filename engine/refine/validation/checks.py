@@ -19,7 +19,7 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.generative import Generative
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.tuning.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.depth.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.engine.refine.validation.position_bound import position_bound_A

@@ -162,7 +162,7 @@ def _halves(recording: Path, results: Path, stored: StoredRun, values: dict[str,
     from ptylive.application.outputs import other_scan
     from ptylive.engine.analysis.half_dose import compare_half_doses
     from ptylive.engine.backend.cache import use_persistent_cache
-    from ptylive.engine.refine.tuning.depth_choice import with_depth_of
+    from ptylive.engine.refine.tuning.depth.depth_choice import with_depth_of
     from ptylive.streamer.source import open_source
 
     use_persistent_cache()

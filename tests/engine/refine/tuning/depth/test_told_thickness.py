@@ -10,10 +10,10 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.run.run import settle
 from ptylive.engine.refine.tuning.depth import told_thickness
+from ptylive.engine.refine.tuning.depth.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
-from ptylive.engine.refine.tuning.depth_choice import with_given_depth
-from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A

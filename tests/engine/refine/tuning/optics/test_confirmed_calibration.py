@@ -11,7 +11,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.optics import confirmed_calibration
 from ptylive.engine.refine.tuning.optics.confirmed_calibration import with_confirmed_calibration
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.preset import Preset
