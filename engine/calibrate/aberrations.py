@@ -339,7 +339,7 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     )
 
 
-def in_focus_unless_told(criteria: Criteria, fit: AberrationFit) -> AberrationFit:
+def in_focus_unless_significant(criteria: Criteria, fit: AberrationFit) -> AberrationFit:
     """Return the fit, or one without aberrations, uncertain by the rejected C10, unless most frequencies prefer them.
 
     For graphene in focus a few spots made J2 4 % higher 29 Å to either side.

@@ -121,7 +121,7 @@ class Aliases:
 
 
 class Criteria:
-    """J1 and J2 of trial optics on one scan. Parameters: C10, C12a, C12b in Å and rotation in rad.
+    """J1 and J2 of trial optics on one scan. Parameters (4,): C10, C12a, C12b in Å and rotation in rad.
 
     ``fixed``: higher aberrations used in every trial, Krivanek coefficients in Å.
     """
@@ -223,9 +223,9 @@ class Criteria:
         image = np.einsum("nq,nq->q", trial.shift_sums(q), self._dual[:, : len(q)])
         return float((np.abs(image) ** 2).sum())
 
-    def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
+    def explained_energy(self, parameters: DoubleArray) -> float:
         """J2: energy that a weak phase object explains, with a free phase at each of the brightest frequencies."""
-        return float(self._explained(parameters, frequencies).sum())
+        return float(self._explained(parameters, FIT_FREQUENCIES).sum())
 
     def unexplained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
         """Return the unexplained share (nq,) of the energy of each of the brightest frequencies, above 0."""

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 PASSES = 3
 """Maximum number of times that a descan is sharpened on the edge of the disc, each a pass over all frames."""
-FRAMES_AT_A_TIME = 256
+FRAMES_AT_A_TIME = 256  # some tens of MB of a common detector
 DARK_FROM, CLEAR_PX = 1.15, 2.0
 """Where the disc is absent even if patterns lie half a pixel off: disc radii, and pixels beyond its edge."""
 LARGE_PX = 0.05

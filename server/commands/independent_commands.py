@@ -70,7 +70,7 @@ class IndependentCommands:
         calibration, store = self._inputs()
         found = align_store(store, calibration, wanted)
         picture = np.frombuffer(png(found.picture()), dtype=np.uint8)
-        return {**found.told(), "values": found.values, "png": array_to_plain(picture)}
+        return {**found.to_plain(), "values": found.values, "png": array_to_plain(picture)}
 
     def command_estimates(self) -> dict[str, Any]:
         """Estimate given values from the data: {name: {value, uncertainty, agrees}}; C10 is that of the plane seen.
@@ -98,7 +98,7 @@ def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | N
     angle, wavelength = calibration.get("convergence_semiangle_mrad"), calibration.wavelength_A
     depth_A = 0.0 if angle is None or wavelength is None else depth_of_focus_A(wavelength, float(angle))
     within = max(DEVIATIONS * (found.uncertainty or 0.0), SHARE_OF_DEPTH * depth_A)
-    return told(float(found.value), found.uncertainty, agrees=abs(float(found.value) - used) <= within)
+    return estimate_to_plain(float(found.value), found.uncertainty, agrees=abs(float(found.value) - used) <= within)
 
 
 def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
@@ -112,7 +112,7 @@ def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
     value = mrad_to_invA(float(angle), wavelength) / float(disc.value)
     doubt = value * (disc.uncertainty or 0.0) / float(disc.value)
     within = max(DEVIATIONS * doubt, SHARE_OF_PIXEL * value)
-    return told(value, doubt, agrees=abs(value - float(given.value)) <= within)
+    return estimate_to_plain(value, doubt, agrees=abs(value - float(given.value)) <= within)
 
 
 def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | None:
@@ -129,10 +129,10 @@ def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | No
     found, doubt = remainder.plus(store.descan), remainder.uncertainty_px
     apart_px = found.minus(Descan.of(tuple(given.value))).smooth.extent_px
     within = max(LEAST_EXTENT_PX, DEVIATIONS * (doubt or 0.0))
-    return {**told(list(found.numbers), doubt, agrees=apart_px <= within), "apart_px": apart_px}
+    return {**estimate_to_plain(list(found.numbers), doubt, agrees=apart_px <= within), "apart_px": apart_px}
 
 
-def told(value: float | list[float], uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
+def estimate_to_plain(value: float | list[float], uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
     """Return one estimate in the form of the reply."""
     return {"value": value, "uncertainty": uncertainty, "agrees": agrees}
 

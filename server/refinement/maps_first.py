@@ -117,8 +117,8 @@ def _values_differ(stored: StoredMaps, in_use: Mapping[str, Any], requested: Map
 
     shape = None if stored.coverage is None else stored.coverage.shape
     measured = {name: value for name, value in ((DISTORTION, stored.distortion), (SHAPE, shape)) if value is not None}
-    untold = {name: in_use[name] for name in (DISTORTION, SHAPE, *OF_PLACES)}
-    before = {**untold, **_all_given(stored), **measured, **stored.places}
+    unstated = {name: in_use[name] for name in (DISTORTION, SHAPE, *OF_PLACES)}
+    before = {**unstated, **_all_given(stored), **measured, **stored.places}
     differing = {name: None for name in {*before, *in_use} if before.get(name) != in_use.get(name)}
     return len(beneath(differing, requested)) < len(differing)
 

@@ -55,10 +55,10 @@ def cut_off_runs(folder: Path, recording: str = "") -> list[tuple[str, str]]:
 
 def cut_off(folder: Path, recording: str = "") -> list[str]:
     """Return a line for each refinement that was cut off: how to continue it, or to begin it again."""
-    return [_told(folder, name, run) for name, run in cut_off_runs(folder, recording)]
+    return [_remark(folder, name, run) for name, run in cut_off_runs(folder, recording)]
 
 
-def _told(folder: Path, name: str, run: str) -> str:
+def _remark(folder: Path, name: str, run: str) -> str:
     told, resume = f"refinement {run} of {name} was cut off", f"open the scan and resume it (refine_resume, run {run})"
     if not _left(folder, name, run, CHECKPOINT):
         return f"{told} before its first checkpoint: to begin it again with its settings, {resume}"

@@ -48,13 +48,14 @@ def in_order(frames: Any, scales: Sequence[tuple[Any, Any]]) -> tuple[Any, list[
     order = order_by_units(scales) if len(scales) == len(frames.shape) else None
     if order is None or order == tuple(range(len(order))):
         return frames, list(scales), ()
-    note = f"by their units its axes are {reordered(order)}{'' if all_told(scales) else CHECK_IT}"
+    note = f"by their units its axes are {reordered(order)}{'' if all_units_known(scales) else CHECK_IT}"
     return ReorderedFrames(frames, order), [scales[axis] for axis in order], (note,)
 
 
-def all_told(scales: Sequence[tuple[Any, Any]]) -> bool:
-    """Whether the unit of every axis tells its space. Otherwise an order by units is a guess: two lengths
-    may be left over from an image, and belong to the detector.
+def all_units_known(scales: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether the unit of every axis says which space it belongs to.
+
+    Otherwise an order by units is a guess: two lengths may be left over from an image, and belong to the detector.
     """
     return all(_space_of([scale]) is not None for scale in scales)
 

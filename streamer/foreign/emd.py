@@ -22,7 +22,7 @@ from ptylive.streamer.foreign.axes_order import (
     ROWS_FIRST,
     Order,
     ReorderedFrames,
-    all_told,
+    all_units_known,
     order_by_units,
     reordered,
     scan_lies_last,
@@ -66,7 +66,7 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
             by_hyperspy = _by_hyperspy(file, names[0])
             basis = "as HyperSpy stores them" if by_hyperspy else "by their units"
-            doubt = "" if by_hyperspy or all_told(scales) else CHECK_IT
+            doubt = "" if by_hyperspy or all_units_known(scales) else CHECK_IT
             notes += (f"{basis} its axes are {reordered(order)}{doubt}",)
         metadata = {
             **scan_metadata(scales[:2]),

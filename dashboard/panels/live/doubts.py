@@ -19,7 +19,7 @@ from ptylive.schema.calibration import RIVALS, Calibration, Origin, Quantity
 
 FREE_OF_ROTATION = frozenset({"adf", "bf", "abf"})
 """Maps that are sums over the detector, which no rotation makes wrong; so are those of virtual detectors."""
-BADGE, UNTOLD = "rotation in doubt", "calibration in doubt"
+BADGE, CALIBRATION_BADGE = "rotation in doubt", "calibration in doubt"
 SAME_DEG = 5.0
 """Largest difference between angles of one orientation: the maps find it within a degree or two."""
 
@@ -88,7 +88,7 @@ def of_refinement(state: ServerState, message: str) -> Doubt | None:
     return (
         _half_turn_doubt(state, message)
         or _orientation_doubt(state, message)
-        or next((Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(message)), None)
+        or next((Doubt(words, badge=CALIBRATION_BADGE) for words in heard_cannot_tell(message)), None)
     )
 
 

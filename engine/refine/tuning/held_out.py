@@ -163,16 +163,15 @@ def held_out_loss(
     preset: Preset,
     sweeps: int,
     context: TrialContext,
-    measured: Measurement | None = None,
     batches: int = BATCHES,
     split: int = 0,
 ) -> HeldOutLoss:
     """Sweep over most of the patterns, more often if there are few, and evaluate the loss of the others.
 
-    Deterministic for given data and preset. ``measured``: as in ``prepare``; ``batches``: minimum number in a sweep;
-    ``split``: selects which patterns are held out.
+    Deterministic for given data and preset. ``batches``: minimum number in a sweep; ``split``: selects which patterns
+    are held out.
     """
-    trial = replace(Trial.of(dataset, preset, context, measured, split=split), batches=batches)
+    trial = replace(Trial.of(dataset, preset, context, split=split), batches=batches)
     sweeps = trial.enough_sweeps(sweeps)
     return trial.sweep_to(None, sweeps, sweeps, context)[1]
 

@@ -27,8 +27,8 @@ from ptylive.engine.refine.tuning.depth.absorption import with_absorption
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
+from ptylive.engine.refine.tuning.depth.given_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth.rival_orientations import with_likelier_rival
-from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.drift_check import drift_is_open, with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
