@@ -17,6 +17,8 @@ PLANCK_TIMES_C_EV_A = 12398.419843320026
 ELECTRON_REST_ENERGY_EV = 510998.95
 """m c² in eV."""
 
+RAD_PER_MRAD = 1e-3
+
 _LENGTH = {"m": 1e10, "mm": 1e7, "µm": 1e4, "um": 1e4, "nm": 10.0, "Å": 1.0, "A": 1.0, "pm": 0.01}
 _METRES = {"": 1e10, "milli": 1e7, "micro": 1e4, "nano": 10.0, "pico": 0.01}
 _LENGTH_WORDS = {

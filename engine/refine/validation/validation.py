@@ -25,6 +25,7 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray
 from ptylive.schema.preset import Preset
 
 LEAST_PATTERNS = 64
+"""Fewest patterns that can be halved: two refinements of 32 patterns each."""
 HARMONIC_WIDTH = 1.0
 """Ring widths from a harmonic of the chessboard lattice within which rings are not trusted."""
 

@@ -23,6 +23,7 @@ from ptylive.schema.preset import Preset
 WEAKER = 0.3
 """Factor on the anchor."""
 PATTERNS = 512
+"""Number of patterns in the middle of the scan, as in the comparison of slices (:mod:`.as_refined`)."""
 EARLY, BETWEEN, LATE = 4, 8, 12
 """Epochs of L-BFGS. The first few lower the loss of held-out patterns in any case."""
 BEYOND_DOUBT = 4.0

@@ -15,6 +15,7 @@ from ptylive.engine.refine.tuning.trial_settings import NO_CHANGES
 from ptylive.engine.refine.tuning.tuned import Tuned
 
 PATTERNS = 512
+"""Number of patterns in the middle of the scan: trials in several slices sweep as often as the run."""
 EPOCHS = 4
 """Epochs of L-BFGS after the sweeps of an automatic run: several slices catch up more in them than one slice does."""
 

@@ -48,6 +48,7 @@ ANY_DEPTH = (1.0, 2.0, 4.0)
 focus apart preferred an astigmatism that was not there in three crystals of 2.3 to 4.8, by 2 to 3 %; in six slices none
 did (docs/automatic/optics.md)."""
 SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
+"""Number of slices per depth of focus in a trial of one thickness, and in all trials that search for it."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
 """After one sweep a gain below this share of the required gain, by that many standard deviations, is given up: thick
 specimens of the zoo each showed four times as much by then."""

@@ -44,6 +44,7 @@ from ptylive.schema.advice.words import significant
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 PATTERNS = 512
+"""Number of patterns in the middle of the scan; the start that wins is computed anew on all of it."""
 SWEEPS = 4
 """Sweeps of one slice, and of the object that starts empty before it is compared."""
 STAGES = ((1, -0.8, 3), (2, -0.35, 2), (4, -0.05, 2), (8, -math.inf, 1))
