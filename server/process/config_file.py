@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
-from ptylive.schema.errors import PtyliveError, did_you_mean, said_of
+from ptylive.schema.errors import PtyliveError, did_you_mean, rephrased
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import (
     NAMES,
@@ -183,7 +183,7 @@ def _refused(error: ValidationError, sources: _Sources) -> MetadataError:
     """Return the error for the first reason a value is refused."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
-    message = said_of(first)
+    message = rephrased(first)
     problem = f"{'.'.join(place)}: {message}" if place else message
     return MetadataError(f"{sources.of(place[0] if place else '')}: {problem}", CORRECT)
 

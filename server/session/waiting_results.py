@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ptylive.engine.results_file import PENDING, RESERVED, take_in
+from ptylive.engine.results_file import PENDING, RESERVED, merge_pending
 from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError
 
@@ -19,21 +19,21 @@ CHECKPOINT, JOB = ".checkpoint", ".job"
 _RESERVATION = re.compile(rf"\.(.+)_results\.h5\.(run\d+)\.{RESERVED}")
 
 
-def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
+def merge_all_waiting(folder: Path, tell: Callable[[str, str], None]) -> None:
     """Merge all waiting refinements in a folder; ``tell`` takes level and line about each results file."""
     for path in sorted({folder / waiting.name.rsplit(".", 2)[0] for waiting in folder.glob(f"*.h5.*.{PENDING}")}):
         try:
-            if take_in(path, PATIENCE_S):
+            if merge_pending(path, PATIENCE_S):
                 tell("info", f"{path.name}: refinements waiting in separate files were merged into it")
         except (PtyliveError, OSError) as error:
             line = error.line() if isinstance(error, PtyliveError) else str(error)
             tell("warning", f"{path.name}: refinements waiting in separate files could not be merged: {line}")
 
 
-def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
+def merge_waiting_now(path: Path, tell: Callable[[str, str], None]) -> None:
     """Merge refinements waiting next to a results file that is about to be read, unless it is being written now."""
     try:
-        take_in(path, 0.0)
+        merge_pending(path, 0.0)
     except FileBusyError:
         return  # the process writing it merges them
     except (PtyliveError, OSError) as error:
@@ -79,4 +79,4 @@ def look_after(folder: Path, tell: Callable[[str, str], None]) -> None:
     """Log what was cut off, and merge what waits; for a server that starts, and therefore refines nothing yet."""
     for line in cut_off(folder):
         tell("warning", line)
-    take_in_all(folder, tell)
+    merge_all_waiting(folder, tell)
