@@ -99,7 +99,8 @@ def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | P
     ``connect().call("status")`` sends a command; docs/protocol.md lists the commands. keys: folder of this client's
     keys, None for the one in $PTYLIVE_KEYS, or for none. Raises ServerGoneError for an invalid address.
     """
-    from ptylive.server.wire.client import DEFAULT_CONTROL, ControlClient
+    from ptylive.server.process.ports import DEFAULT_CONTROL
+    from ptylive.server.wire.client import ControlClient
 
     if not isinstance(address, str | None):
         raise ServerGoneError(f"cannot connect to {brief(address)}", f"addresses look like {DEFAULT_CONTROL}")

@@ -26,7 +26,7 @@ from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.warm_up import warm_up
 from ptylive.schema import FrameBatch, Optics, Scan, ScanHeader
-from ptylive.server.session.live import TURN_S, step_back
+from ptylive.server.session.live import TURN_S, lower_priority
 from ptylive.streamer.events import ArmEvent, EndEvent
 from ptylive.streamer.receiver import Receiver
 from ptylive.streamer.ring import RingReader
@@ -103,7 +103,7 @@ class Reducing:
     def _run(self) -> None:
         target: Made = None
         pool, due = ThreadPool(self._threads), 0.0
-        with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
+        with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=lower_priority) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent):
                     target = self._make(item.header, builders, pool)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ptylive.schema import PtyliveError
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
-from ptylive.server.wire.client import DEFAULT_CONTROL
+from ptylive.server.process.ports import DASHBOARD_PORT, DEFAULT_CONTROL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ptylive.dashboard", description="Live maps and refinement in a browser.")
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
     parser.add_argument("--address", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=5006, help="port to listen on, 0 for any free one (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=DASHBOARD_PORT, help="port to listen on, 0 for any free one (%(default)s)"
+    )
     parser.add_argument(
         "--allow-host",
         action="append",

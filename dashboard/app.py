@@ -30,6 +30,7 @@ from ptylive.dashboard.web.page_document import PageDocument, operator_of
 from ptylive.dashboard.web.page_socket import RefusedMessages
 from ptylive.schema import PtyliveError
 from ptylive.schema.plain_errors import take_ctrl_c
+from ptylive.server.process.ports import DASHBOARD_PORT
 
 MAX_UPLOAD_BYTES = 2**20
 """Upper bound; a browser has nothing large to send."""
@@ -52,7 +53,7 @@ class Dashboard:
         self,
         control: str,
         address: str = "127.0.0.1",
-        port: int = 5006,
+        port: int = DASHBOARD_PORT,
         access: Access | None = None,
         names: Iterable[str] = (),
         prefix: str = "",

@@ -43,10 +43,9 @@ from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice import Advice, Verdict, advise
 from ptylive.schema.advice.words import dose_text
 from ptylive.schema.detector import Descan
+from ptylive.server.process.ports import DEFAULT_CONTROL, DEFAULT_DATA
 from ptylive.server.wire.news import news
 
-DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
-"""Where a server listens by default."""
 RESTARTED = (
     "the receiving process died and was restarted: it is reading its scan from the disk; the pictures are the last ones"
 )
@@ -330,8 +329,8 @@ def restart_line(state: ServerState, control: str) -> str:
     folder = str(PurePath(state.recording).parent) if state.recording else ""
     words = ["ptylive", "serve", *(["--record", folder] if folder not in ("", ".") else [])]
     words += ["--protocol", state.protocol] if state.protocol != "native" else []
-    words += ["--data", state.data] if state.data not in ("", DATA) else []
-    words += ["--control", control] if control != CONTROL else []
+    words += ["--data", state.data] if state.data not in ("", DEFAULT_DATA) else []
+    words += ["--control", control] if control != DEFAULT_CONTROL else []
     return f"{shlex.join(words)} (and its other options)"
 
 

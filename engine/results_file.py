@@ -251,7 +251,7 @@ def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S
         raise ResultsFileError(f"{path} could not be written: {error.strerror or error}", hint) from None
 
 
-def take_in(path: Path, patience_s: float = PATIENCE_S) -> bool:
+def merge_pending(path: Path, patience_s: float = PATIENCE_S) -> bool:
     """Move waiting refinements into a results file; return False if none wait. Raises as :func:`apply`."""
     path = _resolved(path)
     if not pending_files(path):

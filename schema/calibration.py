@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.units import wavelength_A
+from ptylive.schema.units import depth_of_focus_A, wavelength_A
 
 C12 = ("C12a", "C12b")
 """Two-fold astigmatism, by its two entries."""
@@ -150,6 +150,14 @@ class Calibration:
         """Electron wavelength, Å."""
         energy = self.get("energy_eV")
         return None if energy is None else wavelength_A(float(energy))
+
+    @property
+    def depth_of_focus_A(self) -> float | None:
+        """Wavelength over the square of the semi-angle, Å: the unit of depths in refinements. None if unknown."""
+        semiangle_mrad, wavelength = self.get("convergence_semiangle_mrad"), self.wavelength_A
+        if not semiangle_mrad or not wavelength:
+            return None
+        return depth_of_focus_A(float(wavelength), float(semiangle_mrad))
 
     @property
     def aberrations(self) -> dict[str, float]:

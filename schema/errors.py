@@ -34,7 +34,7 @@ _BEYOND = {
 """Kinds of pydantic's errors about bounds, the key of the bound in their context, and what they say."""
 
 
-def said_of(problem: Mapping[str, Any]) -> str:
+def rephrased(problem: Mapping[str, Any]) -> str:
     """Rephrase a pydantic error (one of its ``errors()``) for files and command lines."""
     kind, context = str(problem.get("type")), problem.get("ctx", {})
     if kind in _NO_NUMBER and not isinstance(problem["input"], dict | list | tuple | type(None)):

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ptylive.schema.detector import GIVEN_ARRAYS, REFERENCES, Detector
-from ptylive.schema.errors import MetadataError, did_you_mean, said_of
+from ptylive.schema.errors import MetadataError, did_you_mean, rephrased
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, question, understood
 from ptylive.schema.scan import Scan
@@ -196,7 +196,7 @@ def typed(values: Mapping[str, Any], *, ask: bool = True) -> dict[str, Any]:
 def _first_problem(section: str, error: ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(str(part) for part in (section, *first["loc"]))
-    return f"{field}: {said_of(first)}"
+    return f"{field}: {rephrased(first)}"
 
 
 def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settings") -> ScanHeader:
@@ -242,10 +242,10 @@ def to_attributes(header: ScanHeader) -> dict[str, Any]:
 
 def fill_in(header: ScanHeader, values: Mapping[str, Any], source: str = "configuration") -> ScanHeader:
     """Add metadata that ``header`` does not contain; values of the stream or file win (docs/conventions.md)."""
-    return overlay(header, unsaid(header, values), source)
+    return overlay(header, unstated_by(header, values), source)
 
 
-def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
+def unstated_by(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata that a scan does not specify itself. Raises MetadataError for unknown names."""
 
     def missing(name: str) -> bool:
@@ -262,9 +262,9 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if missing(name)}
 
 
-def outvoted(header: ScanHeader, values: Mapping[str, Any]) -> list[str]:
+def overruled_values(header: ScanHeader, values: Mapping[str, Any]) -> list[str]:
     """Return quantities of which a scan says otherwise than ``values``, each with both. Raises MetadataError."""
-    missing = unsaid(header, values)
+    missing = unstated_by(header, values)
     said = to_attributes(header)
     meant = to_attributes(overlay(header, {name: value for name, value in values.items() if name not in missing}))
     both = [name for name in said if name in meant and not _alike(said[name], meant[name])]
@@ -281,7 +281,7 @@ def _alike(one: Any, other: Any) -> bool:
     return bool(np.allclose(np.asarray(one, float), np.asarray(other, float), rtol=SAME_VALUE, atol=SAME_VALUE))
 
 
-def beneath(values: Mapping[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
+def not_overridden(values: Mapping[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata whose quantity ``overriding`` does not give, under this name or another.
 
     Raises MetadataError for unknown names.

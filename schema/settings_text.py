@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from ptylive.schema.errors import MetadataError, brief
@@ -68,6 +69,14 @@ def read_json(text: str, name: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise MetadataError(f"{name} is nested too deeply", "correct the JSON") from None
+
+
+def flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten tables: ``[maps.wdd] epsilon`` becomes the same as ``[maps] "wdd.epsilon"``."""
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def as_table(value: Any, name: str) -> dict[str, Any]:

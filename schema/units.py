@@ -17,6 +17,8 @@ PLANCK_TIMES_C_EV_A = 12398.419843320026
 ELECTRON_REST_ENERGY_EV = 510998.95
 """m c² in eV."""
 
+RAD_PER_MRAD = 1e-3
+
 _LENGTH = {"m": 1e10, "mm": 1e7, "µm": 1e4, "um": 1e4, "nm": 10.0, "Å": 1.0, "A": 1.0, "pm": 0.01}
 _METRES = {"": 1e10, "milli": 1e7, "micro": 1e4, "nano": 10.0, "pico": 0.01}
 _LENGTH_WORDS = {
@@ -69,6 +71,11 @@ def interaction_rad_per_VA(energy_eV: float) -> float:
     """Relativistic phase shift of an electron by 1 V over 1 Å: 2 pi / (lambda E) (E + m c²) / (E + 2 m c²)."""
     rest_eV = ELECTRON_REST_ENERGY_EV
     return 2 * math.pi / (wavelength_A(energy_eV) * energy_eV) * (energy_eV + rest_eV) / (energy_eV + 2 * rest_eV)
+
+
+def depth_of_focus_A(wavelength: float, semiangle_mrad: float) -> float:
+    """Return wavelength / semi-angle^2, Å, the unit in which refinements measure depths."""
+    return wavelength / (1e-3 * semiangle_mrad) ** 2
 
 
 def mrad_to_invA(angle_mrad: float, wavelength: float) -> float:

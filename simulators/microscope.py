@@ -30,7 +30,7 @@ MOST_CORRECTION_A = 1e8
 """Limit on corrections: no corrector goes farther."""
 MOST_WAITING = 1000
 """Limit on corrections that have not taken effect yet."""
-TOLD = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A", "rotation_deg", "detector_transform")
+SENT_VALUES = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A", "rotation_deg", "detector_transform")
 """Values a microscope knows about itself, in addition to its detector's pixel; its rotation was calibrated once."""
 OWN_SETTINGS = {*ABERRATION_NAMES, "defocus_A", "astigmatism_A", "astigmatism_deg", "Cs_A", "seed", "tell"}
 """Settings of a simulation that are the microscope's state."""
@@ -95,7 +95,7 @@ class SimulatedMicroscope:
         check_fits(needed, f"a scan of {made.header.frames} patterns", "use fewer points")
         patterns = made.frames(np.arange(made.header.frames))
         self.clock_s += made.header.frames * (wanted.scan.dwell_time_us or DEFAULT_DWELL_US) * MICROSECOND_S
-        metadata = {name: getattr(_group_of(wanted, name), name) for name in TOLD}
+        metadata = {name: getattr(_group_of(wanted, name), name) for name in SENT_VALUES}
         metadata["detector_pixel_mrad"] = made.header.detector.pixel_mrad
         return TakenScan(patterns.reshape(rows, cols, *patterns.shape[1:]), metadata)
 

@@ -32,9 +32,8 @@ from ptylive.streamer.protocols.inlet import ProtocolName
 from ptylive.streamer.sockets.security import client_keys
 from ptylive.streamer.source import FileSource, open_source
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
-from ptylive.streamer.wire.limits import MAX_BATCH
+from ptylive.streamer.wire.limits import DEFAULT_DATA, MAX_BATCH
 
-DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _MAX_BATCH_BYTES = 2**20
 _RAW_BATCH, _COMPRESSED_BATCH = 64, 32
 _MESSAGES_PER_S = 20

@@ -44,13 +44,12 @@ from ptylive.streamer.sockets.queue_length import MOST_QUEUED, SocketQueue
 from ptylive.streamer.sockets.security import Gate, ServerKeys
 from ptylive.streamer.wire import ArmMessage, FramesMessage, PingMessage
 from ptylive.streamer.wire.arrays import Buffer
-from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
+from ptylive.streamer.wire.limits import DEFAULT_DATA, MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
 
 if TYPE_CHECKING:
     from ptylive.streamer.fast.receive import CompiledLoop
     from ptylive.streamer.protocols.image_template import ImageTemplate
 
-DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
 _LOOK_S = 0.02
 """Seconds between two rounds of other duties while messages keep arriving."""

@@ -50,7 +50,7 @@ class Scripted:
     def ending(self):
         return "it was killed"
 
-    def step_back(self):
+    def lower_priority(self):
         pass
 
     def end(self):

@@ -273,14 +273,14 @@ def check_begun_folder(folder: Path, first: str, names: Iterable[str]) -> None:
             raise InputFileError(problem, f"{OTHER_FOLDER}, or remove it first")
 
 
-def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:
+def merge_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:
     """Before a results file is read: check it, and merge refinements that are waiting next to it.
 
     A results file that does not exist, because the disk was full, is then made. ``tell`` gets a line if that is not
     possible now; the file can be read all the same. Raises InputFileError for a file that must not be opened.
     """
     from ptylive.engine.file_guard import guarded
-    from ptylive.engine.results_file import pending_files, take_in
+    from ptylive.engine.results_file import merge_pending, pending_files
     from ptylive.streamer.vetting.known_files import FileAdmission
     from ptylive.streamer.vetting.whole_file import vet_results
     from ptylive.streamer.vetting.worker import FileWorker
@@ -293,7 +293,7 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
         return
     try:
         with FileWorker() as files, guarded(FileAdmission(files)):
-            take_in(results, patience_s)
+            merge_pending(results, patience_s)
     except PtyliveError as error:
         tell(f"refinements waiting next to {results.name} are not added yet: {error.line()}")
 

@@ -19,7 +19,7 @@ from ptylive.schema.foreign_plans.basis_paper import published
 from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
 from ptylive.schema.foreign_plans.ptyrad import import_ptyrad, looks_like_ptyrad
 from ptylive.schema.foreign_plans.yaml_text import read_yaml
-from ptylive.schema.metadata import MASKS, NAMES, SECTIONS, typed, unsaid
+from ptylive.schema.metadata import MASKS, NAMES, SECTIONS, typed, unstated_by
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
 from ptylive.schema.preset.stages import NAME, checked_tables, settings_in
@@ -71,7 +71,7 @@ class PresetFile:
 
     def described(self, header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
         """The metadata ``values`` given for a scan, and what the preset adds to them and its ``header``."""
-        return {**unsaid(header, self.metadata), **self.corrections, **values}
+        return {**unstated_by(header, self.metadata), **self.corrections, **values}
 
     def as_toml(self) -> str:
         """Format as TOML: section [refine], and those of a configuration file."""

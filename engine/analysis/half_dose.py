@@ -22,7 +22,7 @@ from ptylive.engine.analysis.uncertainty import PhaseUncertainty, phase_uncertai
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, wrapped_phase
 from ptylive.engine.refine.run.run import refine
-from ptylive.engine.refine.tuning.depth_choice import with_depth_of
+from ptylive.engine.refine.tuning.depth.depth_choice import with_depth_of
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import MetadataError
 from ptylive.schema.model import Array, FloatArray

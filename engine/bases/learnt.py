@@ -12,19 +12,18 @@ import numpy as np
 from ptylive.schema.model import DoubleArray
 
 SEED = 3
+"""Seed of the draw: the same scan has the same masks."""
 SAME_SHARE = 1e-3
 """Share of a pattern's norm that must be new for it to add a mask."""
 
 
-def from_random_patterns(
-    patterns: DoubleArray, count: int, first: DoubleArray | None = None, seed: int = SEED
-) -> DoubleArray:
+def from_random_patterns(patterns: DoubleArray, count: int, first: DoubleArray | None = None) -> DoubleArray:
     """Return at most ``count`` orthonormal masks (n, pixels) by Gram-Schmidt from patterns (frames, pixels).
 
     first (m, pixels): functions to begin with; the others are patterns drawn at random.
     """
     masks = np.zeros((0, patterns.shape[1]))
-    drawn = patterns[np.random.default_rng(seed).permutation(len(patterns))]
+    drawn = patterns[np.random.default_rng(SEED).permutation(len(patterns))]
     for pattern in drawn if first is None else np.concatenate([first, drawn]):
         residual = np.asarray(pattern, dtype=float)
         for _ in range(2):  # twice is enough (Kahan, Parlett): the second removes what rounding left

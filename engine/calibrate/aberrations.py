@@ -25,7 +25,9 @@ from ptylive.schema.model import DoubleArray
 GRID_CYCLES = 0.5
 """Defocus step of the grid, expressed as phase at the disc's rim, in cycles, for the highest frequency."""
 ROTATION_STEP_DEG = 6.0
+"""Step of the rotation on the grid: a tenth of a radian turns a shift by a tenth of its length."""
 STARTS = 3
+"""Number of the grid's best points that are climbed from: J1 has few maxima."""
 FIELD_SHARE = 0.25
 """Largest geometric probe radius searched, as a share of the visited field."""
 ASTIGMATISM_SHARE = 0.3
@@ -45,6 +47,7 @@ IN_REACH = 0.5
 BEYOND_DOUBT, CERTAIN = 3.0, 2.0
 """Standard deviations of the lead that a fit among aliases needs to be believed, and that its handedness needs."""
 LOW = ("C10", "C12a", "C12b")
+"""Aberrations that the criteria vary, in the order of their parameters."""
 ROUND = np.array([1.0, 0.0, 0.0, 1.0])
 """Factors on (C10, C12a, C12b, rotation) that remove astigmatism."""
 POWER_ERROR = 0.03
@@ -68,6 +71,12 @@ class AberrationFit:
     runner_up: float
     uncertainties_A: Mapping[str, float] = field(default_factory=dict)
     """Uncertainties of individual aberrations; all others have ``uncertainty_A``."""
+
+    @classmethod
+    def at(cls, low: DoubleArray, **quality: Any) -> AberrationFit:
+        """Return the fit of parameters (4,) as :attr:`low` has them, with the other attributes as keywords."""
+        *aberrations_A, rotation = (float(value) for value in low)
+        return cls(dict(zip(LOW, aberrations_A, strict=True)), math.degrees(rotation), **quality)
 
     @property
     def low(self) -> DoubleArray:
@@ -184,10 +193,8 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
         )
     chosen = search.between(by_power, by_energy, sparse=sparse)
     spread = 0.5 * np.abs(by_power - by_energy)
-    c10, c12a, c12b, rotation = (float(v) for v in chosen)
-    return AberrationFit(
-        aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
-        rotation_deg=math.degrees(rotation),
+    return AberrationFit.at(
+        chosen,
         uncertainty_A=float(spread[0]),
         rotation_uncertainty_deg=math.degrees(float(spread[3])),
         explained=criteria.explained_share(chosen),
@@ -290,14 +297,10 @@ def fit_from(
     if certainty <= 0:
         best = plain
     height, step = criterion(best), search.defocus_step_A
-    c10, c12a, c12b, rotation = (float(v) for v in best)
-    defocus_offset, rotation_offset = (
-        np.array([0.25 * step, 0.0, 0.0, 0.0]),
-        np.array([0.0, 0.0, 0.0, math.radians(1.0)]),
-    )
-    fit = AberrationFit(
-        aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
-        rotation_deg=math.degrees(rotation),
+    defocus_offset = np.array([0.25 * step, 0.0, 0.0, 0.0])
+    rotation_offset = np.array([0.0, 0.0, 0.0, math.radians(1.0)])
+    fit = AberrationFit.at(
+        best,
         uncertainty_A=_uncertainty(criteria, criterion, best, defocus_offset) * 0.25 * step,
         rotation_uncertainty_deg=_uncertainty(criteria, criterion, best, rotation_offset)
         if search.rotation_deg is None
@@ -327,19 +330,16 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     restricted = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
     best = climb(criteria.explained_energy, start, restricted)
     offset = np.array([0.5 * step, 0.0, 0.0, 0.0])
-    uncertainty_A = 0.5 * step * _uncertainty(criteria, criteria.explained_energy, best, offset)
-    c10, c12a, c12b, rotation = (float(v) for v in best)
-    return AberrationFit(
-        aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
-        rotation_deg=math.degrees(rotation),
-        uncertainty_A=uncertainty_A,
+    return AberrationFit.at(
+        best,
+        uncertainty_A=0.5 * step * _uncertainty(criteria, criteria.explained_energy, best, offset),
         rotation_uncertainty_deg=0.0,
         explained=criteria.explained_share(best),
         runner_up=0.0,
     )
 
 
-def in_focus_unless_told(criteria: Criteria, fit: AberrationFit) -> AberrationFit:
+def in_focus_unless_significant(criteria: Criteria, fit: AberrationFit) -> AberrationFit:
     """Return the fit, or one without aberrations, uncertain by the rejected C10, unless most frequencies prefer them.
 
     For graphene in focus a few spots made J2 4 % higher 29 Å to either side.

@@ -30,10 +30,14 @@ from ptylive.schema.units import invA_to_mrad
 log = logging.getLogger(__name__)
 
 HOT, DEAD = 3.0, 0.1
+"""Ratio of a pixel to its second brightest neighbour from which it is hot, and to its second darkest below which it is
+dead. A detector's point spread and a disc's edge leave less contrast between neighbours."""
 STANDARD_DEVIATIONS = 6.0
+"""Standard deviations by which these limits must be passed: chance does so in one of 10^9 pixels."""
 LEAST_COUNTS = 30.0
 """Counts that a hot pixel must have in all frames: fewer occur alone by chance."""
 LEAST_RADIUS_PX = 3.0
+"""Radius of the disc below which patterns are not examined: the discs of a crystal would be hot pixels."""
 MOST, MOST_SHARE, ALWAYS = 2000, 0.005, 8
 """Number and share of pixels above which these are not isolated defects: then none is left out."""
 BRIGHTEST_PERCENT = 99.5

@@ -27,7 +27,9 @@ from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 GRID_FREQUENCIES = 80
+"""Number of the brightest frequencies on which J1 is evaluated all over the grid; climbs use all of them."""
 ALIASED_FREQUENCIES = 16
+"""The same for J3: each frequency is examined at up to ``TOO_MANY`` aliases."""
 UNDERSAMPLED, TOO_MANY = 1.5, 40
 """Aliases per frequency, on average, from which a scan is undersampled, and from which they carry no information."""
 MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
@@ -36,6 +38,8 @@ FINEST_A = 1.0
 """Shortest period of an alias of a lattice: lattices show hardly anything beyond. For atoms at arbitrary places, as
 much lies beyond as the aperture transmits."""
 REGULARISATION = 0.02
+"""Added to the information about a frequency, which is at most of the order of 1: optics that transfer next to nothing
+of it would otherwise explain its noise."""
 LEAST_LEFT = 1e-6
 """Lower limit of the unexplained share of a frequency's energy, of which logarithms are taken."""
 CLEAR_OF_NOISE = 6.5
@@ -117,7 +121,7 @@ class Aliases:
 
 
 class Criteria:
-    """J1 and J2 of trial optics on one scan. Parameters: C10, C12a, C12b in Å and rotation in rad.
+    """J1 and J2 of trial optics on one scan. Parameters (4,): C10, C12a, C12b in Å and rotation in rad.
 
     ``fixed``: higher aberrations used in every trial, Krivanek coefficients in Å.
     """
@@ -219,9 +223,9 @@ class Criteria:
         image = np.einsum("nq,nq->q", trial.shift_sums(q), self._dual[:, : len(q)])
         return float((np.abs(image) ** 2).sum())
 
-    def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
+    def explained_energy(self, parameters: DoubleArray) -> float:
         """J2: energy that a weak phase object explains, with a free phase at each of the brightest frequencies."""
-        return float(self._explained(parameters, frequencies).sum())
+        return float(self._explained(parameters, FIT_FREQUENCIES).sum())
 
     def unexplained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
         """Return the unexplained share (nq,) of the energy of each of the brightest frequencies, above 0."""

@@ -21,6 +21,7 @@ REACH_PX = 2
 """Truncation of the Gaussian along either axis: three standard deviations."""
 
 LEAST_EDGE_POINTS = 12
+"""Fewest points on the edge of a disc that is cut off: four times the unknowns of a circle."""
 LARGEST_DEVIATION_PX, LARGEST_DEVIATION = 0.5, 0.03
 """Deviation of the edge from a circle, root mean square, in pixels or radii, up to which a disc cut off is one."""
 

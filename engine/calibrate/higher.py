@@ -53,16 +53,16 @@ class _Derivatives(NamedTuple):
 
     @property
     def total(self) -> DoubleArray:
-        """Gradient of the sum."""
+        """Gradient (parameters,) of the sum."""
         return np.asarray(self.each.sum(axis=1))
 
     @property
     def curvature(self) -> DoubleArray:
-        """Curvature of the sum."""
+        """Curvature (parameters, parameters) of the sum."""
         return np.asarray(self.curvatures.sum(axis=0))
 
     def jackknife(self) -> DoubleArray:
-        """Return the jackknife covariance of a maximum: leaving out each frequency moves it by one Newton step."""
+        """Return the jackknife covariance (n, n) of a maximum: without a frequency, it moves by one Newton step."""
         count = self.each.shape[1]
         deviation = np.linalg.pinv(self.curvature - self.curvatures, hermitian=True) @ self.each.T[:, :, None]
         deviation = deviation[:, :, 0] - deviation[:, :, 0].mean(axis=0)
@@ -75,16 +75,16 @@ class _Derivatives(NamedTuple):
         )
 
     def shift(self, first: int, others: list[int]) -> DoubleArray:
-        """Return the change of a Newton step of the ``first`` parameters when others are free as well."""
+        """Return the change (first,) of a Newton step of the ``first`` parameters when others are free as well."""
         alone, both = self.part(list(range(first))), self.part([*range(first), *others])
         return np.asarray(both.step()[:first] - alone.step())
 
     def step(self) -> DoubleArray:
-        """Return the Newton step to the maximum."""
+        """Return the Newton step (parameters,) to the maximum."""
         return np.asarray(np.linalg.pinv(self.curvature, hermitian=True) @ self.total)
 
     def covariance(self, fitted: int) -> DoubleArray:
-        """Return the covariance of the ``fitted`` parameters; those behind them are not fitted, the last is absorption.
+        """Return the covariance (fitted, fitted) of the first parameters. The last of the others is absorption.
 
         It includes the disagreement between frequencies, due to noise or model, and errors common to all of them, as
         shown by a fitted absorption and by the aberrations left out.
@@ -97,7 +97,10 @@ class _Derivatives(NamedTuple):
 
 @dataclass(frozen=True)
 class _Problem:
-    """J2 of all parameters, each in units of half a radian at the disc's rim: (C10, C12a, C12b, rotation, *names)."""
+    """J2 of all parameters, each in units of half a radian at the disc's rim: (C10, C12a, C12b, rotation, *names).
+
+    x: (4 + names,) in these units.
+    """
 
     criteria: Criteria
     names: tuple[str, ...]

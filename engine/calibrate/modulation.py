@@ -12,15 +12,17 @@ from ptylive.engine.imaging.bank import mean_bins, mean_intensity
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
 
 FIT_FREQUENCIES = 180
+"""Number of the brightest frequencies in a fit: its time grows with them, and the fainter one is, the noisier."""
 TAPER = 0.15
 """Share of the field faded out at each edge, so that the frame of the scan adds no frequencies."""
 PADDING = 1.25
+"""Size of the transform over that of the field: a frequency is at most 0.4 cycles per field from a grid point."""
 SPARSE_SCAN = 0.4
 """Scan Nyquist frequency in aperture radii below which a scan is sparse: J1 and J2 are averaged there."""
 PEAKED, PEAKS = 5.0, 4
 """Least ratio of a lattice's brightest frequencies to the mean power of their ring: 6 to 16; 2 if amorphous."""
 LEAST_ROWS, LEAST_POINTS = 5, 150
-"""Smaller parts of a scan contain no usable frequencies."""
+"""Fewest visited rows and points: smaller parts of a scan contain no usable frequencies."""
 
 
 @dataclass(frozen=True, eq=False)

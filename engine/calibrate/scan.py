@@ -21,7 +21,7 @@ from ptylive.engine.calibrate.aberrations import (
     fit_aberrations,
     fit_by_energy,
     fit_near,
-    in_focus_unless_told,
+    in_focus_unless_significant,
     is_below,
 )
 from ptylive.engine.calibrate.aliases.all_aliases import CurrentFit, UndersampledScan, verdict_on
@@ -30,7 +30,7 @@ from ptylive.engine.calibrate.aliases.joint import JointCriteria
 from ptylive.engine.calibrate.aliases.rivals import note_rivals
 from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
-from ptylive.engine.calibrate.descan import find_descan
+from ptylive.engine.calibrate.descan.measurement import find_descan
 from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
@@ -215,7 +215,7 @@ class _Work:
             return
         if not sparse:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
-            fit = fit if given.keys() & set(LOW) else in_focus_unless_told(criteria, fit)
+            fit = fit if given.keys() & set(LOW) else in_focus_unless_significant(criteria, fit)
             fit = fit_higher(criteria, fit, given)
         self._adopt(fit, problem, criteria)
 
@@ -254,9 +254,9 @@ class _Work:
         verdict = verdict_on(problem, fit) if self._has_ended and not agreed else None
         if verdict is None:
             return present
-        if len(problem.angles_deg) > 1 and verdict.hand_told is not None:
+        if len(problem.angles_deg) > 1 and verdict.hand_is_sure is not None:
             hand = verdict.best.mirrored if verdict.better else mirrored
-            origin = Origin.ESTIMATED if verdict.hand_told else Origin.UNDECIDED
+            origin = Origin.ESTIMATED if verdict.hand_is_sure else Origin.UNDECIDED
             self.entries["detector_transform"] = Quantity(_word(hand != (base == "transpose")), origin)
         return (verdict.best.criteria, verdict.best.fit) if verdict.better else present
 

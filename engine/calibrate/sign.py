@@ -36,10 +36,16 @@ MOST_OPPOSITE = 0.7
 Below it 12 of 14 crystals and all of 44 other specimens had the right sign, above it 31 of 62 crystals.
 """
 LEAST_POINTS = 16
+"""Fewest visited points whose ranks are correlated: chance alone has a deviation of a quarter there."""
 MOST_POINTS = 2**20
 """Largest number of points of a finer phase map."""
 LEAST_TRANSFER = 0.003
-"""Transfer of the probe below which frequencies are left out of a blurred phase: far from focus most are."""
+"""Transfer of the probe below which no frequency of a phase is computed, for speed: far from focus most lie below.
+
+Chosen by trial. On five scans (the two bundled ones; a bilayer, particles and 50 Å of SrTiO3, simulated in steps of 1
+to 8 Å; 1 December 2026) the correlation is that of all frequencies to 0.0005; with 0.03 that of the crystal is off by
+0.04.
+"""
 MOST_SKEWED_POINTS = 2**18
 """The same for a phase map of which nothing but the skewness is needed."""
 EDGE = 0.06

@@ -25,6 +25,7 @@ from ptylive.schema.scan import rotation_matrix
 OVERSAMPLING = 2.0
 """Coarse grid relative to the sampling theorem: filters then deviate from exact ones by about 1 %, maps by 1e-4."""
 TAPS = 4
+"""Number of coarse points per axis that an interpolated value depends on: cubic Lagrange polynomials have four."""
 WORK_ARRAYS = 8
 """Number of eight-byte values computed for each frequency before most frequencies are dropped."""
 WORTHWHILE = 3.0

@@ -29,6 +29,7 @@ NO_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "
 """Names that viewers use for other pictures."""
 DETECTOR_PREFIX = "vd_"
 LAST_PLACE = 1000
+"""Place in a chooser of a map that names none: behind all others."""
 DEVIATION_PLACES = 500
 """Distance in a chooser between a map and its deviation, in places."""
 

@@ -52,9 +52,11 @@ def share_of_strongest(spectra: Spectra, places: IndexArray) -> DoubleArray:
         spectra, equivalent[passed] * lowest, _windowed(spectra, base), np.nonzero(passed)[0]
     )
     share = np.ones(len(places))
-    told = (rank < MOST) & (np.hypot(*(places * lowest).T) < limit)
-    row, col = (places[told] // size + reach).T
-    share[told] = strength[rank[told], row * 2 * reach[1] + col] / np.maximum(strength.max(axis=1), 1e-30)[rank[told]]
+    has_images = (rank < MOST) & (np.hypot(*(places * lowest).T) < limit)
+    row, col = (places[has_images] // size + reach).T
+    share[has_images] = (
+        strength[rank[has_images], row * 2 * reach[1] + col] / np.maximum(strength.max(axis=1), 1e-30)[rank[has_images]]
+    )
     return share
 
 

@@ -47,11 +47,11 @@ class Part(Enum):
 
 @dataclass(frozen=True, eq=False)
 class ImagesAligned:
-    """Optics determined from the shifts of bright-field images; ``told``: their values, Å and degrees."""
+    """Optics determined from the shifts of bright-field images; ``fitted_values``: their values, Å and degrees."""
 
     probe: Probe
     rotation_deg: float
-    told: Mapping[str, float]
+    fitted_values: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class ImagingConditions:
     """Depth of the plane in focus below the entrance, already included in the probe's defocus."""
     align: Callable[[ImagingConditions], ImagesAligned] | None = None
     """Aligns the images of this scan, for a method that is to use their shifts."""
-    told: Mapping[str, float] = field(default_factory=dict)
+    fitted_values: Mapping[str, float] = field(default_factory=dict)
     """Values determined from these shifts, if they were used."""
     samples: Samples = field(init=False)
 
@@ -263,7 +263,7 @@ class ImagingConditions:
         alignment = self.align(self)
         aligned = self.with_probe(alignment.probe)
         object.__setattr__(aligned, "rotation_deg", alignment.rotation_deg)
-        object.__setattr__(aligned, "told", alignment.told)
+        object.__setattr__(aligned, "fitted_values", alignment.fitted_values)
         return aligned
 
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:

@@ -17,9 +17,11 @@ from ptylive.engine.memory import Scratch
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 FINER = 2
+"""Factor by which the grid is finer than the scan (Barnett, Magland & af Klinteberg 2019, sigma)."""
 WIDTH = 6
 """Pixels of the finer grid over which a point is spread, along each axis."""
 BETA = 2.3 * WIDTH
+"""Shape of the kernel that they recommend for a grid twice as fine: errors near 1e-5 for six pixels."""
 GRID_BYTES = 64 * 2**20
 """Memory for the grid, which limits how many coefficients are spread at a time."""
 

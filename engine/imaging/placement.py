@@ -24,6 +24,7 @@ LARGEST_CELL = 2.0
 MOST_CELLS = 2**18
 """Number of points above which cells take too long; every point then represents the same area."""
 ROUNDING = 1e-6
+"""Rounding error, in steps, of the extent of positions, which must not add a row or a column."""
 LEAST_WEIGHT = 0.25
 """Share of a point that a pixel must have received to count as visited."""
 

@@ -19,6 +19,7 @@ from ptylive.schema import FrameBatch, LiveMap, ScanHeader
 from ptylive.schema.model import DoubleArray, IndexArray
 
 MOST_COMPONENTS = 9
+"""Largest number of components kept; those within noise are left out anyway."""
 GROWN = 1.25
 """Growth in the number of frames after which components are recomputed."""
 LEAST_COUNTS = 1.0

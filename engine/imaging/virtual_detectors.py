@@ -21,6 +21,7 @@ from ptylive.schema import Calibration, CommandError, EventFrames, FrameBatch, L
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
+"""Largest number of detectors of a user at a time: each costs a pass over the pixels of every frame."""
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,24}$"
 SEES_NOTHING = "which contains no pixel of the detector"
 """Remark on a map that consists of zeros only."""

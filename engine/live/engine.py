@@ -146,7 +146,7 @@ class LiveEngine:
         total, frames = store.recent_sum(patience_s)
         return store.reduction.pattern(total / frames) if frames else None
 
-    def tell(self, header: ScanHeader) -> None:
+    def adopt(self, header: ScanHeader) -> None:
         """Adopt values set by a user for all maps made from now on, including values that place the scan points."""
         previous, self.header = self.header.scan, self.bad_pixels.masked(header)
         if self.store is not None:
@@ -161,7 +161,7 @@ class LiveEngine:
         With a background the given values are used at once, together with the earlier estimates; quantities that depend
         on them are estimated again afterwards.
         """
-        self.tell(header)
+        self.adopt(header)
         if self.store is None or self.calibration is None:
             return
         if self.filters.background is not None:

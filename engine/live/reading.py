@@ -13,12 +13,19 @@ from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums, counting_noise_px2, moments_of
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import BadPixels
-from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX, blocks_of
-from ptylive.engine.calibrate.descan import LineEdges, MeansAtRest, PointSums, first_look, may_be_hidden, sharpened
+from ptylive.engine.calibrate.descan.block_fits import LEAST_EXTENT_PX, blocks_of
+from ptylive.engine.calibrate.descan.line_jumps import halves_of
+from ptylive.engine.calibrate.descan.line_steps import StepLimits
+from ptylive.engine.calibrate.descan.measurement import (
+    LineEdges,
+    MeansAtRest,
+    PointSums,
+    first_look,
+    may_be_hidden,
+    sharpened,
+)
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import Disc, beyond, edge_of, find_disc
-from ptylive.engine.calibrate.line_jumps import halves_of
-from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.compression import PatternSource
 from ptylive.engine.descan import (
@@ -42,7 +49,7 @@ log = logging.getLogger(__name__)
 
 PASSES = 3
 """Maximum number of times that a descan is sharpened on the edge of the disc, each a pass over all frames."""
-FRAMES_AT_A_TIME = 256
+FRAMES_AT_A_TIME = 256  # some tens of MB of a common detector
 DARK_FROM, CLEAR_PX = 1.15, 2.0
 """Where the disc is absent even if patterns lie half a pixel off: disc radii, and pixels beyond its edge."""
 LARGE_PX = 0.05

@@ -8,7 +8,7 @@ import numpy as np
 
 from ptylive.engine.bases.at_rest import AtRest
 from ptylive.engine.bases.stream import stream_disc
-from ptylive.engine.calibrate.descan import first_look
+from ptylive.engine.calibrate.descan.measurement import first_look
 from ptylive.engine.descan import beside_masks
 from ptylive.engine.imaging.accumulation.reduction import VectorReduction
 from ptylive.engine.imaging.accumulation.store import Store

@@ -8,11 +8,11 @@ from ptylive.engine.planning.detector_window import PIXEL
 from ptylive.engine.planning.experiment import Experiment
 from ptylive.engine.planning.figure import Rating, Row, Verdict, graded
 from ptylive.engine.planning.probe_and_step import OPTICS
+from ptylive.engine.refine.tuning.depth.depth_choice import slices_of_thickness
 from ptylive.engine.refine.tuning.depth.depth_trials import THICKEST_A
-from ptylive.engine.refine.tuning.depth_choice import slices_of_thickness
-from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.preset.object import MOST_SLICES
+from ptylive.schema.units import depth_of_focus_A
 
 FULL_WIDTH = 1.772
 """In units of wavelength / semi-angle^2: full width at half maximum of the on-axis intensity of an unaberrated probe,
@@ -21,7 +21,7 @@ sinc^2(z alpha^2 / (2 lambda)), which falls to half at 0.443 of the first zero (
 
 def depth_of_field_A(wavelength_A: float, semiangle_mrad: float) -> float:
     """Return the full width at half maximum of the probe along the beam, Å: 1.77 lambda / alpha^2."""
-    return FULL_WIDTH * focal_depth_A(wavelength_A, semiangle_mrad)
+    return FULL_WIDTH * depth_of_focus_A(wavelength_A, semiangle_mrad)
 
 
 def ptychographic_depth_A(wavelength_A: float, edge_mrad: float) -> float:
@@ -30,7 +30,7 @@ def ptychographic_depth_A(wavelength_A: float, edge_mrad: float) -> float:
     The Ewald sphere deviates by theta^2 / (2 lambda) from its tangent plane at the scattering angle theta. Spatial
     frequencies along the beam end there, and this is half of their period.
     """
-    return focal_depth_A(wavelength_A, edge_mrad) if edge_mrad > 0 else math.inf
+    return depth_of_focus_A(wavelength_A, edge_mrad) if edge_mrad > 0 else math.inf
 
 
 def slices_for_plan(experiment: Experiment) -> int:
@@ -38,7 +38,7 @@ def slices_for_plan(experiment: Experiment) -> int:
     if experiment.thickness_A is None:
         return 1
     return slices_of_thickness(
-        experiment.thickness_A / focal_depth_A(experiment.wavelength_A, experiment.semiangle_mrad)
+        experiment.thickness_A / depth_of_focus_A(experiment.wavelength_A, experiment.semiangle_mrad)
     )
 
 

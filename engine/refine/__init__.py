@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.run.run import refine as refine
     from ptylive.engine.refine.run.run import settle as settle
     from ptylive.engine.refine.tuning.held_out import TrialContext as TrialContext
-    from ptylive.engine.refine.tuning.parameter_search import scan as scan
+    from ptylive.engine.refine.tuning.parameter_search import measure_curve as measure_curve
     from ptylive.engine.refine.validation.checks import Checks as Checks
     from ptylive.engine.refine.validation.checks import check as check
     from ptylive.engine.refine.validation.validation import validate as validate
@@ -43,8 +43,8 @@ _HOMES = {
     "TrialContext": "ptylive.engine.refine.tuning.held_out",
     "Validation": "ptylive.engine.refine.results.ring_correlation",
     "check": "ptylive.engine.refine.validation.checks",
+    "measure_curve": "ptylive.engine.refine.tuning.parameter_search",
     "refine": "ptylive.engine.refine.run.run",
-    "scan": "ptylive.engine.refine.tuning.parameter_search",
     "settle": "ptylive.engine.refine.run.run",
     "validate": "ptylive.engine.refine.validation.validation",
 }

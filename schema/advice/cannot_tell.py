@@ -16,6 +16,6 @@ def cannot_tell_words(what: str, why: str, remedy: str) -> str:
     return f"calibration: cannot tell {what}: {why} (give {remedy})"
 
 
-def heard_cannot_tell(text: str) -> tuple[str, ...]:
+def cannot_tell_sentences(text: str) -> tuple[str, ...]:
     """Find all such sentences in a text, in order."""
     return tuple(_SAID.findall(text))

@@ -19,7 +19,7 @@ def half_turn_words(rotation_deg: float, c10_A: float) -> str:
     return f"the other half turn, rotation {rotation_deg:.1f}°, C10 {significant(c10_A, 3)} Å"
 
 
-def heard_half_turn(text: str) -> tuple[float, float] | None:
+def half_turn_in(text: str) -> tuple[float, float] | None:
     """Rotation in degrees and C10 in Å of the last such words in a text; None where there are none."""
     found = _SAID.findall(text)
     return (float(found[-1][0]), float(found[-1][1])) if found else None

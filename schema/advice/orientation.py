@@ -37,7 +37,7 @@ def orientation_words(transform: str, rotation_deg: float, uncertainty_deg: floa
     return f"detector transform {transform}, rotation {rotation_deg:.1f} ± {significant(uncertainty_deg, 1)}°: {why}"
 
 
-def heard_orientation(text: str) -> tuple[str, float] | None:
+def orientation_in(text: str) -> tuple[str, float] | None:
     """Detector transform and rotation in degrees of the last such words in a text; None where there are none."""
     found = _SAID.findall(text)
     return (found[-1][0], float(found[-1][1])) if found else None

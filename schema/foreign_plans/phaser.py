@@ -25,12 +25,12 @@ from ptylive.schema.foreign_plans.plan import (
 from ptylive.schema.foreign_plans.turns import phaser_turns
 from ptylive.schema.optics import KRIVANEK_ORDERS
 from ptylive.schema.pypty.converters import aberrations
-from ptylive.schema.pypty.rows import Converter, Fate, Gathered, Row
+from ptylive.schema.pypty.rows import Converter, Gathered, Row, Support
 from ptylive.schema.units import ELECTRON_REST_ENERGY_EV as REST_EV
 from ptylive.schema.units import PLANCK_TIMES_C_EV_A
 
 PLAN = "plan"
-M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
+M, E, S, R = Support.MAPPED, Support.ELSEWHERE, Support.SET_ASIDE, Support.REFUSED
 OTHER_MEASURE = "its cost is defined differently there"
 COUNTERPARTS = {
     "obj_l1": "abs_norm_weight and phase_norm_weight",
@@ -378,7 +378,9 @@ def import_phaser(values: Mapping[str, Any], *, lenient: bool = False) -> PlanIm
         stage = Gathered(options, None)
         found = gathered(options, ENGINE_ROWS, "phaser", stage, lenient=lenient)
         prefix = f"engine {number}: " if len(engines) > 1 else ""
-        table += [Taken(f"{prefix}{taken.name}", taken.value, taken.fate, taken.here, taken.remark) for taken in found]
+        table += [
+            Taken(f"{prefix}{taken.name}", taken.value, taken.support, taken.here, taken.remark) for taken in found
+        ]
         stages.append(stage.preset)
     if len(stages) == 1:
         into.preset |= stages[0]

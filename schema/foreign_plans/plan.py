@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.errors import MetadataError, brief, did_you_mean
-from ptylive.schema.foreign_plans.told_keys import Told, misspelt, watched
+from ptylive.schema.foreign_plans.looked_up_keys import WatchedTable, misspelt, watched
 from ptylive.schema.plausible import PLANNED, PLAUSIBLE, question, refusal
 from ptylive.schema.preset import Preset
-from ptylive.schema.pypty.rows import Fate, Gathered, Row
+from ptylive.schema.pypty.rows import Gathered, Row, Support
 
 LONGEST = 60
 """Characters of a value in the table of an import."""
@@ -30,7 +30,7 @@ class Taken:
     name: str
     value: str
     """Value as it is in the plan."""
-    fate: str
+    support: str
     """``mapped``, ``changed`` (mapped with a difference stated in the remark), ``left out`` or ``set aside``."""
     here: str
     """Resulting setting or metadata."""
@@ -38,7 +38,7 @@ class Taken:
 
     def __str__(self) -> str:
         became = f" -> {self.here}" if self.here else ""
-        return f"{self.fate}: {self.name} = {self.value}{became}" + (f" ({self.remark})" if self.remark else "")
+        return f"{self.support}: {self.name} = {self.value}{became}" + (f" ({self.remark})" if self.remark else "")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PlanImport:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user has to know: parameters left out, and those adopted with a difference."""
-        return tuple(str(each) for each in self.table if each.fate in ("left out", "changed"))
+        return tuple(str(each) for each in self.table if each.support in ("left out", "changed"))
 
 
 def gathered(
@@ -80,15 +80,15 @@ def gathered(
             continue
         if _is_equal(value, row.default):
             continue
-        if row.fate in (Fate.REFUSED, Fate.ELSEWHERE):
+        if row.support in (Support.REFUSED, Support.ELSEWHERE):
             refused.append(f"{name}: {row.remark}")
             table.append(Taken(name, brief(value, LONGEST), "left out", "", row.remark))
-        elif row.fate is Fate.SET_ASIDE or row.convert is None:
+        elif row.support is Support.SET_ASIDE or row.convert is None:
             table.append(Taken(name, brief(value, LONGEST), "set aside", "", row.remark))
         else:
             read = watched(value)
             table += _converted(row, value, read, into, program)
-            for key in sorted(read.unused_keys() & set(known) - AMBIGUOUS) if isinstance(read, Told) else ():
+            for key in sorted(read.unused_keys() & set(known) - AMBIGUOUS) if isinstance(read, WatchedTable) else ():
                 raise MetadataError(f"{name}.{key}: {program} has no {key} in {name}", f"it belongs next to {name}")
     if refused and not lenient:
         raise MetadataError(f"not imported: {'; '.join(refused)}", "remove it, or use ptylive preset --lenient")
@@ -114,8 +114,8 @@ def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) ->
     _check_sizes(row.name, value, {key: item for key, item in now.items() if key not in before or before[key] != item})
     changed = [f"{key} = {brief(now[key], LONGEST)}" for key in now if key not in before or before[key] != now[key]]
     shown = brief(value, LONGEST)
-    fate = "changed" if row.remark else "mapped"
-    found = [Taken(row.name, shown, fate, ", ".join(changed), row.remark)] if changed else []
+    support = "changed" if row.remark else "mapped"
+    found = [Taken(row.name, shown, support, ", ".join(changed), row.remark)] if changed else []
     return found + [Taken(row.name, shown, "left out", "", note) for note in into.notes[notes:]]
 
 
@@ -160,7 +160,7 @@ def table_of(value: Any, name: str) -> dict[str, Any]:
     """Return a table. Raises MetadataError."""
     if not isinstance(value, Mapping):
         raise MetadataError(f"{name} = {brief(value)} is not a table", "correct the file")
-    return value if isinstance(value, Told) else {str(key): item for key, item in value.items()}
+    return value if isinstance(value, WatchedTable) else {str(key): item for key, item in value.items()}
 
 
 def transform_of(flips: Any, name: str) -> str | None:
@@ -179,12 +179,12 @@ def parity(program: str, rows: Iterable[Row]) -> str:
         lines += [
             f"### {section}",
             "",
-            f"| {program} | default | fate | here | remark |",
+            f"| {program} | default | support | here | remark |",
             "| --- | --- | --- | --- | --- |",
         ]
         for row in (entry for entry in every if entry.section == section):
             keys = ", ".join(f"`{key}`" for key in row.keys) or "—"
             default = "—" if row.default is None else f"`{row.default}`"
-            lines.append(f"| `{row.name}` | {default} | {row.fate} | {keys} | {row.remark} |")
+            lines.append(f"| `{row.name}` | {default} | {row.support} | {keys} | {row.remark} |")
         lines.append("")
     return "\n".join(lines)

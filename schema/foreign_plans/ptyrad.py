@@ -9,13 +9,13 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.foreign_plans.plan import PlanImport, Taken, checked, gathered, number_of, parity, table_of
 from ptylive.schema.foreign_plans.ptyrad_experiment import EXPERIMENT, INIT, setting
 from ptylive.schema.foreign_plans.turns import both, ptyrad_turns, strength
-from ptylive.schema.pypty.rows import Converter, Fate, Gathered, Row
+from ptylive.schema.pypty.rows import Converter, Gathered, Row, Support
 
 MODEL, LOSS, CONSTRAINTS, RECON = "model_params", "loss_params", "constraint_params", "recon_params"
 SECTIONS = (INIT, MODEL, LOSS, CONSTRAINTS, RECON)
 HYPERTUNE = "hypertune_params"
 UPDATE = "update_params"
-M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
+M, E, S, R = Support.MAPPED, Support.ELSEWHERE, Support.SET_ASIDE, Support.REFUSED
 PARTS = {"both": "both", "phase": "phase", "amplitude": "amplitude"}
 
 

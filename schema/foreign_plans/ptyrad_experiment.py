@@ -12,10 +12,10 @@ from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.foreign_plans.plan import number_of, table_of, transform_of
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.pypty.converters import aberrations
-from ptylive.schema.pypty.rows import Converter, Fate, Gathered, Row
+from ptylive.schema.pypty.rows import Converter, Gathered, Row, Support
 
 INIT = "init_params"
-M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
+M, E, S, R = Support.MAPPED, Support.ELSEWHERE, Support.SET_ASIDE, Support.REFUSED
 _HAIDER = {"C1": "C10", "A1": "C12", "A2": "C23", "C3": "C30", "A3": "C34"}
 _FACTORS = {"B2": ("C21", 3.0), "S3": ("C32", 4.0)}
 

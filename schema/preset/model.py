@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from ptylive.schema.errors import MetadataError, brief, did_you_mean, said_of
+from ptylive.schema.errors import MetadataError, brief, did_you_mean, rephrased
 from ptylive.schema.metadata import NAMES
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
@@ -264,7 +264,7 @@ class Preset(StrictModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"][:1])
-            message = said_of(first).removesuffix(f": {CORRECT}")  # of a stage
+            message = rephrased(first).removesuffix(f": {CORRECT}")  # of a stage
             raise MetadataError(
                 f"refinement setting {field}: {message}" if field else f"refinement settings: {message}",
                 CORRECT,

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.settings_text import flattened
 
 AMPLITUDES = {"ssb": "ssb_amplitude", "wdd_phase": "wdd_amplitude"}
 """Maps to start from that provide a modulus, and its map."""
@@ -143,9 +144,9 @@ def gathered(values: Mapping[str, Any], settings: Collection[str]) -> dict[str, 
             alone |= {f"{name}.{key}": item for key, item in value.items()}
             tables |= {f"{name}.{key}": name for key in value}
     of_maps, remaining = _reads[0](alone) if _reads else ({}, alone)
-    strangers = {tables.get(name, name) for name in remaining}
+    others = {tables.get(name, name) for name in remaining}
     result = {name: value for name, value in values.items() if name not in tables.values() and name not in alone}
-    result |= {name: values[name] for name in strangers}
+    result |= {name: values[name] for name in others}
     return {**result, NAME: {**dict(values.get(NAME) or {}), **of_maps}} if of_maps else result
 
 
@@ -155,16 +156,9 @@ def checked_map_settings(values: Any) -> dict[str, Any]:
         raise MetadataError(f"{NAME} is {str(values)[:40]!r}", "write METHOD.NAME = NUMBER for each, as obf.noise = 3")
     if not values or not _reads:
         return dict(values)
-    of_maps, remaining = _reads[0](_flat(values))
+    of_maps, remaining = _reads[0](flattened(values))
     for name in remaining:
         raise MetadataError(
             f"{NAME} has {str(name)[:40]!r}, which is not a map setting", "write METHOD.NAME, as wdd.epsilon"
         )
     return of_maps
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
-    return flat

@@ -12,7 +12,7 @@ from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.added import declared
-from ptylive.schema.pypty.rows import Fate, Gathered, Row, same
+from ptylive.schema.pypty.rows import Gathered, Row, Support, same
 from ptylive.schema.pypty.table import ROWS, row_of
 
 
@@ -55,7 +55,7 @@ def import_preset(
         if row is None:
             near = did_you_mean(name, [each.name for each in ROWS])
             left_out.append(f"{name}: PyPty has no such parameter" + (f"; {near}" if near else ""))
-        elif row.fate in (Fate.REFUSED, Fate.ELSEWHERE) and not _is_default(row, value):
+        elif row.support in (Support.REFUSED, Support.ELSEWHERE) and not _is_default(row, value):
             left_out.append(f"{name}: {row.remark}")
         elif row.convert is not None and (row.off_is_deliberate or not _is_switched_off(row, value)):
             _convert(row, value, into)
@@ -113,7 +113,7 @@ def _row_of_added(name: str) -> Row | None:
     found = next((setting for setting in declared().values() if setting.pypty == name), None)
     if found is None:
         return None
-    return Row(name, "Extensions", found.default, Fate.MAPPED, (found.name,), "the same", same(found.name))
+    return Row(name, "Extensions", found.default, Support.MAPPED, (found.name,), "the same", same(found.name))
 
 
 def _convert(row: Row, value: Any, into: Gathered) -> None:

@@ -14,8 +14,8 @@ from ptylive.schema.model import Array
 from ptylive.schema.schedule import Schedule
 
 
-class Fate(StrEnum):
-    """Fate of a parameter."""
+class Support(StrEnum):
+    """Support of a parameter."""
 
     MAPPED = "mapped"
     """A key here does the same."""
@@ -68,7 +68,7 @@ class Row:
     name: str
     section: str
     default: Any
-    fate: Fate
+    support: Support
     keys: tuple[str, ...]
     """Destination: keys of the preset, or metadata names."""
     remark: str

@@ -1,4 +1,4 @@
-"""PyPty's parameter table (its README), row by row, and the fate of each row."""
+"""PyPty's parameter table (its README), row by row, and how each row is supported."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ def parity_table() -> str:
     """The table as Markdown, a section for each of PyPty's."""
     lines: list[str] = []
     for section in dict.fromkeys(row.section for row in ROWS):
-        lines += [f"## {section}", "", "| PyPty | default | fate | here | remark |", "| --- | --- | --- | --- | --- |"]
+        lines += [
+            f"## {section}",
+            "",
+            "| PyPty | default | support | here | remark |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         for row in ROWS:
             if row.section == section:
                 keys = ", ".join(f"`{key}`" for key in row.keys) or "—"
-                lines.append(f"| `{row.name}` | {row.default} | {row.fate} | {keys} | {row.remark} |")
+                lines.append(f"| `{row.name}` | {row.default} | {row.support} | {keys} | {row.remark} |")
         lines.append("")
     return "\n".join(lines)

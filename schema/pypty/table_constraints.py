@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ptylive.schema.pypty import converters as into
-from ptylive.schema.pypty.rows import Fate, Row, array, same, switch
+from ptylive.schema.pypty.rows import Row, Support, array, same, switch
 
 LOSS = "Constraints contributing to the loss"
 HAND = "Constraints that modify the object and probe by hand"
-M = Fate.MAPPED
+M = Support.MAPPED
 
 CONSTRAINTS: tuple[Row, ...] = (
     Row("mixed_variance_weight", LOSS, 0, M, ("mixed_variance_weight",), "the same", same("mixed_variance_weight")),

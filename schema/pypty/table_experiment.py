@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ptylive.schema.pypty import array_converters as arrays
 from ptylive.schema.pypty import converters as into
-from ptylive.schema.pypty.rows import Fate, Row, array, metadata, plain, same
+from ptylive.schema.pypty.rows import Row, Support, array, metadata, plain, same
 
 DATA = "Backend and dataset"
 SAVING = "Saving and printing"
@@ -15,7 +15,7 @@ START = "Beam initialization"
 MEMORY = "Memory usage"
 CREATE = "create_pypty_data"
 APPEND = "append_exp_params"
-M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
+M, E, S, R = Support.MAPPED, Support.ELSEWHERE, Support.SET_ASIDE, Support.REFUSED
 OWN_MEMORY = "batches and memory are chosen automatically: one pattern at a time stays in cache"
 
 EXPERIMENT: tuple[Row, ...] = (

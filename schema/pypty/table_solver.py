@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ptylive.schema.pypty import converters as into
 from ptylive.schema.pypty.array_converters import own_optimiser
-from ptylive.schema.pypty.rows import Fate, Row, plain, same, switch
+from ptylive.schema.pypty.rows import Row, Support, plain, same, switch
 
 PROPAGATION = "Propagation, shifting, and resizing"
 BAND = "Bandwidth limitation"
 OPTIMISER = "Optimization settings"
 UPDATE = "Updating refinable arrays"
 WITH_PYPTY = 'sets `optimizer = "pypty"`; without any of them, our line search scales by curvature and interpolates'
-M, S, R = Fate.MAPPED, Fate.SET_ASIDE, Fate.REFUSED
+M, S, R = Support.MAPPED, Support.SET_ASIDE, Support.REFUSED
 
 SOLVER: tuple[Row, ...] = (
     Row("propmethod", PROPAGATION, "multislice", M, ("propmethod",), "all three are built", plain("propmethod")),

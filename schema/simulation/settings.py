@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ptylive.schema.errors import MetadataError, brief, did_you_mean, said_of
+from ptylive.schema.errors import MetadataError, brief, did_you_mean, rephrased
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, understood
@@ -178,6 +178,6 @@ def _checked(group: str, kind: type[StrictModel], given: Mapping[str, Any]) -> A
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([group, *(str(part) for part in first["loc"][:1])])
-        text = said_of(first)
+        text = rephrased(first)
         shown = f" = {brief(first['input'])}" if first["loc"] else ""
         raise MetadataError(f"{place}{shown}: {text}", "correct the value or leave it out (docs/simulate.md)") from None

@@ -9,7 +9,7 @@ import typer
 
 from ptylive.engine.backend.device import NAMES
 from ptylive.schema import MetadataError
-from ptylive.server.wire.client import DEFAULT_CONTROL
+from ptylive.server.process.ports import DEFAULT_CONTROL
 from ptylive.streamer.sockets.security import KEYS_VARIABLE
 
 Settings = Annotated[

@@ -105,7 +105,7 @@ class FallbackJob:
             self._running = running
             stopping = self._stopped.is_set()
         if self._back:
-            running.step_back()
+            running.lower_priority()
         for message in running.messages():
             if stopping:
                 running.tell({"stop": True})
@@ -125,11 +125,11 @@ class FallbackJob:
         """See RunningJob."""
         return "the refinement was ended" if self._running is None else self._running.ending()
 
-    def step_back(self) -> None:
+    def lower_priority(self) -> None:
         """See RunningJob."""
         self._back = True
         if self._running is not None:
-            self._running.step_back()
+            self._running.lower_priority()
 
     def end(self) -> None:
         """See RunningJob."""

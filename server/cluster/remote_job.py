@@ -156,7 +156,7 @@ class RemoteJob:
         """See RunningJob."""
         return self._ending
 
-    def step_back(self) -> None:
+    def lower_priority(self) -> None:
         """See RunningJob; does nothing, since frames arrive on this machine and the refinement runs on another."""
 
     def end(self) -> None:

@@ -34,7 +34,7 @@ from ptylive.server.session.kept_patterns import MOST_AVERAGED
 from ptylive.server.session.library import LARGE
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_scans import mean_pattern
-from ptylive.server.session.waiting_results import take_in_now
+from ptylive.server.session.waiting_results import merge_waiting_now
 from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
 SLICE, SLICE_AMPLITUDE = "slice:", "slice_amplitude:"
@@ -157,7 +157,7 @@ class AnalysisCommands:
         names = [pictures] if isinstance(pictures, str) else list(pictures)
         nominal = nominal_positions(scan) if names else None
         files = self._finisher.files
-        take_in_now(results, self._finisher.tell)
+        merge_waiting_now(results, self._finisher.tell)
         shown = [files.read(read_run, results, LARGE, run=str(name), nominal_A=nominal) for name in names[:4]]
         shown = [{**run, "resumable": is_kept(scan.recording, run["run"])} for run in shown]
         return {"runs": files.read(read_runs, results), "pictures": shown}
@@ -298,7 +298,7 @@ class AnalysisCommands:
         results = scan.results
         if results is None:
             raise CommandError("this scan has no results yet", "they are written when it has ended, or with save")
-        take_in_now(results, self._finisher.tell)
+        merge_waiting_now(results, self._finisher.tell)
         found = self._finisher.files.read(draw, results, LARGE)
         path = named(self._export_stem(scan, name), kind)
         write_own(path, REPORT if kind == "html" else kind, found.pop(kind).tobytes())

@@ -23,10 +23,10 @@ from ptylive.engine.calibrate.independent import (
 from ptylive.engine.calibrate.scan import MOST_DEPTH_A
 from ptylive.engine.planning.detector_window import GOOD_SHARE
 from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
+from ptylive.engine.refine.tuning.depth.depth_choice import slices_of_thickness
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, THICKEST_A
-from ptylive.engine.refine.tuning.depth_choice import slices_of_thickness
-from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.schema import Calibration, CommandError, InputFileError, Origin, ScanHeader
+from ptylive.schema.units import depth_of_focus_A
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.session.finisher import Finisher
@@ -214,7 +214,7 @@ class Checked:
         """Check the number of slices: as given, or as found by trials at the start of the run."""
         form = self.preset.object
         angle, wavelength = self.calibration.get("convergence_semiangle_mrad"), self.calibration.wavelength_A
-        depth_A = None if angle is None or wavelength is None else focal_depth_A(wavelength, float(angle))
+        depth_A = None if angle is None or wavelength is None else depth_of_focus_A(wavelength, float(angle))
         thickness_A, given = form.total_thickness_A, form.num_slices
         if given == "auto" and thickness_A is None and form.slices == 1:
             if depth_A is None:

@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX
-from ptylive.engine.calibrate.descan import remaining
+from ptylive.engine.calibrate.descan.block_fits import LEAST_EXTENT_PX
+from ptylive.engine.calibrate.descan.measurement import remaining
 from ptylive.engine.calibrate.independent import Candidate, independent_defocus, orientations
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.strength.linearity import strength_of
-from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.pictures.colours import levels, to_indices
 from ptylive.pictures.sampling import reduced
 from ptylive.pictures.snapshot import png
 from ptylive.schema import Calibration, CommandError, Origin
 from ptylive.schema.detector import Descan
-from ptylive.schema.units import mrad_to_invA
+from ptylive.schema.units import depth_of_focus_A, mrad_to_invA
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.wire.messages import array_to_plain
 
@@ -71,7 +70,7 @@ class IndependentCommands:
         calibration, store = self._inputs()
         found = align_store(store, calibration, wanted)
         picture = np.frombuffer(png(found.picture()), dtype=np.uint8)
-        return {**found.told(), "values": found.values, "png": array_to_plain(picture)}
+        return {**found.to_plain(), "values": found.values, "png": array_to_plain(picture)}
 
     def command_estimates(self) -> dict[str, Any]:
         """Estimate given values from the data: {name: {value, uncertainty, agrees}}; C10 is that of the plane seen.
@@ -97,9 +96,9 @@ def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | N
         return None
     used = float(calibration.get("C10") or 0.0) + float(calibration.get("depth_A") or 0.0)
     angle, wavelength = calibration.get("convergence_semiangle_mrad"), calibration.wavelength_A
-    depth_A = 0.0 if angle is None or wavelength is None else focal_depth_A(wavelength, float(angle))
+    depth_A = 0.0 if angle is None or wavelength is None else depth_of_focus_A(wavelength, float(angle))
     within = max(DEVIATIONS * (found.uncertainty or 0.0), SHARE_OF_DEPTH * depth_A)
-    return told(float(found.value), found.uncertainty, agrees=abs(float(found.value) - used) <= within)
+    return estimate_to_plain(float(found.value), found.uncertainty, agrees=abs(float(found.value) - used) <= within)
 
 
 def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
@@ -113,7 +112,7 @@ def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
     value = mrad_to_invA(float(angle), wavelength) / float(disc.value)
     doubt = value * (disc.uncertainty or 0.0) / float(disc.value)
     within = max(DEVIATIONS * doubt, SHARE_OF_PIXEL * value)
-    return told(value, doubt, agrees=abs(value - float(given.value)) <= within)
+    return estimate_to_plain(value, doubt, agrees=abs(value - float(given.value)) <= within)
 
 
 def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | None:
@@ -130,10 +129,10 @@ def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | No
     found, doubt = remainder.plus(store.descan), remainder.uncertainty_px
     apart_px = found.minus(Descan.of(tuple(given.value))).smooth.extent_px
     within = max(LEAST_EXTENT_PX, DEVIATIONS * (doubt or 0.0))
-    return {**told(list(found.numbers), doubt, agrees=apart_px <= within), "apart_px": apart_px}
+    return {**estimate_to_plain(list(found.numbers), doubt, agrees=apart_px <= within), "apart_px": apart_px}
 
 
-def told(value: float | list[float], uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
+def estimate_to_plain(value: float | list[float], uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
     """Return one estimate in the form of the reply."""
     return {"value": value, "uncertainty": uncertainty, "agrees": agrees}
 

@@ -23,7 +23,7 @@ from ptylive.server.session.run_names import results_path
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_metadata import describe_metadata
 from ptylive.server.session.stored_scans import run_number
-from ptylive.server.session.waiting_results import take_in_now
+from ptylive.server.session.waiting_results import merge_waiting_now
 from ptylive.server.wire.publisher import Publisher
 from ptylive.simulators.data import bundled
 
@@ -109,7 +109,7 @@ class LibraryCommands:
     def command_runs_of(self, recording: str, pictures: Iterable[str] = ()) -> dict[str, Any]:
         """Return the reply of `runs` for a scan of the library that is not shown; ``last`` names its newest run."""
         results, files = results_path(self._library.find(recording)), self._finisher.files
-        take_in_now(results, self._finisher.tell)
+        merge_waiting_now(results, self._finisher.tell)
         runs = files.read(read_runs, results)
         if not runs:
             raise CommandError(f"{recording} has not been refined", "refine it first")

@@ -29,7 +29,7 @@ from ptylive.server.refinement.refinements import Refinements, RunState
 from ptylive.server.refinement.scan_updates import ScanNews, plain_values
 from ptylive.server.refinement.scans_together import check_map_settings, opened_beside, with_drafts
 from ptylive.server.refinement.warm_refinement import is_compiled_for_gpu
-from ptylive.server.session.calibration_events import tell_calibration
+from ptylive.server.session.calibration_events import publish_calibration
 from ptylive.server.session.run_names import RunNames, recording_of, results_of
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
@@ -314,7 +314,7 @@ class RefineCommands:
         if job is not None and job.run == run.run and run.state in ("failed", "stopped"):
             release_unused(job)
         if run.found and (scan := self._current()) is not None and scan.uid == run.uid:
-            tell_calibration(self._publisher, scan, final=True, refined={"run": run.run, **run.found})
+            publish_calibration(self._publisher, scan, final=True, refined={"run": run.run, **run.found})
         self._start_next()
         if (scan := self._current()) is not None:
             self._stand_by(scan, compiled=run.state == "done")

@@ -226,9 +226,9 @@ def _write_request(folder: Path, text: str) -> None:
 
 def _stored_outcome(recording: Path) -> dict[str, Any]:
     """Return the outcome of the last tuning of a scan; empty if there was none."""
-    from ptylive.application.tuning.plain_state import TOLD_FILE, kept
+    from ptylive.application.tuning.plain_state import SUMMARY_FILE, kept
 
-    found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
+    found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{SUMMARY_FILE}")]
     newest = max(found, key=_changed, default=None)
     outcome = {} if newest is None else kept(newest.parent)
     if newest is None or not outcome:

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema.detector import GIVEN_ARRAYS, Detector
 from ptylive.schema.model import StrictModel
-from ptylive.server.process.ports import EVENTS_OFFSET
+from ptylive.server.process.ports import DASHBOARD_PORT, DEFAULT_CONTROL, DEFAULT_DATA, EVENTS_OFFSET
 from ptylive.server.process.security import Security, in_home
 from ptylive.streamer.protocols.inlet import ProtocolName
 
@@ -27,7 +27,7 @@ class ServerConfig(StrictModel):
     """All settings of `ptylive serve`. Addresses are restricted to loopback until keys are configured."""
 
     data: str = Field(
-        default="tcp://127.0.0.1:9999",
+        default=DEFAULT_DATA,
         description="where frames arrive: address to bind, or of the detector to connect to",
     )
     protocol: ProtocolName = Field(default="native", description="protocol of the sender")
@@ -43,12 +43,14 @@ class ServerConfig(StrictModel):
     )
     keep_frames: bool = Field(default=False, description="record frames as well, with the coefficients next to them")
     control: str = Field(
-        default="tcp://127.0.0.1:9998", description="where commands are received; events are published one port below"
+        default=DEFAULT_CONTROL, description="where commands are received; events are published one port below"
     )
     metrics: str | None = Field(
         default="", description="where Prometheus finds metrics; empty: 127.0.0.1:9996 if free; none: off"
     )
-    dashboard: str | None = Field(default="127.0.0.1:5006", description="where the dashboard is served; none: headless")
+    dashboard: str | None = Field(
+        default=f"127.0.0.1:{DASHBOARD_PORT}", description="where the dashboard is served; none: headless"
+    )
     prefix: str = Field(default="", description="path under which a proxy serves the dashboard, like /ptylive")
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
     watch: str | None = Field(
@@ -158,7 +160,7 @@ class ServerConfig(StrictModel):
     def _address(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and (parts.port is None or parts.path)):
-            raise ValueError(f"{value!r} is not an address like tcp://127.0.0.1:9999")
+            raise ValueError(f"{value!r} is not an address like {DEFAULT_DATA}")
         if parts.hostname == "*":
             raise ValueError(f"{value!r}: write 0.0.0.0 to listen on every interface")
         return value
@@ -189,7 +191,7 @@ class ServerConfig(StrictModel):
             return value
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"{value!r} is not an address like 127.0.0.1:5006")
+            raise ValueError(f"{value!r} is not an address like 127.0.0.1:{DASHBOARD_PORT}")
         return value
 
     @field_validator("notify")
@@ -212,7 +214,7 @@ class ServerConfig(StrictModel):
         for value, may_leave in ((self.metrics, False), (self.dashboard, self.security.token)):
             if value and not may_leave and value.rpartition(":")[0] not in LOOPBACK:
                 hint = "" if value is self.metrics else "; others may see the dashboard with --token"
-                raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:5006{hint}")
+                raise ValueError(f"{value!r} is not a loopback address like 127.0.0.1:{DASHBOARD_PORT}{hint}")
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
-from ptylive.schema.errors import PtyliveError, did_you_mean, said_of
+from ptylive.schema.errors import PtyliveError, did_you_mean, rephrased
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import (
     NAMES,
@@ -23,7 +23,7 @@ from ptylive.schema.metadata import (
     overlay,
     typed,
 )
-from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
+from ptylive.schema.settings_text import MAX_TOML, as_table, flattened, read_toml
 from ptylive.server.process.config import ServerConfig
 
 COMMAND_LINE = "command line"
@@ -122,7 +122,7 @@ def _from_tables(tables: dict[str, Any]) -> dict[str, Any]:
     values["refine"] = dict(as_table(tables.pop("refine", {}), "refine"))
     for name in _OF_THE_SERVER & values["refine"].keys():
         values[f"refine_{name}"] = values["refine"].pop(name)
-    values["maps"] = _flattened(as_table(tables.pop("maps", {}), "maps"))
+    values["maps"] = flattened(as_table(tables.pop("maps", {}), "maps"))
     values["virtual_detectors"] = dict(as_table(tables.pop("virtual_detectors", {}), "virtual_detectors"))
     defaults: dict[str, Any] = {}
     for section, content in tables.items():
@@ -183,7 +183,7 @@ def _refused(error: ValidationError, sources: _Sources) -> MetadataError:
     """Return the error for the first reason a value is refused."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
-    message = said_of(first)
+    message = rephrased(first)
     problem = f"{'.'.join(place)}: {message}" if place else message
     return MetadataError(f"{sources.of(place[0] if place else '')}: {problem}", CORRECT)
 
@@ -204,14 +204,6 @@ def checked_settings(values: Mapping[str, Any]) -> dict[str, float]:
     from ptylive.engine.imaging.registry import only_settings
 
     return only_settings(values)
-
-
-def _flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten tables: ``[maps.wdd] epsilon`` becomes the same as ``[maps] "wdd.epsilon"``."""
-    flat: dict[str, Any] = {}
-    for name, value in tables.items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
-    return flat
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

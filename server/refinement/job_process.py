@@ -41,7 +41,7 @@ class RunningJob(Protocol):
         """Return in words, after the last message, how it ended, for a job that did not report this itself."""
         ...
 
-    def step_back(self) -> None:
+    def lower_priority(self) -> None:
         """Lower its priority because a scan arrives on this machine: frames come first."""
         ...
 
@@ -110,9 +110,9 @@ class ChildProcess:
             return f"{self.called} was killed (signal 9), as the system does when memory runs out"
         return f"{self.called} ended with status {status}"
 
-    def step_back(self) -> None:
+    def lower_priority(self) -> None:
         """See :class:`RunningJob`."""
-        step_back(self._process.pid)
+        lower_priority(self._process.pid)
 
     def end(self) -> None:
         """See :class:`RunningJob`."""
@@ -191,7 +191,7 @@ class Standby:
         return status is None
 
 
-def step_back(pid: int) -> None:
+def lower_priority(pid: int) -> None:
     """Lower the priority of a ptylive process; threads it starts later inherit it."""
     with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)

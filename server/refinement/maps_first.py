@@ -34,7 +34,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     from ptylive.engine.calibrate.detector import given_quantities
     from ptylive.engine.dataset import check_metadata
     from ptylive.engine.stored_maps import DISTORTION, StoredMaps, distortion_in_use, other_places, places_of
-    from ptylive.schema.metadata import beneath, outvoted, unsaid
+    from ptylive.schema.metadata import not_overridden, overruled_values, unstated_by
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.whole_file import vet
 
@@ -42,8 +42,8 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     with open_source(job.recording, job.values) as source:
         check_results_file(job.results, source)
         distorts, scan = source.flat is not None, source.header.scan
-        defaults = unsaid(source.header, job.defaults)
-        differing = "; ".join(outvoted(source.header, beneath(job.defaults, job.values)))
+        defaults = unstated_by(source.header, job.defaults)
+        differing = "; ".join(overruled_values(source.header, not_overridden(job.defaults, job.values)))
         values = {**defaults, **job.values}
     if differing:
         words = f"the recording says otherwise than preset or configuration, and counts: {differing}"
@@ -53,8 +53,8 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     earlier = {} if stored is None else _distortion_of(stored, distorts=distorts)
     if stored is not None:
         earlier |= other_places(stored.places, None if stored.coverage is None else stored.coverage.shape, scan)
-    earlier = beneath(earlier, requested)
-    job = replace(job, values={**beneath(values, earlier), **earlier})
+    earlier = not_overridden(earlier, requested)
+    job = replace(job, values={**not_overridden(values, earlier), **earlier})
     with open_source(job.recording, job.values) as source:
         check_metadata(source.header, far_field=not job.preset.propagation.near_field)
         in_use = {name: quantity.value for name, quantity in given_quantities(source.header).items()}
@@ -64,8 +64,8 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
         if stored is not None:
             in_place = bool(in_use[DISTORTION] or stored.distortion)
             given = {**Calibration.from_attributes(stored.calibration).given(in_place=in_place), **earlier}
-            given = {**beneath(defaults, given), **given}
-            job = replace(job, values={**beneath(given, requested), **requested})
+            given = {**not_overridden(defaults, given), **given}
+            job = replace(job, values={**not_overridden(given, requested), **requested})
         _make(job, tell, should_stop, keeps_detectors=stored is not None)
         stored = StoredMaps.read(job.results)
     calibration = Calibration.from_attributes(stored.calibration)
@@ -113,14 +113,14 @@ def _values_differ(stored: StoredMaps, in_use: Mapping[str, Any], requested: Map
     Values not requested stay as given for the stored maps, whatever the recording says.
     """
     from ptylive.engine.stored_maps import DISTORTION, OF_PLACES
-    from ptylive.schema.metadata import beneath
+    from ptylive.schema.metadata import not_overridden
 
     shape = None if stored.coverage is None else stored.coverage.shape
     measured = {name: value for name, value in ((DISTORTION, stored.distortion), (SHAPE, shape)) if value is not None}
-    untold = {name: in_use[name] for name in (DISTORTION, SHAPE, *OF_PLACES)}
-    before = {**untold, **_all_given(stored), **measured, **stored.places}
+    unstated = {name: in_use[name] for name in (DISTORTION, SHAPE, *OF_PLACES)}
+    before = {**unstated, **_all_given(stored), **measured, **stored.places}
     differing = {name: None for name in {*before, *in_use} if before.get(name) != in_use.get(name)}
-    return len(beneath(differing, requested)) < len(differing)
+    return len(not_overridden(differing, requested)) < len(differing)
 
 
 def _distortion_of(stored: StoredMaps, *, distorts: bool) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class Refinements:
         with self._lock:
             self._scan_runs = True
             if self._running is not None:
-                self._running.step_back()
+                self._running.lower_priority()
 
     def scan_over(self) -> None:
         """Let refinements that start from now on run at normal priority: niced, they might wait for other programs."""
@@ -190,7 +190,7 @@ class Refinements:
             self.current = RunState("queued", job.run, uid, job.series, message="starting")
             self.last_job, self.last_uid, self.last_epochs = job, uid, done
             if self._scan_runs:
-                running.step_back()
+                running.lower_priority()
             self._thread = threading.Thread(target=self._watch, args=(running, job), name="refine", daemon=True)
             self._thread.start()
         self._publish(pictures=False)

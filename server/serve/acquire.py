@@ -88,9 +88,9 @@ def _run(session: Session, history: list[str]) -> int:
     notifier = notifying(session)
     notifier.start()
     _say({"ready": True, "data": session.receiver.address})
-    before = user_state.told(session)
+    before = user_state.collected(session)
     while not session.shutdown_requested.wait(0.2):
-        if (now := user_state.told(session)) != before:
+        if (now := user_state.collected(session)) != before:
             _say({"user_state": now})
             before = now
     if watch is not None:

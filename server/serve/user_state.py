@@ -12,7 +12,7 @@ from typing import Any
 from ptylive.server.serve.session import Session
 
 
-def told(session: Session) -> dict[str, Any]:
+def collected(session: Session) -> dict[str, Any]:
     """Return pinned values, values of single scans, map settings, virtual detectors and whether scans are recorded.
 
     All values are JSON types.

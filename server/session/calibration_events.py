@@ -15,7 +15,7 @@ from ptylive.server.wire.publisher import Publisher
 TOPIC = "calibration"
 
 
-def tell_calibration(
+def publish_calibration(
     publisher: Publisher, scan: ScanSession, *, final: bool = False, refined: Mapping[str, Any] | None = None
 ) -> None:
     """Publish the calibration of a scan if it differs from the one last published.

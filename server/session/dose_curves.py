@@ -16,7 +16,7 @@ SHARE_OF_FIELD = 0.1
 """Drift that is reported if no bound was given, as a fraction of the shorter side of the field."""
 
 
-def tell_dose_so_far(publisher: Publisher, scan: ScanSession, *, final: bool = False) -> None:
+def publish_dose_so_far(publisher: Publisher, scan: ScanSession, *, final: bool = False) -> None:
     """Publish the dose curve of a scan alone, while it arrives (where maps are published) or of an opened one."""
     with scan.lock:
         found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
@@ -34,7 +34,7 @@ class DoseCurves:
     def take(self, scan: ScanSession) -> None:
         """Add a scan whose maps have been made to its place, and publish the curve of that place."""
         if scan.stored is not None:  # opened from its files, not a new scan
-            tell_dose_so_far(self._publisher, scan, final=True)
+            publish_dose_so_far(self._publisher, scan, final=True)
             return
         with scan.lock:
             found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)

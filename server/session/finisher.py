@@ -28,8 +28,8 @@ from ptylive.engine.stored_maps import describe_maps
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.schema.model import DoubleArray
 from ptylive.server.process.compilation import Compilation, pieces_for
-from ptylive.server.session.calibration_events import tell_calibration
-from ptylive.server.session.dose_curves import DoseCurves, tell_dose_so_far
+from ptylive.server.session.calibration_events import publish_calibration
+from ptylive.server.session.dose_curves import DoseCurves, publish_dose_so_far
 from ptylive.server.session.run_names import frames_of, how_to_make, results_path
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_scans import sampled_patterns
@@ -246,7 +246,7 @@ class Finisher:
                 payloads = scan.take_sample(found["mean"], found["last"])
             for payload in payloads:
                 self._publisher.publish("maps", payload)
-        tell_dose_so_far(self._publisher, scan, final=True)
+        publish_dose_so_far(self._publisher, scan, final=True)
 
     def _show(self, scan: ScanSession, part: Rendering) -> None:
         """Publish the maps that are ready while the others are still being made."""
@@ -297,7 +297,7 @@ class Finisher:
             scan.problem = ""
         for payload in payloads:
             self._publisher.publish("maps", payload)
-        tell_calibration(self._publisher, scan, final=True)
+        publish_calibration(self._publisher, scan, final=True)
         self._dose_curves.take(scan)
         self._save(scan)
         if frames is not None and scan.recording is not None and not scan.compressed:

@@ -37,7 +37,7 @@ from ptylive.server.session.stored_scans import (
     read_results,
     scan_header,
 )
-from ptylive.server.session.waiting_results import take_in_now
+from ptylive.server.session.waiting_results import merge_waiting_now
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
 
@@ -155,7 +155,7 @@ class Library:
         except InputFileError as error:
             return {**entry, "problem": error.line()}
         entry.update(results="", runs={}, thumbnail=None, object=None, calibration={})
-        take_in_now(results, self._tell)
+        merge_waiting_now(results, self._tell)
         if os.path.lexists(results):
             try:
                 entry.update(self._files.read(describe_results, results), results=results.name)
@@ -241,7 +241,7 @@ class Library:
         header = header if flat is None else flat.header
         scan = ScanSession(header, None, header, recording=path, ended=ended, stored=Calibration())
         results = results_path(path)
-        take_in_now(results, self._tell)
+        merge_waiting_now(results, self._tell)
         if results.exists():
             stored = self._files.read(read_results, results, LARGE)
             scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])

@@ -27,8 +27,8 @@ from ptylive.engine.memory import Scratch
 from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.process.compilation import CompiledReader
-from ptylive.server.session.calibration_events import tell_calibration
-from ptylive.server.session.dose_curves import tell_dose_so_far
+from ptylive.server.session.calibration_events import publish_calibration
+from ptylive.server.session.dose_curves import publish_dose_so_far
 from ptylive.server.session.kept_patterns import KeptPatterns
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import Subscriptions
@@ -52,13 +52,13 @@ TURN_S = 0.0005
 """Thread switch interval of Python (5 ms by default): receiving and reducing need very short turns, but many times a
 second, and a calibration must not hold them up.
 """
-MOST_LANES = 8
+MOST_THREADS = 8
 """Maximum number of threads that reduce the frames of one batch."""
 
 log = logging.getLogger(__name__)
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Lower this thread's priority: frames come before calibrations and filters."""
     if sys.platform == "linux":  # elsewhere the priority applies to the whole process
         thread = threading.get_native_id()
@@ -109,8 +109,8 @@ class LiveThread:
         self._rest_due = self._next_look = 0.0
         self._next_refresh = 0.0
         self._dirty = False
-        self._builders = ThreadPoolExecutor(1, "filters", step_back)
-        self._pool = ThreadPool(min(MOST_LANES, os.cpu_count() or 1))
+        self._builders = ThreadPoolExecutor(1, "filters", lower_priority)
+        self._pool = ThreadPool(min(MOST_THREADS, os.cpu_count() or 1))
         self._resources = resources
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
@@ -317,8 +317,8 @@ class LiveThread:
             payloads = scan.take(rendering, others_stay=True) if rendering.maps else []
         for payload in payloads:
             self._publisher.publish("maps", payload)
-        tell_calibration(self._publisher, scan)
-        tell_dose_so_far(self._publisher, scan)
+        publish_calibration(self._publisher, scan)
+        publish_dose_so_far(self._publisher, scan)
         self._dirty = False
         spent = time.thread_time() - processor
         if self._reader.ring_fill > FRAMES_WAIT:

@@ -129,7 +129,7 @@ class ScanSession:
         with self.lock:
             self.header = header
             if self.engine is not None:
-                self.engine.tell(header)
+                self.engine.adopt(header)
 
     def use_map_settings(self, settings: Mapping[str, float]) -> None:
         """Change its map settings, used from the next refresh while frames arrive, otherwise when finished again."""

@@ -17,8 +17,8 @@ from ptylive.streamer.storage.native import DAMAGED_HINT
 
 MOST_ENTRIES = 1000
 MOST_CHARACTERS = 4000
-"""Maximum length of one value; MOST_TOLD is the limit for all together."""
-MOST_TOLD = 200_000
+"""Maximum length of one value; MOST_CHARACTERS_TOGETHER is the limit for all together."""
+MOST_CHARACTERS_TOGETHER = 200_000
 WRITTEN_OUT = 64
 """Largest array whose numbers are written out; for larger ones shape, type and range are given."""
 READ_BYTES = 2**24
@@ -54,7 +54,7 @@ class _Collected:
     @property
     def full(self) -> bool:
         """Whether no more entries are accepted, so that values need not be read."""
-        return len(self.entries) >= MOST_ENTRIES or self._characters >= MOST_TOLD
+        return len(self.entries) >= MOST_ENTRIES or self._characters >= MOST_CHARACTERS_TOGETHER
 
     def add(self, name: str, value: str) -> None:
         """Add an entry, truncated if it is too long."""

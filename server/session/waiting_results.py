@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ptylive.engine.results_file import PENDING, RESERVED, take_in
+from ptylive.engine.results_file import PENDING, RESERVED, merge_pending
 from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError
 
@@ -19,21 +19,21 @@ CHECKPOINT, JOB = ".checkpoint", ".job"
 _RESERVATION = re.compile(rf"\.(.+)_results\.h5\.(run\d+)\.{RESERVED}")
 
 
-def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
+def merge_all_waiting(folder: Path, tell: Callable[[str, str], None]) -> None:
     """Merge all waiting refinements in a folder; ``tell`` takes level and line about each results file."""
     for path in sorted({folder / waiting.name.rsplit(".", 2)[0] for waiting in folder.glob(f"*.h5.*.{PENDING}")}):
         try:
-            if take_in(path, PATIENCE_S):
+            if merge_pending(path, PATIENCE_S):
                 tell("info", f"{path.name}: refinements waiting in separate files were merged into it")
         except (PtyliveError, OSError) as error:
             line = error.line() if isinstance(error, PtyliveError) else str(error)
             tell("warning", f"{path.name}: refinements waiting in separate files could not be merged: {line}")
 
 
-def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
+def merge_waiting_now(path: Path, tell: Callable[[str, str], None]) -> None:
     """Merge refinements waiting next to a results file that is about to be read, unless it is being written now."""
     try:
-        take_in(path, 0.0)
+        merge_pending(path, 0.0)
     except FileBusyError:
         return  # the process writing it merges them
     except (PtyliveError, OSError) as error:
@@ -55,10 +55,10 @@ def cut_off_runs(folder: Path, recording: str = "") -> list[tuple[str, str]]:
 
 def cut_off(folder: Path, recording: str = "") -> list[str]:
     """Return a line for each refinement that was cut off: how to continue it, or to begin it again."""
-    return [_told(folder, name, run) for name, run in cut_off_runs(folder, recording)]
+    return [_remark(folder, name, run) for name, run in cut_off_runs(folder, recording)]
 
 
-def _told(folder: Path, name: str, run: str) -> str:
+def _remark(folder: Path, name: str, run: str) -> str:
     told, resume = f"refinement {run} of {name} was cut off", f"open the scan and resume it (refine_resume, run {run})"
     if not _left(folder, name, run, CHECKPOINT):
         return f"{told} before its first checkpoint: to begin it again with its settings, {resume}"
@@ -79,4 +79,4 @@ def look_after(folder: Path, tell: Callable[[str, str], None]) -> None:
     """Log what was cut off, and merge what waits; for a server that starts, and therefore refines nothing yet."""
     for line in cut_off(folder):
         tell("warning", line)
-    take_in_all(folder, tell)
+    merge_all_waiting(folder, tell)

@@ -14,10 +14,10 @@ from ptylive.application.tuning.trials import FORMAT, SETTINGS
 from ptylive.application.tuning.tunables import SLICES, THICKNESS, metadata_of, settings_of
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide, measure
-from ptylive.engine.refine.tuning.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.depth.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
-from ptylive.engine.refine.tuning.parameter_search import of_trials
+from ptylive.engine.refine.tuning.trial_settings import of_trials
 from ptylive.engine.refine.validation.settings_trial import Judge, check_enough
 from ptylive.engine.refine.validation.trial_size import PATTERNS, SWEEPS
 from ptylive.schema import Calibration, MetadataError

@@ -20,12 +20,11 @@ from typing import Any, Self
 import zmq
 
 from ptylive.schema import CommandError, ServerGoneError
-from ptylive.server.process.ports import CONTROL_PORT
+from ptylive.server.process.ports import DEFAULT_CONTROL
 from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, TOPICS, events_address, pack, unpack
 from ptylive.streamer.sockets.connection import WatchedConnection
 from ptylive.streamer.sockets.security import client_keys, hint_for
 
-DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
 AT_ONCE, BUSY_S = "status", 1.0
 """A command that a busy server answers, too, and the longest wait for that."""
 TURN_S = 0.1

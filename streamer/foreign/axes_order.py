@@ -57,14 +57,15 @@ def put_in_order(
     """Like :func:`in_order`, with a known position of each axis in the file; ``basis``: how it is known."""
     if order == tuple(range(len(order))):
         return frames, list(scales), ()
-    doubt = CHECK_IT if basis == BY_UNITS and not _all_told(scales) else ""
+    doubt = CHECK_IT if basis == BY_UNITS and not all_units_known(scales) else ""
     note = f"{basis} its axes are {_reordered(order)}{doubt}"
     return ReorderedFrames(frames, order), [scales[axis] for axis in order], (note,)
 
 
-def _all_told(scales: Sequence[tuple[Any, Any]]) -> bool:
-    """Whether the unit of every axis tells its space. Otherwise an order by units is a guess: two lengths
-    may be left over from an image, and belong to the detector.
+def all_units_known(scales: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether the unit of every axis says which space it belongs to.
+
+    Otherwise an order by units is a guess: two lengths may be left over from an image, and belong to the detector.
     """
     return all(_space_of([scale]) is not None for scale in scales)
 

@@ -30,7 +30,7 @@ from ptylive.streamer.storage.scan_file import ScanFile
 
 _IMAGES = "Data/Image"
 _MOST_IMAGES, _MOST_JSON_BYTES = 1000, 16 * 2**20
-_UNTOLD = "the beam convergence is not used: Velox does not state whether it is the semi-angle"
+_CONVERGENCE_NOT_USED = "the beam convergence is not used: Velox does not state whether it is the semi-angle"
 
 
 def recognises(file: Any) -> bool:
@@ -50,7 +50,7 @@ def open_velox(path: Path) -> Iterator[ScanFile]:
             raise InputFileError(held, "export the scan from Velox to a separate file")
         described = series[found[0]]
         frames = SeriesFrames(dataset(file, f"{_IMAGES}/{found[0]}/Data"))
-        notes = (f"series read: {found[0]}", _UNTOLD, *unequal_pixels(_pixel(described)))
+        notes = (f"series read: {found[0]}", _CONVERGENCE_NOT_USED, *unequal_pixels(_pixel(described)))
         yield ScanFile(frames, _metadata(described), notes=notes)
 
 

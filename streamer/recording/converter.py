@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Closing:
-    """A journal to be closed, and its fate: converted, kept until there is room for it, or removed."""
+    """A journal to be closed, and what becomes of it: converted, kept until there is room for it, or removed."""
 
     uid: str
     journal: Journal

@@ -38,7 +38,7 @@ from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 
 SENT = "sent"
 """Group of the metadata: what the sender sent in its own words, one text per attribute."""
-_MOST_TOLD = 4
+_MOST_LISTED = 4
 DAMAGED_HINT = "restore the file from a copy, or save its undamaged part: ptylive convert FILE OUT"
 
 
@@ -128,7 +128,7 @@ def _no_data(path: Path, file: Any) -> InputFileError:
             problem = f"{path} has no data set /data, but /{linked} is a link to {elsewhere}, which is not followed"
             return InputFileError(problem, f"give {elsewhere}, if that holds the scan; otherwise {known}")
         return InputFileError(f"{path} has no data set /data", known)
-    listed = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_TOLD])
+    listed = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_LISTED])
     link = f'if that is the scan, link it to the name dp: with h5py, file["dp"] = file["{names[0]}"]'
     return InputFileError(f"{path} has no data set /data, but {listed}", f"{link}; otherwise {known}")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ptylive.schema.model import IndexArray
 
-_TELLING_HITS = 20.0
+_LEAST_EXPECTED = 20.0
 """Expected hits below which their absence says nothing: as many are missing by chance once in 5e8 times."""
 _OFF = 0.05
 """Fraction of the expected hits below which the beam was off."""
@@ -38,7 +38,7 @@ class Beam:
         since_last = 0 if self._last is None or self._until is None else self._until - self._last
         longest = max(self._longest, since_last)
         on = self._ticks - longest
-        return longest if on > 0 and self._hits / on * longest >= _TELLING_HITS else 0
+        return longest if on > 0 and self._hits / on * longest >= _LEAST_EXPECTED else 0
 
     def is_off(self, times: IndexArray, first: int, begin: int, stop: int) -> bool:
         """Whether almost no hits arrived from ``begin`` to ``stop``. ``times`` (n,): hits not counted yet, in any
@@ -48,6 +48,6 @@ class Beam:
         before = int(np.count_nonzero((times >= since) & (times < begin)))
         hits, ticks = self._hits + before, self._ticks + max(0, begin - since)
         expected = hits / ticks * (stop - begin) if ticks > 0 else 0.0
-        if expected < _TELLING_HITS:
+        if expected < _LEAST_EXPECTED:
             return False
         return int(np.count_nonzero((times >= begin) & (times < stop))) < _OFF * expected

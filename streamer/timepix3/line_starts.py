@@ -85,8 +85,8 @@ def line_starts(
         every = np.insert(every, most - 1, every[most - 2] + round(period))
     reported = every[:most]
     put_in = int(np.count_nonzero(~np.isin(reported, edges)))
-    all_told = len(reported) == len(every) and not waits
-    of_these = len(edges) if all_told else int(np.searchsorted(edges, reported[-1], side="right"))
+    all_reported = len(reported) == len(every) and not waits
+    of_these = len(edges) if all_reported else int(np.searchsorted(edges, reported[-1], side="right"))
     return LineStarts(every, put_in, of_these - len(reported) + put_in, waits)
 
 

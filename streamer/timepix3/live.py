@@ -27,7 +27,7 @@ LATE = round(0.1e9 / TICK_NS)
 """Ticks after which no more hits of a time arrive: chips and their readout are no farther apart."""
 PAUSE = round(0.5e9 / TICK_NS)
 """Ticks without a hit between scans that have no triggers."""
-TELLING_HITS, UNTOLD = 64, round(1e9 / TICK_NS)
+ALL_CHIPS_HITS, CHIPS_WAIT = 64, round(1e9 / TICK_NS)
 """Hits by which all existing chips have appeared, and how long these are waited for."""
 NO_EDGES = round(1e9 / TICK_NS)
 """Ticks after the first hit beyond which missing edges are not waited for."""
@@ -198,7 +198,7 @@ class LivePackets:
                 return None
             kind, points = begin
             first = int(self._edges.times[self._edges.kinds == kind].min())
-            if now - first < (LATE if len(self._chips) > 1 or self._hits_seen >= TELLING_HITS else UNTOLD):
+            if now - first < (LATE if len(self._chips) > 1 or self._hits_seen >= ALL_CHIPS_HITS else CHIPS_WAIT):
                 return None
             if points:
                 return OpenScan(self._chips, self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)

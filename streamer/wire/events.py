@@ -85,13 +85,18 @@ def _are_good(frames: EventFrames) -> BoolArray:
     if not len(pixels):
         return good
     wrong = pixels >= np.uint32(frames.shape[0] * frames.shape[1])
-    falls = np.concatenate([[False], pixels[1:] <= pixels[:-1]])
-    starts = np.concatenate([[0], frames.ends[:-1]])
-    falls[starts[starts < len(pixels)]] = False
-    wrong |= falls
+    wrong |= falling(pixels, frames.ends)
     if wrong.any():
         good[np.searchsorted(frames.ends, np.flatnonzero(wrong), side="right")] = False
     return good
+
+
+def falling(pixels: Array, ends: IndexArray) -> BoolArray:
+    """Which events (events,) do not lie beyond the one before them in their frame; ``ends`` (n,): of the frames."""
+    falls = np.concatenate([[False], pixels[1:] <= pixels[:-1]])
+    starts = np.concatenate([[0], ends[:-1]])
+    falls[starts[starts < len(pixels)]] = False
+    return np.asarray(falls)
 
 
 def sum_over_frames(values: Array, ends: IndexArray) -> Array:

@@ -1,6 +1,9 @@
-"""All bounds that the receiver puts on what a sender may request; checked before anything is allocated."""
+"""All bounds that the receiver puts on what a sender may request, checked before anything is allocated; its address."""
 
 from __future__ import annotations
+
+DEFAULT_DATA = "tcp://127.0.0.1:9999"
+"""Where frames of the native stream are received unless another address is given."""
 
 PROTOCOL_VERSION = 1
 """Version of the native stream this program speaks (docs/protocol.md)."""

@@ -161,7 +161,7 @@ def test_banner_says_since_when() -> None:
 )
 def test_banner_says_what_was_saved_and_how_to_start_again(state: dict[str, Any], said: str) -> None:
     view = FeedView(last_contact=time.time(), state=ServerState.model_validate(state_payload(**state)))
-    assert said in readouts.banner(view, readouts.CONTROL)
+    assert said in readouts.banner(view, readouts.DEFAULT_CONTROL)
     assert " --control tcp://127.0.0.1:7998 (and" in readouts.banner(view, "tcp://127.0.0.1:7998")
 
 

@@ -6,18 +6,18 @@ from ptylive.schema import MetadataError, ScanHeader
 from ptylive.schema.metadata import (
     NAMES,
     arrays_and_numbers,
-    beneath,
     build,
     check_given_once,
     flat_name,
     locate,
     nearest_name,
+    not_overridden,
     overlay,
     questions,
     section_values,
     sections_from,
     to_attributes,
-    unsaid,
+    unstated_by,
 )
 
 
@@ -142,16 +142,16 @@ def test_an_alias_replaces_the_coefficient_it_stands_for_and_none_takes_it_back(
 )
 def test_only_what_a_scan_does_not_say_is_filled_in(name, missing):
     said = header(scan={"step_A": 1.0}, optics={"C10": 3.0}, detector={"shape": (4, 4), "pixel_mrad": 1.0})
-    assert bool(unsaid(said, {name: 1.0})) is missing
+    assert bool(unstated_by(said, {name: 1.0})) is missing
 
 
 def test_what_lies_beneath_gives_other_quantities():
     values = {"defocus_A": 1.0, "astigmatism_A": 2.0, "scan_step_A": 3.0, "energy_eV": 4.0, "dark_reference": "a.npy"}
-    assert beneath(values, {"C10": 0.0, "field_of_view_A": 1.0, "detector.dark_reference": "b.npy"}) == {
+    assert not_overridden(values, {"C10": 0.0, "field_of_view_A": 1.0, "detector.dark_reference": "b.npy"}) == {
         "astigmatism_A": 2.0,
         "energy_eV": 4.0,
     }
-    assert beneath(values, {"C12b": 0.0}).keys() == values.keys() - {"astigmatism_A"}
+    assert not_overridden(values, {"C12b": 0.0}).keys() == values.keys() - {"astigmatism_A"}
 
 
 def test_odd_values_are_questioned():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.schema import Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan, ScanHeader
-from ptylive.schema.metadata import build, fill_in, locate, outvoted, overlay, to_attributes
+from ptylive.schema.metadata import build, fill_in, locate, overlay, overruled_values, to_attributes
 from ptylive.schema.units import interaction_rad_per_VA, invA_to_mrad, mrad_to_invA, wavelength_A
 
 
@@ -111,7 +111,7 @@ def test_unknown_setting_names_the_nearest():
 def test_values_that_a_scan_outvotes_are_named_under_any_name():
     given = header(optics={"energy_eV": 80e3, "defocus_A": 150.0}, scan={"step_A": 0.4, "pattern": "snake"})
     other = {"energy_eV": 80.01e3, "C10": -90.0, "scan_step_A": 0.5, "scan_pattern": "raster", "rotation_deg": 3.0}
-    assert outvoted(given, other) == [
+    assert overruled_values(given, other) == [
         "scan_step_A 0.4 0.4, not 0.5 0.5", "scan_pattern snake, not raster", "C10 -150, not -90"
     ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.calibration import RIVALS, RivalOrientation
-from ptylive.schema.metadata import beneath, overlay
+from ptylive.schema.metadata import not_overridden, overlay
 from ptylive.schema.scan import Scan
 
 
@@ -51,6 +51,6 @@ def test_what_lies_beneath_is_of_no_quantity_that_is_given() -> None:
         "energy_eV": 8e4,
     }
     over = {"optics.defocus_A": None, "astigmatism_A": 5.0, "detector_pixel_mrad": 1.0, "field_of_view_A": 9.0}
-    assert beneath(below, {**over, "dark_reference": "d.npy"}) == {"C30": 3.0, "energy_eV": 8e4}
-    assert beneath({"detector.dark_reference": "a.npy"}, {"dark_reference": "b.npy"}) == {}
-    assert beneath(below, {}) == below
+    assert not_overridden(below, {**over, "dark_reference": "d.npy"}) == {"C30": 3.0, "energy_eV": 8e4}
+    assert not_overridden({"detector.dark_reference": "a.npy"}, {"dark_reference": "b.npy"}) == {}
+    assert not_overridden(below, {}) == below

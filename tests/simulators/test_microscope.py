@@ -58,7 +58,7 @@ def test_a_scan_tells_what_a_microscope_knows_and_has_noise_of_its_own():
     assert not np.array_equal(one, two)
     assert told["rotation_deg"] == 12.0
     assert told["detector_pixel_mrad"] == pytest.approx(4 * 25.0 / 32)
-    assert set(told) == {*simulated.TOLD, "detector_pixel_mrad"}, "no aberrations: they are to be found"
+    assert set(told) == {*simulated.SENT_VALUES, "detector_pixel_mrad"}, "no aberrations: they are to be found"
     assert np.array_equal(SimulatedMicroscope({"C10": -50.0}, SMALL).scan().patterns, one)
 
 

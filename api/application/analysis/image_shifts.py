@@ -45,7 +45,7 @@ class AlignedImages:
     calibration: Calibration
     conditions: ImagingConditions
 
-    def told(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, Any]:
         """Values and standard errors in Å and degrees, the pi/4 limit of each, and the agreement of the images."""
         probe = self.conditions.probe
         mrad = 1e3 * probe.semiangle_invA * probe.wavelength_A

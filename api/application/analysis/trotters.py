@@ -37,7 +37,7 @@ class Trotters:
     found: tuple[Trotter, ...]
     calibration: Calibration
 
-    def told(self) -> list[dict[str, Any]]:
+    def to_plain(self) -> list[dict[str, Any]]:
         """Frequency (row, col; scan axes), spacing and flatness before and after, for each trotter."""
         return [
             {

@@ -14,7 +14,7 @@ from ptylive.engine.refine.results.phase_deviation import deviation_words
 from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.colours import ColourMap
 from ptylive.pictures.sheet import Cell
-from ptylive.schema.advice.cannot_tell import heard_cannot_tell
+from ptylive.schema.advice.cannot_tell import cannot_tell_sentences
 from ptylive.schema.preset.describe import to_toml
 
 MOST_SLICES, MOST_MODES = 8, 4
@@ -52,7 +52,7 @@ def _details(run: StoredRun) -> Iterator[Detail]:
         yield "standard deviation of the phase", f"{words} (median, from counting noise)"
     if run.algorithm:
         yield "data term", run.algorithm
-    for warning in heard_cannot_tell(run.reason):
+    for warning in cannot_tell_sentences(run.reason):
         yield "warning", warning
     if run.reason:
         yield "chosen because", run.reason

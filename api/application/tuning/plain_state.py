@@ -19,7 +19,7 @@ from ptylive.schema import InputFileError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
 
-TOLD_FILE = "tuned.json"
+SUMMARY_FILE = "tuned.json"
 MOST_BYTES = 4 * 2**20
 MOST_TRIALS = 500
 """The last trials, in the order they ended; all trials are in the files of the tuning."""
@@ -89,14 +89,14 @@ def findings(outcome: Outcome) -> dict[str, Any]:
 
 def keep(folder: Path, report: Mapping[str, Any]) -> None:
     """Write the values next to the trials. Raises OSError."""
-    with replacing(folder / TOLD_FILE) as temporary:
+    with replacing(folder / SUMMARY_FILE) as temporary:
         temporary.write_text(json.dumps(dict(report), default=float), encoding="utf-8")
 
 
 def kept(folder: Path) -> dict[str, Any]:
     """Return the values written by :func:`keep`; empty if there is no readable file."""
     try:
-        report = json.loads(read_text(folder / TOLD_FILE, MOST_BYTES))
+        report = json.loads(read_text(folder / SUMMARY_FILE, MOST_BYTES))
     except (InputFileError, OSError, ValueError, RecursionError):
         return {}
     return report if isinstance(report, dict) else {}

@@ -12,14 +12,14 @@ from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.calibration import ESTIMABLE
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import defocus
-from ptylive.schema.advice.cannot_tell import heard_cannot_tell
-from ptylive.schema.advice.half_turn import heard_half_turn
-from ptylive.schema.advice.orientation import heard_orientation, rivals_words
+from ptylive.schema.advice.cannot_tell import cannot_tell_sentences
+from ptylive.schema.advice.half_turn import half_turn_in
+from ptylive.schema.advice.orientation import orientation_in, rivals_words
 from ptylive.schema.calibration import RIVALS, Calibration, Origin, Quantity
 
 FREE_OF_ROTATION = frozenset({"adf", "bf", "abf"})
 """Maps that are sums over the detector, which no rotation makes wrong; so are those of virtual detectors."""
-BADGE, UNTOLD = "rotation in doubt", "calibration in doubt"
+BADGE, CALIBRATION_BADGE = "rotation in doubt", "calibration in doubt"
 SAME_DEG = 5.0
 """Largest difference between angles of one orientation: the maps find it within a degree or two."""
 
@@ -88,15 +88,15 @@ def of_refinement(state: ServerState, message: str) -> Doubt | None:
     return (
         _half_turn_doubt(state, message)
         or _orientation_doubt(state, message)
-        or next((Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(message)), None)
+        or next((Doubt(words, badge=CALIBRATION_BADGE) for words in cannot_tell_sentences(message)), None)
     )
 
 
 def _half_turn_doubt(state: ServerState, message: str) -> Doubt | None:
-    found = heard_half_turn(message)
+    found = half_turn_in(message)
     if found is None or _apart_deg(state, found[0]) < 90.0:
         return None
-    (rotation_deg, c10_A), orientation = found, heard_orientation(message)
+    (rotation_deg, c10_A), orientation = found, orientation_in(message)
     text = f"{state.refinement.run} found the other half turn: {rotation_deg:.1f}°, {defocus(c10_A)}"
     text += "; the maps show it reversed"
     transform = {} if orientation is None else {"detector_transform": orientation[0]}
@@ -104,7 +104,7 @@ def _half_turn_doubt(state: ServerState, message: str) -> Doubt | None:
 
 
 def _orientation_doubt(state: ServerState, message: str) -> Doubt | None:
-    found, half_turn = heard_orientation(message), heard_half_turn(message)
+    found, half_turn = orientation_in(message), half_turn_in(message)
     if found is None:
         return None
     transform, rotation_deg = found[0], found[1] if half_turn is None else half_turn[0]

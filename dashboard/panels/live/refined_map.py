@@ -14,7 +14,7 @@ from ptylive.dashboard.client.map_kinds import REFINED
 from ptylive.dashboard.panels.live.shown_run import of_another_scan
 from ptylive.dashboard.pictures import FFT, MAP_SIDE, OVERWRITING, Picture, RawPicture, Surroundings, fft_picture
 from ptylive.pictures.colours import levels, to_indices
-from ptylive.schema.advice.half_turn import heard_half_turn
+from ptylive.schema.advice.half_turn import half_turn_in
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
@@ -49,7 +49,7 @@ class RefinedMap:
         surroundings = surroundings_of(displayed.state, None)
         run = refined.refinement
         messages = f"{refined.state.refinement.message or ''} {(run and run.message) or ''}"
-        turned = heard_half_turn(messages)
+        turned = half_turn_in(messages)
         rotation_deg = surroundings.rotation_deg if turned is None else turned[0]
         signature = (picture.version, scan.shape, scan.step_A, rotation_deg)
         if signature != self._signature:

@@ -29,7 +29,7 @@ KNOTS = ((250, 3), (60, 2))
 SLOW, SLOW_OF_LARGE, LARGE_PIXELS = 8, 4, 2**18
 """Cosines along each axis of the scan that describe slow changes; for larger detectors; and their size in pixels."""
 PATTERNS_PER_SLOW = 16
-MOST_TOLD = 0.4
+MOST_ABSORBED = 0.4
 """Share of the variation of fractions that cosines may absorb as a slow change: for a wander of 2 pixels, three along
 each axis absorb a third, eight of them nine tenths, and the edge is lost with them."""
 SLOW_RIDGE = 1e-2
@@ -49,7 +49,7 @@ MOST_BYTES = 2**30
 """Limit on the sums: patterns of a detector that would need more are interpolated as a whole."""
 RIDGE = 1e-4
 """Penalty, in units of the number of patterns, on squared second differences, for fractions that do not occur."""
-ORDER, TOLD_ORDER = 3, 3
+ORDER, POLYNOMIAL_ORDER = 3, 3
 """Order of the spline, and of the polynomial that may mistake a wander for fractions."""
 
 
@@ -71,7 +71,7 @@ class WanderingMean:
         flat = terms @ self.coefficients.reshape(terms.shape[1], -1)
         return np.asarray(flat.reshape(-1, *self.coefficients.shape[1:]), dtype=np.float32)
 
-    def tells(self, rest_px: DoubleArray, values: DoubleArray) -> DoubleArray:
+    def explained_share(self, rest_px: DoubleArray, values: DoubleArray) -> DoubleArray:
         """Return the share of the variance of values (n, values) that a polynomial could attribute to fractions.
 
         rest_px (n, 2): of the patterns. For a wander within one pixel it is all, over many pixels nothing.
@@ -159,7 +159,7 @@ class WanderingSums:
         slow = first[-1] + np.flatnonzero(np.maximum(row, col) < 1)
         for most in range(2, 1 + min(size, math.isqrt(self.frames // PATTERNS_PER_SLOW)) if slowly else 0):
             candidates = first[-1] + np.flatnonzero(np.maximum(row, col) < most)
-            if self._explained_by(spline, candidates) > MOST_TOLD:
+            if self._explained_by(spline, candidates) > MOST_ABSORBED:
                 break
             slow = candidates
         return spline, slow
@@ -289,6 +289,6 @@ def _slow(field_place: DoubleArray, size: int) -> DoubleArray:
 
 
 def _powers(rest_px: DoubleArray) -> DoubleArray:
-    """Return powers of row and column (n, terms) up to total order TOLD_ORDER."""
-    each = [(order - col, col) for order in range(TOLD_ORDER + 1) for col in range(order + 1)]
+    """Return powers of row and column (n, terms) up to total order POLYNOMIAL_ORDER."""
+    each = [(order - col, col) for order in range(POLYNOMIAL_ORDER + 1) for col in range(order + 1)]
     return np.stack([rest_px[:, 0] ** row * rest_px[:, 1] ** col for row, col in each], axis=1)

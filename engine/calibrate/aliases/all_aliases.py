@@ -66,12 +66,12 @@ class HandednessFit:
 class Verdict:
     """Judgement of a fit by J4: the best fit of all, whether it explains significantly more, and the handedness.
 
-    ``hand_told``: True: the handedness of ``best`` is right, False: it is doubtful, None: the fit's own stays.
+    ``hand_is_sure``: True: the handedness of ``best`` is right, False: it is doubtful, None: the fit's own stays.
     """
 
     best: HandednessFit
     better: bool
-    hand_told: bool | None
+    hand_is_sure: bool | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class CurrentFit:
     fit: AberrationFit
     mirrored: bool
     believed: bool
-    hand_told: bool
+    hand_is_sure: bool
     aligned: bool = False
 
 
@@ -135,14 +135,14 @@ def judged(best: HandednessFit, rival: HandednessFit | None, own: HandednessFit,
     """
     surely = np.inf if rival is None else lead(best.unexplained, rival.unexplained)
     other_hand = best.mirrored != own.mirrored
-    least = OVERRULING if present.hand_told and not (other_hand and surely > CERTAIN) else CERTAIN
+    least = OVERRULING if present.hand_is_sure and not (other_hand and surely > CERTAIN) else CERTAIN
     explains_more = best.height > (1 + least_gain(best.criteria)) * own.height
     better = not present.believed or (explains_more and lead(best.unexplained, own.unexplained) > least)
     if better:
-        return Verdict(best, better, hand_told=bool(surely > CERTAIN))
+        return Verdict(best, better, hand_is_sure=bool(surely > CERTAIN))
     if other_hand or (surely < SUSPECTED and not present.aligned):
-        return Verdict(best, better, hand_told=False)
-    return Verdict(best, better, hand_told=True if surely > BEYOND_DOUBT else None)
+        return Verdict(best, better, hand_is_sure=False)
+    return Verdict(best, better, hand_is_sure=True if surely > BEYOND_DOUBT else None)
 
 
 def summits(values: DoubleArray, *, wraps: bool) -> list[tuple[int, int]]:

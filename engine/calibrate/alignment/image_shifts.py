@@ -18,9 +18,11 @@ import numpy as np
 from scipy import fft, optimize
 
 from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.calibrate.aberrations import LOW
 from ptylive.engine.calibrate.alignment.parallax import (
     CELLS_ACROSS,
     LEAST_CELLS,
+    LEAST_ROWS,
     bin_positions,
     cells,
     images_of_bins,
@@ -36,12 +38,12 @@ from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.scan import rotation_matrix
 
-LEAST_ROWS = 8
 LEAST_BIN_PX, MOST_ROUNDS = 0.5, 100
-MOST_CELLS_ACROSS = 64
+"""Limits of the options, wide enough for every use and narrow enough to refuse slips."""
+MOST_CELLS_ACROSS = 64  # along the disc's diameter: 3000 images, whose spectra must fit into memory
 WINDOW = 1.5
 """Width of the window in which a correlation's peak is looked for on crystals, in 1/k_alpha."""
-LEAST_AGREEMENT = 1e-3
+LEAST_AGREEMENT = 1e-3  # least weight of an image: the equations stay solvable even if no images agree
 FLAT = 1e-5
 """Contrast of images below which only the rounding of single precision is seen."""
 INNER = 0.75
@@ -94,7 +96,9 @@ class Alignment:
         """Refuse impossible values; MetadataError names the option."""
         size = self.bin_px
         if size is not None and not (isinstance(size, int | float) and LEAST_BIN_PX <= size < math.inf):
-            raise MetadataError(f"bin_px={brief(size)} is not a valid bin size", "give detector pixels, 1 or more")
+            raise MetadataError(
+                f"bin_px={brief(size)} is not a valid bin size", f"give detector pixels, {LEAST_BIN_PX} or more"
+            )
         if self.order not in (1, 2, 3):
             raise MetadataError(f"order={brief(self.order)} is not possible", "give 1, 2 or 3")
         if not isinstance(self.rounds, int) or not 1 <= self.rounds <= MOST_ROUNDS:
@@ -103,15 +107,7 @@ class Alignment:
     @property
     def names(self) -> tuple[str, ...]:
         """Aberrations that are fitted."""
-        return _up_to(self.order)
-
-
-def _up_to(order: int) -> tuple[str, ...]:
-    return tuple(name for name in ABERRATION_NAMES if KRIVANEK_ORDERS[name[:3]][0] <= order)
-
-
-LOW = _up_to(1)
-"""Aberrations determined by coarse bins."""
+        return tuple(name for name in ABERRATION_NAMES if KRIVANEK_ORDERS[name[:3]][0] <= self.order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +204,7 @@ class _Work:
         radius = self._conditions.probe.semiangle_invA
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         k = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle)], axis=-1) for r in (0.4 * radius, radius)])
-        names = tuple(name for name in ABERRATION_NAMES)
+        names = ABERRATION_NAMES
         matrix = self._gradients(k, names).reshape(-1, len(names))
         target = (self._conditions.probe.gradient(k[:, 0], k[:, 1]).T / (2 * np.pi)).ravel()
         scale = np.abs(matrix).max(axis=0)

@@ -23,7 +23,10 @@ from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 CELLS_ACROSS = (3, 3, 5, 5, 7, 7, 9, 9, 11)
 """Bins along the disc's diameter in each round, coarse first: early images must be strong, the last ones sharp."""
+LEAST_ROWS = 8
+"""Fewest visited rows of a scan whose images are correlated: they must be larger than their shifts."""
 LEAST_CELLS = 4
+"""Fewest bins inside the disc: the four elements of the matrix need two shifts, and the mean shift is free."""
 LEAST_CORRELATION = 0.2
 """Correlation of the images with their aligned mean below which the alignment is not believed."""
 
@@ -40,7 +43,7 @@ def align(store: Store, conditions: ImagingConditions) -> Alignment | None:
     """Align the bins' images of a store; None for other bases than bins, few rows, or images that do not agree."""
     basis = store.reduction.basis
     rows = np.flatnonzero(store.visited.any(axis=1))
-    if not isinstance(basis, BinnedPixels) or len(rows) < 8:
+    if not isinstance(basis, BinnedPixels) or len(rows) < LEAST_ROWS:
         return None
     images = images_of_bins(store, slice(rows[0], rows[-1] + 1))
     position = bin_positions(basis, conditions)

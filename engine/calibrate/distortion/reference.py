@@ -17,6 +17,7 @@ from scipy import ndimage, optimize
 
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.distortion.rings import of_rings
+from ptylive.engine.calibrate.robust import OF_MEDIAN
 from ptylive.schema import MetadataError
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 from ptylive.schema.pattern.distortion import numbers_of, terms
@@ -32,6 +33,7 @@ LEAST_HEIGHT = 6.0
 NEAR = 0.25
 """Largest distance, in cells, of a spot from the lattice site that it is assigned to."""
 SPOT_PX = 3
+"""Half side of the box in which a spot is the brightest pixel and its centroid is taken: closer spots are one."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def find_spots(mean: DoubleArray, bad: BoolArray) -> DoubleArray:
     soft = ndimage.gaussian_filter(plain, 1.0)
     background = ndimage.median_filter(soft, 4 * SPOT_PX + 1)
     relief = soft - background
-    noise = 1.4826 * float(np.median(np.abs(relief - np.median(relief)))) + 1e-12
+    noise = OF_MEDIAN * float(np.median(np.abs(relief - np.median(relief)))) + 1e-12
     peak = (relief == ndimage.maximum_filter(relief, 2 * SPOT_PX + 1)) & (relief > LEAST_HEIGHT * noise)
     peak[:SPOT_PX], peak[-SPOT_PX:], peak[:, :SPOT_PX], peak[:, -SPOT_PX:] = False, False, False, False
     found = np.argwhere(peak)

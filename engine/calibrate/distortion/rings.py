@@ -17,31 +17,34 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from ptylive.engine.calibrate.robust import OF_MEDIAN, huber_weights, is_significant
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 from ptylive.schema.pattern.distortion import LARGEST, true_places
 from ptylive.schema.pattern.distortion import terms as powers
 
 INNERMOST_PX, KNOT_PX = 3.0, 1.0
 """Smallest radius of rings, and knot spacing of the spline that represents the radial profile."""
-LEAST_HEIGHT, LEAST_SHARE = 8.0, 0.02
+LEAST_HEIGHT_ERRORS, LEAST_HEIGHT_SHARE = 8.0, 0.02
 """Least height of a ring above its surroundings: in standard errors of the profile, and as a share of its height."""
 MOST_RINGS = 12
+"""Largest number of rings, the most prominent first: each adds its radius to the unknowns."""
 SECTOR_PX, MOST_SECTORS, LEAST_SECTORS = 4.0, 72, 12
 """Least arc of a sector; most sectors of a ring, and fewest for a ring to be used."""
 WORST_CONDITION = 1e12
+"""Condition number of a sector's normal equations from which their solution has less than four digits."""
 LEAST_PIXELS, LEAST_BRIGHTNESS = 8, 0.2
-"""Limits for a sector; the latter relative to its ring's brightness."""
+"""Limits for a sector: twice the four unknowns, and a share of its ring's brightness, below which it is a gap."""
 APART = 1.15
 """Least ratio of the outermost to the innermost ring's radius at which terms that differ only in their radial course
 can be separated."""
 WEDGES = 8
 """Number of parts of the full circle; a fit is judged on each in turn, fitted to the others."""
-BELIEVED = 2.0
-"""Standard errors by which a fit must do better on the parts left out."""
 ROUNDS, SETTLED = 12, 1e-6
-HUBER, HUBER_ROUNDS = 1.5, 5
+"""Most corrections of the pattern, and the change, as a share of its size, from which it is measured no more."""
+HUBER_ROUNDS = 5
+"""Rounds of reweighting; the correction is measured again anyway, until it settles."""
 MEDIAN_OF_SQUARE = 0.455
-"""Median of the square of a normal variable."""
+"""Median of the square of a normal variable of unit variance."""
 
 GRADIENTS = np.zeros((10, 9, 2))
 """Coefficients (terms, 9, 2) of the gradient of r^k cos(m a) / k and r^k sin(m a) / k, whose radial component is
@@ -190,7 +193,7 @@ class _Profile:
         ends = [radius[0]] * 4, [radius[-1]] * 4
         spline = make_lsq_spline(radius, counts, np.concatenate([ends[0], knots, ends[1]]), w=1 / spread)
         deviation = np.abs(counts - spline(radius)) / spread
-        return cls(spline, spline.derivative(), 1.4826 * float(np.median(deviation)), float(radius[-1]))
+        return cls(spline, spline.derivative(), OF_MEDIAN * float(np.median(deviation)), float(radius[-1]))
 
     def rings(self) -> list[tuple[float, float, float]]:
         """Return radius, inner and outer limit of each ring, pixels."""
@@ -200,7 +203,8 @@ class _Profile:
         height = self.spline(radius)
         peaks, properties = signal.find_peaks(height, prominence=0.0)
         error = self.noise * np.sqrt(np.maximum(height[peaks], 0.0) / (2 * np.pi * radius[peaks] * KNOT_PX))
-        stands_out = properties["prominences"] > np.maximum(LEAST_HEIGHT * error, LEAST_SHARE * height[peaks])
+        least_height = np.maximum(LEAST_HEIGHT_ERRORS * error, LEAST_HEIGHT_SHARE * height[peaks])
+        stands_out = properties["prominences"] > least_height
         best = np.argsort(-properties["prominences"] * stands_out)[: min(MOST_RINGS, int(stands_out.sum()))]
         kept = np.sort(peaks[best])
         least = [int(a + height[a:b].argmin()) for a, b in itertools.pairwise([0, *kept, len(radius)])]
@@ -266,8 +270,7 @@ def _fit(
         root = weight * np.sqrt(trust)
         fit = np.asarray(np.linalg.lstsq(design * root[:, None], sectors.shift_px * root, rcond=None)[0])
         deviation = np.abs(sectors.shift_px - design @ fit) * weight
-        scale = max(1.4826 * float(np.median(deviation[weight > 0])), 1e-9)
-        trust = np.minimum(1.0, HUBER * scale / np.maximum(deviation, 1e-12))
+        trust = huber_weights(deviation, float(np.median(deviation[weight > 0])))
     return np.asarray(fit)
 
 
@@ -279,8 +282,7 @@ def _significant_terms(sectors: _Sectors, shape: tuple[int, ...]) -> tuple[int, 
     for model in MODELS:
         terms = tuple(term for term in model if several or term in OF_ONE_RING)
         model_errors = _held_out_errors(sectors, terms, shape)
-        gain = errors - model_errors
-        if gain.mean() > BELIEVED * gain.std(ddof=1) / math.sqrt(len(gain)):
+        if is_significant(errors - model_errors):
             best, errors = terms, model_errors
     return best
 

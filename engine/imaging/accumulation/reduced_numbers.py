@@ -11,8 +11,9 @@ from ptylive.schema import FrameBatch
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 REGIONS = ("inner", "outer", "gap", "dark")
-"""Bright field below and above half its radius, the halo of the edge, and everything beyond 1.1 radii."""
+"""Bright field below and above half its radius, the halo of the edge, and everything beyond it."""
 REGION_EDGES = (0.5, 1.0, 1.1)
+"""Limits between these regions, in radii of the disc: the halo of its edge ends within a tenth."""
 MOMENTS = ("sum", "k_row", "k_col")
 """Sum of I, of I k_row, of I k_col; pixels from the beam, along the recorded axes."""
 

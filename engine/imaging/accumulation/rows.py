@@ -18,9 +18,8 @@ from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.memory import Scratch, bytes_in_files
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
-ROWS_AT_A_TIME = 2
-COLUMNS_AT_A_TIME = 2
-"""As many as stay in the nearest caches."""
+ROWS_AT_A_TIME, COLUMNS_AT_A_TIME = 2, 2
+"""Numbers of rows and columns transformed together: as many as stay in the nearest caches."""
 REFERENCE_DRIFT = 0.02
 """Relative change of the mean coefficients after which every row is transformed again."""
 

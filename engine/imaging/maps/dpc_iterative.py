@@ -23,6 +23,7 @@ from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray
 
 ITERATIONS = 40
+"""Most iterations; those that are left after :data:`CONVERGED` is reached are not made."""
 MARGIN = 0.5
 """Free border on each side, as a share of the field."""
 DRAWN = 2
@@ -143,12 +144,12 @@ class _Gradient:
         return cls(shape, along, inverse.astype(np.float32), visited, frame)
 
     def forward(self, x: ComplexArray) -> FloatArray:
-        """Return the gradients of x."""
+        """Return the gradients (2, rows, cols) of x, 0 at points that were not visited."""
         fields = [np.asarray(fft.irfft2(a * x, s=self.shape))[self.frame] for a in self.along]
         return np.where(self.visited, np.stack(fields), np.float32(0))
 
     def adjoint(self, gradients: FloatArray) -> ComplexArray:
-        """Apply the adjoint operator to gradients."""
+        """Apply the adjoint operator to gradients (2, rows, cols)."""
         out = np.zeros((self.shape[0], self.shape[1] // 2 + 1), dtype=np.complex64)
         padded = np.zeros(self.shape, dtype=np.float32)
         for a, gradient in zip(self.along, gradients, strict=True):
@@ -162,12 +163,12 @@ class _Gradient:
         return total / (self.shape[0] * self.shape[1])
 
     def passed(self, highpass_invA: float | None, lowpass_invA: float | None) -> FloatArray:
-        """Return the factor by which each frequency is damped."""
+        """Return the factor by which each frequency of the half plane is damped."""
         q2 = 1.0 / np.maximum(self.inverse.astype(float), np.finfo(np.float32).tiny) ** 2
         return butterworth(q2, highpass_invA, lowpass_invA).astype(np.float32)
 
     def image(self, x: ComplexArray) -> FloatArray:
-        """Return the phase of x."""
+        """Return the phase of x over the whole plane, with its border."""
         return np.asarray(fft.irfft2(x * self.inverse, s=self.shape))
 
 

@@ -34,7 +34,9 @@ from ptylive.schema import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 EPSILON = 0.01
+"""Default regularisation, as a share of the largest power of the transfer: noise of weaker frequencies is damped."""
 BOTH = 2
+"""Number of sidebands used unless a user wants one."""
 WINDOW = 1.5
 """Side of the square of the detector used, in diameters of the disc, as in WDD: covers the whole disc."""
 TINY = 1e-30

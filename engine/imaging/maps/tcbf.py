@@ -131,7 +131,7 @@ class TiltCorrected:
         """Make filters for the given imaging conditions."""
         upsample = conditions.finer("tcbf")
         settings = {**in_use("tcbf", conditions.settings, flip=1), "upsample": upsample}
-        settings |= {f"aligned_{name}": value for name, value in conditions.told.items()}
+        settings |= {f"aligned_{name}": value for name, value in conditions.fitted_values.items()}
         kernel_steps, epsilon = settings.get("kernel_steps"), settings.get("epsilon")
         spread = kernel_steps is not None
         band = kernel_band(conditions, upsample, "tcbf.kernel_steps") if spread else conditions.band(upsample)

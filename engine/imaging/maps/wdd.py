@@ -34,11 +34,13 @@ from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 
 EPSILON = 0.01
+"""Default regularisation, as a share of the largest value of |W_P(r, 0)|^2: noise is damped where that is weaker."""
 WINDOW = 1.5
 """Side of the square of detector frequencies deconvolved, in diameters of the disc: the disc and a margin around it."""
 MOST_RADIUS = 24
 """Largest number of points along the radius of the disc; larger discs are divided into blocks of pixels."""
 CHUNK = 256
+"""Number of frequencies deconvolved together, which bounds the memory of their planes."""
 DARKEST = 0.1
 """Amplitude (mean 1) below which phase noise is no longer that of a small angle."""
 

@@ -49,10 +49,10 @@ def aliases(to_noise: FloatArray, finer: int, share_of_strongest: Shares | None 
     if share_of_strongest is None:
         return alias
     first = np.asarray(equivalent == strongest).reshape(to_noise.shape)
-    return _told_apart(alias, np.where(first, to_noise, 0.0), share_of_strongest)
+    return _judged_by_images(alias, np.where(first, to_noise, 0.0), share_of_strongest)
 
 
-def _told_apart(alias: BoolArray, strongest: FloatArray, share_of_strongest: Shares) -> BoolArray:
+def _judged_by_images(alias: BoolArray, strongest: FloatArray, share_of_strongest: Shares) -> BoolArray:
     """Return ``alias`` with peaks, and what the window makes of them, judged by the images of the detector pixels.
 
     strongest (Y, X): signal-to-noise of frequencies that are the strongest of their equivalents, 0 elsewhere.

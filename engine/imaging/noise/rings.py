@@ -28,6 +28,7 @@ RINGS = 14
 Shift = tuple[int, int]
 """Quarters of the sampling frequency along rows and columns of the scan."""
 HALVES: tuple[Shift, ...] = ((2, 2), (2, 0), (0, 2))
+"""Shifts by half of it: no further from any frequency of the map than necessary. Preferred, in this order."""
 SHIFTS: tuple[Shift, ...] = (*HALVES, (1, 1), (2, 1), (1, 2))
 WEAKEST = 1e-3
 """Share of the largest variance below which frequencies carry no information about signal or noise."""
@@ -35,7 +36,7 @@ PLAUSIBLE, CAUTION = 0.45, 1 / 3
 """Median ring signal, as a share of the phase power of rings further in plus one standard error. A filter assumes
 CAUTION times that, because noise that is shown costs a map more than a ring that is left out.
 """
-UNTOLD, LEAST_PLAUSIBLE = 3.0, 1e-4
+WITHOUT_INNER_RING, LEAST_PLAUSIBLE = 3.0, 1e-4
 """Plausible signal in standard errors of a ring: if there is no ring further in, and the least value used."""
 NEAR = 1.5
 """Standard deviation, in rings, of the Gaussian by which rings further in are weighted."""
@@ -156,7 +157,7 @@ class WeightedRings:
         known, count = (floor > 0) & (self.count > 0), np.maximum(self.count * independent, 1.0)
         excess_ratio, error = _relative_excess(excess, floor, known), _error(0.0, count)
         inner = _inner_signal(self._near, excess_ratio, floor / np.maximum(self.variance, 1e-30), error, known)
-        plausible = np.where(inner.known, PLAUSIBLE * (inner.power + inner.error), UNTOLD * error)
+        plausible = np.where(inner.known, PLAUSIBLE * (inner.power + inner.error), WITHOUT_INNER_RING * error)
         pure = (floor <= 0) & (self.count > 0) & (excess > 0)
         return RingSignal(excess_ratio, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, pure)
 
@@ -190,7 +191,7 @@ def passed_signal(
     excess_ratio, error = _relative_excess(excess, floor, known), _error(0.0, count)
     level = floor / np.maximum(response, 1e-30)
     inner = _inner_signal(_nearness(len(floor)), excess_ratio, level, error, known)
-    plausible = np.where(inner.known, SURELY_PLAUSIBLE * (inner.power - inner.error), UNTOLD * error)
+    plausible = np.where(inner.known, SURELY_PLAUSIBLE * (inner.power - inner.error), WITHOUT_INNER_RING * error)
     return RingSignal(excess_ratio, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, np.zeros_like(known))
 
 

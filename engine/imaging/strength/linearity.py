@@ -9,6 +9,8 @@ detector.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import fft
 
@@ -29,6 +31,7 @@ RING = (0.2, 1.9)
 DIM = 0.05
 """Share of the brightest pixel's mean below which pixels lie outside the disc."""
 LEAST_PIXELS = 12
+"""Fewest bright pixels: of noise alone a phase would explain more than a twelfth."""
 OVER_NOISE = 1.2
 """Power over noise from which there is something to explain."""
 
@@ -50,18 +53,20 @@ class KeptStrength:
 
 def strength_of(store: Store, calibration: Calibration) -> Strength:
     """Return how strongly the specimen scatters, as far as the bright field of a scan shows it."""
-    modulation = bright_modulation(store)
-    if modulation is None or not Strength(modulation).is_asked:
-        return Strength(modulation)
-    return Strength(modulation, explained_share(store, calibration))
+    return _strength(store, lambda: explained_share(store, calibration))
 
 
 def strength_under(store: Store, conditions: ImagingConditions) -> Strength:
     """Return the same for a trial of the imaging conditions."""
+    return _strength(store, lambda: _explained_share(store, conditions))
+
+
+def _strength(store: Store, explained: Callable[[], float | None]) -> Strength:
+    """Return the modulation of the bright field, with what a phase explains of it if it is strong enough."""
     modulation = bright_modulation(store)
     if modulation is None or not Strength(modulation).is_asked:
         return Strength(modulation)
-    return Strength(modulation, _explained_share(store, conditions))
+    return Strength(modulation, explained())
 
 
 def explained_share(store: Store, calibration: Calibration) -> float | None:
@@ -74,6 +79,7 @@ def explained_share(store: Store, calibration: Calibration) -> float | None:
 
 
 def _explained_share(store: Store, conditions: ImagingConditions) -> float | None:
+    """Return the share of the module's docstring, of the strongest frequencies in the middle of the scan."""
     if not isinstance(store.reduction.basis, BinnedPixels):
         return None
     k_alpha = conditions.probe.semiangle_invA

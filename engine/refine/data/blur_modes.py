@@ -21,6 +21,7 @@ from ptylive.schema.model import DoubleArray, FloatArray
 NEGLECTED = 5e-3
 """Share of the light in the modes that are left out."""
 MOST_MODES = 32
+"""Largest number of modes of a blur: time and memory of a run grow with it."""
 SOURCE_NODES = 7
 """Nodes along each axis: they integrate polynomials of up to the 13th order."""
 LOOKED_PIXELS = 4096

@@ -12,6 +12,7 @@ from ptylive.schema.model import DoubleArray
 REGULAR = 0.02
 """Largest deviation of nominal positions from a lattice, in steps."""
 SMALLEST_SCAN = 16
+"""Fewest points of a scan along either axis: of fewer, the spectrum shows no sharp peaks."""
 
 
 @dataclass(frozen=True)

@@ -45,21 +45,21 @@ FURTHEST, NEAREST = 1.9, 2.5
 """Frequencies used: below 1.9 semi-angles, above 2.5 periods in the scan."""
 ENERGY_FLOOR = 0.02
 """Share of the aperture's energy added to <W, W>, so that frequencies without overlap are not chosen."""
-FIRST_SPREAD_A = 20.0
+FIRST_SPREAD_A = 20.0  # focal spread that the fit begins with: at zero its derivative vanishes
 MOST_PIXELS = 1000
 """Bright-field pixels: others are dropped at random; the scatter of the frequencies sets the uncertainty."""
 LARGEST_BYTES, BYTES_EACH = 1 << 29, 32
 """Fewer pixels if the transforms over the scan, with this many bytes per pixel and point, would take more memory."""
 CHUNK = 64
 """Number of frequencies that fit in the cache."""
-MOST_EXPLAINED = 1 - 1e-6
+MOST_EXPLAINED = 1 - 1e-6  # of a frequency's energy: a logarithm of the rest is taken
 FREQUENCY_STEP, PHASE_STEP = 0.01, 0.1
 """Steps of differences: of a frequency, in semi-angles; of focus and focal spread, in radians at the aperture's rim."""
 ITERATIONS, ENOUGH = 15, 1e-4
 """Largest number of Newton steps; iteration ends when one gains less than this share."""
 EVERY = 4
 """One frequency in four is fitted first, which covers most of the distance in a quarter of the time."""
-DAMPING, MOST_DAMPING = 1e-3, 1e4
+DAMPING, MOST_DAMPING = 1e-3, 1e4  # of Levenberg-Marquardt steps: at first, and that at which none is tried any more
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,9 @@ class OverlapFit:
         for _ in range(ITERATIONS):
             gradients, hessian, may_blur = self._derivatives(values)
             free = directions if may_blur else directions[:, directions[5] == 0]
-            uphill, bend = gradients.sum(axis=0) @ free, free.T @ hessian @ free
+            gradient, curvature = gradients.sum(axis=0) @ free, free.T @ hessian @ free
             while damping < MOST_DAMPING:
-                trial = values + free @ _damped_step(uphill, bend, damping)
+                trial = values + free @ _damped_step(gradient, curvature, damping)
                 trial[5] = max(trial[5], 0.0)
                 gained = self._likelihood(trial) - likelihood
                 if gained >= 0:
@@ -220,10 +220,10 @@ class OverlapFit:
     def _strain(self, values: DoubleArray) -> Strain:
         gradients, hessian, may_blur = self._derivatives(values)
         free = np.array([number for number in range(len(values)) if may_blur or number != 5])
-        slopes, bend = gradients[:, free], hessian[np.ix_(free, free)]
-        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(bend)), 1e-30))
-        is_maximum = bool(np.linalg.eigvalsh(bend * np.outer(scale, scale)).max() < 0)
-        inverse = np.linalg.pinv(bend)
+        slopes, curvature = gradients[:, free], hessian[np.ix_(free, free)]
+        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(curvature)), 1e-30))
+        is_maximum = bool(np.linalg.eigvalsh(curvature * np.outer(scale, scale)).max() < 0)
+        inverse = np.linalg.pinv(curvature)
         covariance = inverse @ (slopes.T @ slopes) @ inverse
         spread, off = math.sqrt(values[5]), values[6:]
         off_covariance = covariance[len(free) - len(off) :, len(free) - len(off) :]

@@ -18,7 +18,9 @@ NOISE_SAMPLES = 600
 LEAST_SAMPLES, NOISE_PIXELS = 64, 1 << 21
 """Fewer differences are used where patterns are large, so that their copies stay small."""
 LEAST_PATTERNS = 16
+"""Fewest patterns whose neighbours in the scan are compared to find their noise."""
 SPREAD_LAGS = 4
+"""Distances in pixels over which noise may be correlated: beyond, no detector spreads a count."""
 FEWEST_FAINT = 32
 """Fewest faint pixels from which the counts per electron are estimated."""
 LEAST_WEIGHTED = 0.1

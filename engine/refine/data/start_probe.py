@@ -20,6 +20,7 @@ from ptylive.schema import Calibration
 from ptylive.schema.model import DoubleArray
 
 NODES = 5
+"""Nodes of the Gauss-Hermite quadrature over a focal spread: exact for polynomials up to degree nine."""
 EVERYWHERE_MRAD = 1e6
 """Semi-angle of an aperture larger than any frequency."""
 

@@ -32,6 +32,7 @@ SHORT = 1e-2
 """Length, in the largest component of the object's step, over which waves are compared: changes of the wave are then
 exact to 1e-4 of their size at worst, for a phase, and to rounding otherwise."""
 PATTERNS_AT_ONCE = 64
+"""Number of patterns whose waves are in memory together when steps are computed."""
 TINY = 1e-30
 
 

@@ -13,6 +13,7 @@ from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 MARGIN_PX = 2
+"""Pixels beyond the outermost windows: positions that are refined may move by as many."""
 MOST_PIXELS = 2**31
 
 

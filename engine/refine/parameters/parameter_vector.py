@@ -26,10 +26,10 @@ from ptylive.engine.refine.parameters.probe_model import ProbeForm, ProbeModel
 from ptylive.engine.refine.parameters.scan_quantities import ScanQuantities
 from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.schema.model import Array, FloatArray
+from ptylive.schema.units import RAD_PER_MRAD
 
 FAINTEST = 0.1
 """Probe coefficients below this share of the largest are stepped as if they were as large; this keeps steps bounded."""
-RAD_PER_MRAD = 1e-3
 
 
 class ObjectForm(StrEnum):

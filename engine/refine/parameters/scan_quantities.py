@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
+from ptylive.schema.units import RAD_PER_MRAD
 
 SHIFT, TILT, CURRENT = slice(0, 2), slice(2, 4), 4
 """Columns of the block."""
 QUANTITIES = 5
-RAD_PER_MRAD = 1e-3
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from ptylive.engine.refine.data.per_point import PhasePlates, number_of_parts, p
 from ptylive.engine.refine.parameters.band_limit import Cleaning, band_limit
 from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import RAD_PER_MRAD
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.engine.refine.problem.instrument import Instrument
@@ -40,6 +39,7 @@ from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import THICKNESS, InstrumentSettings, PropagationSettings
 from ptylive.schema.preset.refined import RefinedSettings
+from ptylive.schema.units import RAD_PER_MRAD
 
 FADE_SHARE = 8
 """Slices are compared up to 1 / FADE_SHARE of a window beyond the scan."""

@@ -21,6 +21,7 @@ from ptylive.schema.model import IndexArray
 from ptylive.schema.preset.solver import PriorSettings
 
 LEAST_PATTERNS = 64
+"""Fewest patterns of which some can be held out to end the training of a network."""
 GROUPS = 16
 """Groups of held-out patterns; the scatter between them gives the uncertainty of differences."""
 

@@ -25,6 +25,7 @@ from ptylive.schema.preset.propagation import THICKNESS, TILTS, InstrumentSettin
 FIRST_PSF_PX = 0.5
 """Start width of a refined point spread if none is given."""
 LOOKED_PATTERNS = 64
+"""Number of patterns, evenly spread over the scan, whose structure is measured."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Instrument:
         settings = self.settings
         return tuple(name for name in ABERRATION_NAMES if name in settings.field_terms) if settings.field_order else ()
 
-    def bend(self) -> DoubleArray:
+    def mean_square_laplacian(self) -> DoubleArray:
         """(p, p) mean square of half the Laplacian of the counts: dI/dt for a Gaussian of variance t.
 
         Measured on the counts, minus 5 times their mean, which counting noise adds with weights -2 and four of 1/2.

@@ -36,6 +36,7 @@ from ptylive.schema.preset.regularisers import RegulariserSettings
 from ptylive.schema.preset.start import StartSettings
 
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
+"""Lower limits of a pattern's relative current and of the distance between slices: neither may become negative."""
 LEFT_TO_ABERRATIONS = 1 / 16
 """Share of the curvature along an aberration, or a field's thickness, that remains once the object has followed."""
 DAMPING = 0.1
@@ -226,7 +227,7 @@ class ParameterBlocks:
         """Point spread: a variance t smooths the counts, with dI/dt half their Laplacian."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
         instrument = self.forward.instrument
-        per_pattern = float((self._pixel_term.curvature(mean) * instrument.bend()).sum())
+        per_pattern = float((self._pixel_term.curvature(mean) * instrument.mean_square_laplacian()).sum())
         curvature = np.array([len(self.dataset.patterns) * max(per_pattern, 1e-30)], np.float32)
         return Block(BlockName.SPREAD, np.array([instrument.first_psf_px**2], np.float32), curvature, lowest=0.0)
 

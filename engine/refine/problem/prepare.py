@@ -45,7 +45,11 @@ BRIGHT_FIELD_EDGE = 1.05
 """The loss of weak phase objects compares only |k| below this many semi-angles."""
 VACUUM_PERCENTILE = 5.0
 """Start phases are shifted so that this percentile is 0 if the phase is constrained to be at or above 0."""
+LEAST_MODULUS = 0.05
+"""Least modulus of a start: lower values in a map are noise, not specimen, and their logarithm is unbounded."""
+NO_DRIFT = "drift cannot be measured: it needs a regular, dense scan of at least 16 x 16 points"
 LARGEST_OBJECT_PIXELS = 2**31
+"""Objects of more pixels are due to a wrong scale of scan or detector."""
 OBJECT_BYTES, PROBE_BYTES = 48, 48
 """Minimum memory per pixel of the object, and of each mode of each probe: its parameters, gradient, steps and a complex
 plane, in single precision."""
@@ -108,11 +112,6 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured
     measured = measure(dataset, preset) if measured is None else measured
     strategy = decide(measured, preset, has_start=start is not None)
     return lay_out(measured, strategy, preset, start)
-
-
-LEAST_MODULUS = 0.05
-"""Least modulus of a start: lower values in a map are noise, not specimen, and their logarithm is unbounded."""
-NO_DRIFT = "drift cannot be measured: it needs a regular, dense scan of at least 16 x 16 points"
 
 
 def measure(dataset: Dataset, preset: Preset) -> Measurement:

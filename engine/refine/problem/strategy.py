@@ -42,19 +42,17 @@ LOW_DOSE_E_PER_A2 = 200.0
 """Dose below which one slice is a beam-sensitive weak phase object, unless trials decide otherwise."""
 MAP_DOSE_E_PER_A2 = 3000.0
 """Dose below which the linear map is nearly the best result: it is refined in small steps unless trials object."""
-LBFGS_SHARE = 1 / 3
-"""Share of a given number of epochs that is left to L-BFGS, unless the number of sweeps is given too."""
+LBFGS_SHARE = 1 / 3  # of a given number of epochs, unless the number of sweeps is given too
 FURTHER_EPOCHS, FREER_EPOCHS = 30, 21
 """Maximum number of further epochs if the loss has not settled and their number was left open: for one slice, and for
 several slices whose anchor is below the regime's, which takes longer because it permits more."""
-SMALLEST_FLOOR = 1e-4
+SMALLEST_FLOOR = 1e-4  # least counts of a pixel in a floor or a curvature: they are divided by
 BACKGROUND = 0.6
 """Share of the mean dark-field counts used as a flat background: thermal and inelastic scattering, detector noise."""
 SLOW_PROBE_STEP = 0.05
 """Probe step of a thin specimen up to ``MANY_ELECTRONS_PER_A2``, rising in proportion beyond it up to the regime's: a
 probe refined faster from few electrons absorbs errors of the positions."""
-PEAK = 1.5
-"""Approximate ratio of the largest counts of a bright-field pixel to their mean."""
+PEAK = 1.5  # approximate ratio of the largest counts of a bright-field pixel to their mean
 USUAL_SOURCE_A = 0.3
 """Source size for probe modes if nobody gave it and no trial decides otherwise."""
 FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
@@ -126,56 +124,56 @@ def choose(
     """Choose the strategy for settings and measured statistics; given values always take precedence."""
     thick = form.slices > 1
     engine = PUBLISHED.get(solver.optimizer)
-    regime = _regime(form, solver.regime, statistics, has_start)
+    strategy = _of_regime(form, solver.regime, statistics, has_start)
     if engine is not None:
-        regime = _as_published(regime, solver.optimizer)
+        strategy = _as_published(strategy, solver.optimizer)
         loss = loss.model_copy(update={"algorithm": "lsq_sqrt"}) if loss.algorithm == "auto" else loss
-    regime = _with_data_term(regime, loss, statistics, slower=0.5 if thick else 1.0)
-    regime = regime if engine is None else _with_steps_of(regime, engine, solver)
+    strategy = _with_data_term(strategy, loss, statistics, slower=0.5 if thick else 1.0)
+    strategy = strategy if engine is None else _with_steps_of(strategy, engine, solver)
     if solver.early_stop:  # the sweeps end automatically
-        regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
-    epochs, sweeps = _epochs_and_sweeps(solver, regime, published=engine is not None)
-    regime = _with_batches(regime, solver, statistics, thick=thick) if engine is None else regime
-    object_form = _object_form(form, regime)
-    modes = _given(probe.probe_modes, regime.coherence.modes)
+        strategy = replace(strategy, epochs=strategy.epochs - strategy.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
+    epochs, sweeps = _epochs_and_sweeps(solver, strategy, published=engine is not None)
+    strategy = _with_batches(strategy, solver, statistics, thick=thick) if engine is None else strategy
+    object_form = _object_form(form, strategy)
+    modes = _given(probe.probe_modes, strategy.coherence.modes)
     return replace(
-        regime,
+        strategy,
         object_form=object_form,
-        non_negative=object_form is not ObjectForm.COMPLEX and _given(form.non_negative_phase, regime.non_negative),
-        bright_field_only=_given(loss.bright_field_only, regime.bright_field_only),
+        non_negative=object_form is not ObjectForm.COMPLEX and _given(form.non_negative_phase, strategy.non_negative),
+        bright_field_only=_given(loss.bright_field_only, strategy.bright_field_only),
         coherence=Coherence(modes, _given(probe.source_size_A, USUAL_SOURCE_A), probe.focal_spread_A),
-        start_from_map=has_start and _given(start.start_from_map, regime.start_from_map),
+        start_from_map=has_start and _given(start.start_from_map, strategy.start_from_map),
         sweeps=sweeps,
-        probe_sweeps=min(_given(solver.probe_sweeps, regime.probe_sweeps), sweeps),
+        probe_sweeps=min(_given(solver.probe_sweeps, strategy.probe_sweeps), sweeps),
         epochs=epochs,
-        probe_step=_given(solver.probe_step, regime.probe_step),
-        anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
-        more_epochs=_more_epochs(form, solver, regime) if engine is None else 0,
+        probe_step=_given(solver.probe_step, strategy.probe_step),
+        anchor=_given(solver.anchor, strategy.anchor if sweeps else 0.0),
+        more_epochs=_more_epochs(form, solver, strategy) if engine is None else 0,
     )
 
 
-def _epochs_and_sweeps(solver: SolverSettings, regime: Strategy, *, published: bool) -> tuple[int, int]:
+def _epochs_and_sweeps(solver: SolverSettings, strategy: Strategy, *, published: bool) -> tuple[int, int]:
     """Number of all epochs, and of the sweeps among them; a published engine has no L-BFGS after its own epochs."""
-    epochs = _given(solver.epoch_max, regime.epochs)
+    epochs = _given(solver.epoch_max, strategy.epochs)
     if published:
         return epochs, epochs
     most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
-    return epochs, min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
+    return epochs, min(_given(solver.sweeps, min(strategy.sweeps, most)), epochs)
 
 
-def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy) -> int:
+def _more_epochs(form: ObjectSettings, solver: SolverSettings, strategy: Strategy) -> int:
     if not isinstance(solver.epoch_max, str):
         return 0
     if form.slices == 1:
         return FURTHER_EPOCHS
-    return FREER_EPOCHS if _given(solver.anchor, regime.anchor) < regime.anchor else 0
+    return FREER_EPOCHS if _given(solver.anchor, strategy.anchor) < strategy.anchor else 0
 
 
-def _as_published(regime: Strategy, name: str) -> Strategy:
-    """Regime with the choices of a named engine: a complex object, the amplitudes of the whole pattern."""
+def _as_published(strategy: Strategy, name: str) -> Strategy:
+    """Strategy with the choices of a named engine: a complex object, the amplitudes of the whole pattern."""
     return replace(
-        regime,
-        reason=f"optimizer={name} as published ({regime.reason})",
+        strategy,
+        reason=f"optimizer={name} as published ({strategy.reason})",
         kind=DataTermKind.AMPLITUDE,
         offset=0.0,
         object_form=ObjectForm.COMPLEX,
@@ -187,11 +185,11 @@ def _as_published(regime: Strategy, name: str) -> Strategy:
     )
 
 
-def _with_steps_of(regime: Strategy, engine: PublishedSettings, solver: SolverSettings) -> Strategy:
-    """Regime with the epochs, batches and steps of a named engine, the same in trials as in the run."""
+def _with_steps_of(strategy: Strategy, engine: PublishedSettings, solver: SolverSettings) -> Strategy:
+    """Strategy with the epochs, batches and steps of a named engine, the same in trials as in the run."""
     batch, step = _given(solver.batch_size, engine.batch_size), _given(solver.sweep_step, engine.object_step)
     return replace(
-        regime,
+        strategy,
         epochs=engine.epochs,
         batch_size=batch,
         sweep_step=step,
@@ -201,18 +199,20 @@ def _with_steps_of(regime: Strategy, engine: PublishedSettings, solver: SolverSe
     )
 
 
-def _with_batches(regime: Strategy, solver: SolverSettings, statistics: PatternStatistics, *, thick: bool) -> Strategy:
-    """Regime with batches and object steps for this scan; trials keep the usual batches, to converge in few sweeps.
+def _with_batches(
+    strategy: Strategy, solver: SolverSettings, statistics: PatternStatistics, *, thick: bool
+) -> Strategy:
+    """Strategy with batches and object steps for this scan; trials keep the usual batches, to converge in few sweeps.
 
     One thin slice is refined in larger batches in a large scan, and in still larger ones from few electrons.
     """
-    thin = regime.regime is Regime.THIN and not thick
-    usual = max(regime.batch_size, statistics.patterns // LEAST_BATCHES if thin else 0)
+    thin = strategy.regime is Regime.THIN and not thick
+    usual = max(strategy.batch_size, statistics.patterns // LEAST_BATCHES if thin else 0)
     quiet = quiet_batch(statistics) if thin else 0
     batch, in_trials = _given(solver.batch_size, max(usual, quiet)), _given(solver.batch_size, usual)
-    step, trial_step = (step_of(regime.sweep_step, size, usual, statistics.patterns) for size in (batch, in_trials))
+    step, trial_step = (step_of(strategy.sweep_step, size, usual, statistics.patterns) for size in (batch, in_trials))
     return replace(
-        regime,
+        strategy,
         batch_size=batch,
         sweep_step=_given(solver.sweep_step, step),
         trial_batch=in_trials,
@@ -221,41 +221,41 @@ def _with_batches(regime: Strategy, solver: SolverSettings, statistics: PatternS
 
 
 def _with_data_term(
-    regime: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
+    strategy: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
 ) -> Strategy:
-    """Regime with the requested data term, and the batches and steps that suit it.
+    """Strategy with the requested data term, and the batches and steps that suit it.
 
     slower: factor on the steps if the curvature has no bound.
     """
     algorithm: str = settings.algorithm
     if algorithm == "auto":  # only lsq_sqrt has an offset
-        algorithm = str(regime.kind) if isinstance(settings.loss_offset, str) else "lsq_sqrt"
-        regime = replace(regime, reason=f"{regime.reason}; {algorithm} with {regime.data_term}")
+        algorithm = str(strategy.kind) if isinstance(settings.loss_offset, str) else "lsq_sqrt"
+        strategy = replace(strategy, reason=f"{strategy.reason}; {algorithm} with {strategy.data_term}")
     else:
-        regime = replace(regime, reason=f"{regime.reason}; {algorithm}")
+        strategy = replace(strategy, reason=f"{strategy.reason}; {algorithm}")
     if algorithm == "lsq_sqrt":
-        return replace(regime, kind=DataTermKind.AMPLITUDE, offset=_given(settings.loss_offset, regime.offset))
+        return replace(strategy, kind=DataTermKind.AMPLITUDE, offset=_given(settings.loss_offset, strategy.offset))
     if algorithm not in list(DataTermKind):
-        return _with_python_term(regime, settings, statistics, slower=slower)
+        return _with_python_term(strategy, settings, statistics, slower=slower)
     kind = DataTermKind(algorithm)
-    regime = replace(regime, kind=kind, offset=0.0)
+    strategy = replace(strategy, kind=kind, offset=0.0)
     if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
-        return replace(regime, curvature_scale=4 * PEAK * statistics.bright_counts)
-    regime = replace(regime, batch_size=128, sweep_step=regime.sweep_step * slower)  # the curvature D / I has no bound
+        return replace(strategy, curvature_scale=4 * PEAK * statistics.bright_counts)
+    strategy = replace(strategy, batch_size=128, sweep_step=strategy.sweep_step * slower)  # D / I has no bound
     if kind is DataTermKind.CHI_SQUARED:
-        return replace(regime, curvature_scale=2.0)
+        return replace(strategy, curvature_scale=2.0)
     if kind is not DataTermKind.POISSON:
         raise KeyError(kind)
-    return replace(regime, offset=_given(settings.loss_floor, background_counts(statistics)))
+    return replace(strategy, offset=_given(settings.loss_floor, background_counts(statistics)))
 
 
 def _with_python_term(
-    regime: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
+    strategy: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
 ) -> Strategy:
     """The same for a data term of which only the curvature is known. Raises RefinementError for an impossible one."""
     term = python_term(settings.algorithm)
     constants = {
-        "loss_offset": _given(settings.loss_offset, regime.offset),
+        "loss_offset": _given(settings.loss_offset, strategy.offset),
         "loss_floor": _given(settings.loss_floor, background_counts(statistics)),
     }
     offset = constants.get(term.constant, 0.0)
@@ -266,12 +266,12 @@ def _with_python_term(
     if not 0 < scale < math.inf:
         raise RefinementError(f"the data term {term} has a curvature of {scale:g}", "it must be above 0 and finite")
     return replace(
-        regime,
+        strategy,
         kind=term,
         offset=offset,
         curvature_scale=scale,
         batch_size=128,
-        sweep_step=regime.sweep_step * slower,
+        sweep_step=strategy.sweep_step * slower,
     )
 
 
@@ -296,11 +296,11 @@ def background_counts(statistics: PatternStatistics) -> float:
     return max(BACKGROUND * statistics.dark_counts, SMALLEST_FLOOR)
 
 
-def _object_form(settings: ObjectSettings, regime: Strategy) -> ObjectForm:
+def _object_form(settings: ObjectSettings, strategy: Strategy) -> ObjectForm:
     if settings.weakly_damped_obj:
         return ObjectForm.DAMPED
     if isinstance(settings.phase_only_obj, str):
-        return regime.object_form
+        return strategy.object_form
     return ObjectForm.PHASE if settings.phase_only_obj else ObjectForm.COMPLEX
 
 
@@ -309,7 +309,8 @@ def _given(value: _T | str, otherwise: _T) -> _T:
     return otherwise if isinstance(value, str) else value
 
 
-def _regime(form: ObjectSettings, requested: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
+def _of_regime(form: ObjectSettings, requested: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
+    """Defaults for several slices, or for one of either regime: thin, thick and weak in docs/refinement.md."""
     dose = dose_text(statistics.dose_e_per_A2)
     if form.slices > 1:
         reason = f"{form.slices} slices: {form.words('complex')} object"

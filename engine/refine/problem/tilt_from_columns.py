@@ -18,7 +18,9 @@ import numpy as np
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 ROUNDS, STEPS = 4, 20
+"""Rounds of shear removal, each measured on the columns as they then are, and most steps of a fit in one."""
 SMALLEST_PX = 1e-5
+"""Step at which a fit has settled, far below what noise leaves uncertain; also the least correlation considered."""
 DISORDER_A = 0.05
 """Neighbours displaced further than this, beyond the tilt, are treated as parts of different crystals."""
 MAX_CORRELATION = 0.8

@@ -31,6 +31,7 @@ from ptylive.schema.preset.refined import RefinedSettings
 LOOKED_PATTERNS = 256
 """Number of patterns of each scan used to estimate its beam current and how much its patterns differ."""
 LEAST_CHANGING = 1e-4
+"""Least share of the light that a tilt changes, for a specimen that hardly scatters: a curvature must not vanish."""
 LARGE = 1.0
 """Factor on the curvatures, which only scale steps and are better overestimated."""
 

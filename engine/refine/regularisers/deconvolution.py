@@ -11,6 +11,7 @@ WIENER_NOISE = 1e-3
 SETTLED = 1e-3
 """Richardson-Lucy iteration ends when no image's correction changes by more than this sum of squares (PyPty's)."""
 MOST_ITERATIONS = 100
+"""Most iterations; those left after it has settled are not made."""
 FAINTEST = 1e-5
 """Share of an image's largest value: fainter pixels are rounding of the transforms, and are not divided by."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ptylive.schema.advice.cannot_tell import heard_cannot_tell
+from ptylive.schema.advice.cannot_tell import cannot_tell_sentences
 from ptylive.schema.advice.words import significant
 from ptylive.schema.preset.solver import MORE_EPOCHS
 
@@ -36,7 +36,7 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
     }
     if result.unchanged:
         outcome["unchanged"] = True
-    if cannot_tell := heard_cannot_tell(result.reason):
+    if cannot_tell := cannot_tell_sentences(result.reason):
         outcome["cannot_tell"] = list(cannot_tell)
     if result.convergence is not None:
         outcome.update(converged=result.convergence.converged, convergence=result.convergence.sentence)
@@ -76,7 +76,7 @@ def unchanged_words(result: RefineResult) -> str:
 def sentences_of(result: RefineResult) -> list[str]:
     """Return the outcome as sentences, one per line."""
     sentences = [f"{result.algorithm}: {result.reason}"]
-    sentences += [f"warning: {words}" for words in heard_cannot_tell(result.reason)]
+    sentences += [f"warning: {words}" for words in cannot_tell_sentences(result.reason)]
     if result.unchanged:
         sentences.append(unchanged_words(result))
     if result.convergence is not None:

@@ -65,6 +65,7 @@ _UNREADABLE = (
 )  # fmt: skip
 """Exceptions that reading a damaged npz file may raise."""
 SAMPLED_PATTERNS = 64
+"""Number of patterns, evenly spread, that identify the data: reading all would take as long as a sweep."""
 SolverState = SweepState | LbfgsState
 
 

@@ -49,6 +49,7 @@ SWITCHES: Mapping[str, BlockName] = MappingProxyType(
 HOLDING = frozenset({"phase_only_obj", "probe_part"})
 """Settings that hold part of the object or of the probe fixed for some epochs."""
 CHECKED_EPOCHS = 1000
+"""Most epochs whose scheduled settings are validated before the run."""
 SolverState = SweepState | LbfgsState
 
 

@@ -19,10 +19,9 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.run import refine
-from ptylive.engine.refine.tuning.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.depth.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import calibrated_depth_A
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema import Calibration
 from ptylive.schema.preset import Preset
 
@@ -150,7 +149,7 @@ def _same_optics(before: Calibration, now: Calibration) -> bool:
     """Whether a result refined under one calibration is still a valid start under another."""
     pixels = [float(optics.get("detector_pixel_invA") or 0.0) for optics in (before, now)]
     focus = [optics.aberrations.get("C10", 0.0) + float(optics.get("depth_A") or 0.0) for optics in (before, now)]
-    depth_A = calibrated_depth_A(now)
+    depth_A = now.depth_of_focus_A
     return (
         before.transform == now.transform
         and abs(before.rotation_deg - now.rotation_deg) < SAME_ROTATION_DEG

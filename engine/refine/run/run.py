@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.shares import linear_algebra_on
@@ -39,8 +39,8 @@ from ptylive.engine.refine.run.stages import (
     refine_stages,
 )
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.engine.refine.validation.held_out_quality import held_out_quality
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset
@@ -165,6 +165,22 @@ def _refined(
     return refined_to_length(RunPlan(dataset, preset), ways, observers, telling, runs, resume=options.resume)
 
 
+class _Begun(NamedTuple):
+    """A run that is ready for its first epoch."""
+
+    problem: Problem
+    preset: Preset
+    """Settings that apply to it, as they were given."""
+    tuned: Tuned
+    begin: Callable[[Problem], Problem]
+    """Give a problem on other positions the start that this one has."""
+    saved: checkpoints.Checkpoint | None
+    """State to continue from."""
+    searched: bool
+    """Whether short runs have looked for a drift."""
+    environment: RunEnvironment
+
+
 def _run_once(
     context: TrialContext,
     options: _Options,
@@ -174,28 +190,15 @@ def _run_once(
     epochs: int | None,
 ) -> RunRecord:
     """One run, and its continuation with another drift removed, up to ``epochs`` if they are given."""
-    sharing = options.sharing
-    path, identity = observers.checkpoint, replace(observers.identity, epochs=plan.preset.solver.epoch_max)
-    observers = replace(observers, identity=identity)
-    saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
-    context = replace(context, tell=_trial_reporter(observers.on_progress))
-    problem, preset, tuned, context, begin = decided(context, warm, plan, observers, alone=sharing is None)
-    keeps = {"keeps_rotation": warm is not None and warm.frame_is_given, "keeps_optics": warm is not None}
-    environment, searched = RunEnvironment(tuned.preset, observers, context, options.resume, **keeps), False
-    if sharing is None and warm is None:  # an earlier object lies under its own positions
-        beginning = without_drift_of_short_runs(problem, tuned, environment, begin, saved)
-        problem, tuned, saved = beginning.problem, beginning.tuned, saved or beginning.state
-        searched, context = beginning.searched, beginning.context
-        observers = replace(observers, identity=replace(identity, searched=searched))
-        del beginning
+    problem, preset, tuned, begin, saved, searched, environment = _begun(context, options, warm, plan, observers)
+    observers, context = environment.observers, environment.context
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError(
             "the checkpoint was made with another number of slices or probe modes", "start without --resume"
         )
-    if sharing is not None:
-        return RunRecord.of(
-            sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured
-        )
+    if options.sharing is not None:
+        result = options.sharing.refined(problem, preset, observers, context, resume=options.resume)
+        return RunRecord.of(result, tuned, problem.measured)
     drift_tested = drift_is_tested(problem.measured, tuned.dataset, tuned.preset)
     end = DeferredEnd(observers.on_progress)
     observers = replace(observers, on_progress=end) if drift_tested else observers
@@ -211,10 +214,29 @@ def _run_once(
     if first is None:
         end.release()
         return RunRecord.of(result, tuned, measured)
-    environment = replace(environment, observers=observers, context=context)
+    environment = replace(environment, observers=observers)
     corrected = continued_without_drift(first, environment, end, epochs=epochs, searched=searched)
     record = RunRecord.of(corrected.result, corrected.tuned(tuned), corrected.measured)
     return replace(record, continued=corrected.continued)
+
+
+def _begun(
+    context: TrialContext, options: _Options, warm: WarmStart | None, plan: RunPlan, observers: Observers
+) -> _Begun:
+    """Make the decisions before a run and, if it is alone and starts from nothing, look for a drift by short runs."""
+    path, identity = observers.checkpoint, replace(observers.identity, epochs=plan.preset.solver.epoch_max)
+    observers, alone = replace(observers, identity=identity), options.sharing is None
+    saved = checkpoints.load(path, identity) if path is not None and options.resume and alone else None
+    context = replace(context, tell=_trial_reporter(observers.on_progress))
+    problem, preset, tuned, context, begin = decided(context, warm, plan, observers, alone=alone)
+    keeps = {"keeps_rotation": warm is not None and warm.frame_is_given, "keeps_optics": warm is not None}
+    environment = RunEnvironment(tuned.preset, observers, context, options.resume, **keeps)
+    if not alone or warm is not None:  # an earlier object lies under its own positions
+        return _Begun(problem, preset, tuned, begin, saved, False, environment)
+    without = without_drift_of_short_runs(problem, tuned, environment, begin, saved)
+    observers = replace(observers, identity=replace(identity, searched=without.searched))
+    environment = replace(environment, observers=observers, context=without.context)
+    return _Begun(without.problem, preset, without.tuned, begin, saved or without.state, without.searched, environment)
 
 
 def _stop_if_requested(should_stop: Callable[[], bool]) -> Callable[[], None]:

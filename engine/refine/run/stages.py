@@ -26,11 +26,12 @@ from ptylive.engine.refine.results.refinement_result import Progress, RefineResu
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.tuning.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.depth.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.half_turn import half_turned
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned, with_best
-from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
+from ptylive.engine.refine.tuning.parameter_search import with_best
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart, first_invA
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset

@@ -20,6 +20,7 @@ from ptylive.engine.refine.solvers.loss_function import LossFunction
 EDGE = 0.1
 """Interpolated steps stay this share of the bracket away from its ends."""
 GROWTH = (1.5, 10.0)
+"""Least and largest factor by which the secant method lengthens a step."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ MEAN_RISE, END_RISE = 1e-3, 5e-3
 """A sweep's loss is summed while the parameters move, and the loss at its end is that of some patterns only: rises by
 no more than these shares do not count as divergence."""
 MOST_HALVINGS = 6
+"""Number of times that steps are halved because the loss rose; after that the sweeps end."""
 STEEPEST = 2.5
 """Largest eigenvalue of steps times second derivatives of one batch: errors along it grow above 2, but the next batches
 contain other patterns and reverse them."""
@@ -42,9 +43,11 @@ FULL_SWEEPS, LATER_STEPS = 8, 0.6
 """Sweeps at full steps; in every further sweep the steps shrink by this factor: little is left to find then, and full
 steps would fit noise."""
 LEAST_SWEEPS, MOST_SWEEPS = 8, 16
+"""Fewest and most sweeps if their end is decided by held-out patterns."""
 FLAT = 5e-4
 """Relative fall of the held-out loss in a sweep below which further sweeps fit noise."""
 HELD_OUT_SHARE = 0.05
+"""Share of the patterns that decides it."""
 
 
 @lru_cache(maxsize=2)

@@ -21,9 +21,8 @@ from ptylive.engine.refine.tiles.cutting import Rows, Tile
 from ptylive.engine.refine.tiles.links import Link, LinkLost
 from ptylive.schema.model import Array, DoubleArray
 
-STOP, KEEP = 0, 1
-"""Requests that any tile may make: to end the run, to save its state."""
-WISHES = 2
+STOP, KEEP, REQUESTS = 0, 1, 2
+"""Requests that any tile may make: to end the run, to save its state; and their number."""
 
 
 class Shared(NamedTuple):
@@ -61,8 +60,8 @@ class Exchange:
     def __init__(self, tile: Tile, link: Link) -> None:
         self._tile, self._link = tile, link
         self._lock = threading.Lock()
-        self._requests = np.zeros(WISHES)
-        self._common_requests = np.zeros(WISHES)
+        self._requests = np.zeros(REQUESTS)
+        self._common_requests = np.zeros(REQUESTS)
         self.seconds, self.sent_bytes = 0.0, 0
         """Seconds spent here, including waiting for others, and bytes sent."""
 
@@ -73,7 +72,7 @@ class Exchange:
 
     def agreed(self) -> tuple[bool, ...]:
         """Requests that all tiles have received since the last call: the same on all tiles."""
-        requests, self._common_requests = self._common_requests, np.zeros(WISHES)
+        requests, self._common_requests = self._common_requests, np.zeros(REQUESTS)
         return tuple(bool(request) for request in requests)
 
     def add_seams(self, planes: Sequence[Array]) -> None:
@@ -145,7 +144,7 @@ class Exchange:
     def _own_numbers(self, sums: Sequence[float], peaks: Sequence[float], array: Array | None) -> Shared:
         """The local numbers, including requests."""
         with self._lock:
-            requests, self._requests = self._requests, np.zeros(WISHES)
+            requests, self._requests = self._requests, np.zeros(REQUESTS)
         return Shared(
             np.concatenate([np.asarray(sums, np.float64), requests]),
             np.asarray(peaks, np.float64),
@@ -154,8 +153,8 @@ class Exchange:
 
     def _without_requests(self, combined: Shared) -> Shared:
         """Strip the requests from the result and remember them."""
-        self._common_requests += combined.sums[-WISHES:]
-        return combined._replace(sums=combined.sums[:-WISHES])
+        self._common_requests += combined.sums[-REQUESTS:]
+        return combined._replace(sums=combined.sums[:-REQUESTS])
 
     def _combined(self, total: Shared) -> Shared:
         tiles, number = self._tile.tiles, self._tile.number

@@ -39,7 +39,7 @@ from ptylive.engine.refine.tuning.mode_choice import (
 )
 from ptylive.engine.refine.tuning.optics.random_specimen import projected_phase, semiangle_invA, spectral_contrast
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG, EPOCHS
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 FIRST_SWEEPS, SWEEPS = 2, 5
@@ -116,7 +116,7 @@ def _far_behind(gain: Gain) -> bool:
 
 def within_a_focus(tuned: Tuned) -> bool:
     """Whether the slices are too close together for the aperture to distinguish them."""
-    depth = depth_of_focus_A(tuned.dataset)
+    depth = tuned.dataset.calibration.depth_of_focus_A
     return depth is not None and sum(tuned.preset.object.slice_thickness_A) < THIN_DEPTHS * depth
 
 
@@ -146,7 +146,8 @@ def _settled_loss(tuned: Tuned, words: str, context: TrialContext, **settings: A
     part = context.cache.central_part(tuned.dataset, MODE_PATTERNS)
     settings |= TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(tuned.preset)}
     trial = Trial.of(part, tuned.preset.model_copy(update=settings), replace(context, start=None))
-    return trial.descended((EPOCHS,), context)[0]
+    (loss,) = trial.lbfgs_losses((EPOCHS,), context)
+    return loss
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
@@ -170,14 +171,14 @@ def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> tuple[Gain, bool]:
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": 1})
     forms = ({"phase_only_obj": False}, {"phase_only_obj": True, "non_negative_phase": False})
     trials = [Trial.of(part, settings.model_copy(update=form), context) for form in forms]
-    most = trials[0].enough(SWEEPS)
+    most = trials[0].enough_sweeps(SWEEPS)
     states: list[SweepState | None] = [None, None]
     gain = Gain(0.0, 0.0)
     for sweeps in (FIRST_SWEEPS, most):
         losses: list[HeldOutLoss] = []
         for k, words in enumerate(("a complex object", "a phase")):
             context.before(f"{words} in {tuned.preset.object.slices} slices")
-            states[k], loss = trials[k].continued(states[k], sweeps, most, context)
+            states[k], loss = trials[k].sweep_to(states[k], sweeps, most, context)
             losses.append(loss)
         gain = Gain.over(losses[0].groups, losses[1].groups)
         if gain.share + HOPELESS_DEVIATIONS * gain.deviation < HOPELESS_SHARE * WORTH:
@@ -188,6 +189,6 @@ def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> tuple[Gain, bool]:
 def _lacks_a_lattice(trial: Trial, state: SweepState | None) -> bool:
     """Whether the phase of a trial, added over its slices, shows no clear lattice; False for an unknown aperture."""
     dataset = trial.problem.measured.dataset
-    if state is None or depth_of_focus_A(dataset) is None:
+    if state is None or dataset.calibration.depth_of_focus_A is None:
         return False
     return spectral_contrast(*projected_phase(trial.problem, state.vector), semiangle_invA(dataset)) < LATTICE

@@ -25,7 +25,7 @@ from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, Sweeps, SweepState
 from ptylive.engine.refine.tuning.measured_once import MeasuredOnce
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
@@ -152,7 +152,7 @@ class KeptTrial:
             self.patterns is patterns
             and (self.trial.batches, self.trial.full_sweeps) == (trial.batches, trial.full_sweeps)
             and replace(own.strategy, reason="", data_term="") == replace(other.strategy, reason="", data_term="")
-            and np.array_equal(self.trial.held, trial.held)
+            and np.array_equal(self.trial.held_out, trial.held_out)
             and np.array_equal(own.positions_A, other.positions_A)
             and np.array_equal(own.start, other.start)
         )
@@ -163,23 +163,24 @@ def held_out_loss(
     preset: Preset,
     sweeps: int,
     context: TrialContext,
-    measured: Measurement | None = None,
     batches: int = BATCHES,
     split: int = 0,
 ) -> HeldOutLoss:
     """Sweep over most of the patterns, more often if there are few, and evaluate the loss of the others.
 
-    Deterministic for given data and preset. ``measured``: as in ``prepare``; ``batches``: minimum number in a sweep;
-    ``split``: selects which patterns are held out.
+    Deterministic for given data and preset. ``batches``: minimum number in a sweep; ``split``: selects which patterns
+    are held out.
     """
-    trial = replace(Trial.of(dataset, preset, context, measured, split=split), batches=batches)
-    sweeps = trial.enough(sweeps)
-    return trial.continued(None, sweeps, sweeps, context)[1]
+    trial = replace(Trial.of(dataset, preset, context, split=split), batches=batches)
+    sweeps = trial.enough_sweeps(sweeps)
+    return trial.sweep_to(None, sweeps, sweeps, context)[1]
 
 
-def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
+def swept_parameters(
+    problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int
+) -> Any:
     """Parameters after ``sweeps`` sweeps over ``patterns`` (more if these are few) from the start of ``problem``."""
-    return Trial(problem, preset, patterns, patterns[:0]).swept_over(backend, sweeps)
+    return Trial(problem, preset, patterns, patterns[:0]).parameters_after(backend, sweeps)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Trial:
     problem: Problem
     preset: Preset
     swept: IndexArray
-    held: IndexArray
+    held_out: IndexArray
     batches: int = BATCHES
     """Minimum number of batches in a sweep, if there are enough patterns."""
     full_sweeps: int = FULL_SWEEPS
@@ -227,20 +228,20 @@ class Trial:
         """Number of patterns in a batch."""
         return min(self.problem.strategy.trial_batch, max(SMALLEST_BATCH, len(self.swept) // self.batches))
 
-    def enough(self, sweeps: int) -> int:
+    def enough_sweeps(self, sweeps: int) -> int:
         """Return ``sweeps``, or more if they would contain too few batches."""
         return max(sweeps, math.ceil(LEAST_BATCHES * self.batch / len(self.swept)))
 
-    def continued(
+    def sweep_to(
         self, state: SweepState | None, sweeps: int, most: int, context: TrialContext
     ) -> tuple[SweepState, HeldOutLoss]:
-        """State after ``sweeps`` of ``most`` sweeps, from an earlier one (None: the start), and its held-out loss."""
+        """Sweep on to number ``sweeps`` of ``most``, from an earlier state (None: the start); return state and loss."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             solver = self.solver(backend, most)
             state = self._after(solver, backend, state, sweeps)
-            return state, HeldOutLoss(self.judged(solver.objective, state.vector))
+            return state, HeldOutLoss(self.held_out_losses(solver.objective, state.vector))
 
-    def continued_likelihoods(
+    def likelihoods_after(
         self, state: SweepState | None, sweeps: int, context: TrialContext
     ) -> tuple[SweepState, Likelihoods]:
         """State after ``sweeps`` of the sweeps of the problem, from an earlier one, and its held-out likelihoods."""
@@ -260,12 +261,12 @@ class Trial:
         """Negative log-likelihood of held-out patterns, a common measure whatever loss was refined."""
         model = by_likelihood(self.problem, bright_field_only=bright_field_only)
         with closing(open_backend(context.backend, model, context.threads)) as backend:
-            return self.judged(self.objective(backend), vector)
+            return self.held_out_losses(self.objective(backend), vector)
 
     @property
     def all_sweeps(self) -> int:
         """Number of sweeps of the problem, or more if they would contain too few batches."""
-        return self.enough(self.problem.strategy.sweeps)
+        return self.enough_sweeps(self.problem.strategy.sweeps)
 
     def _after(self, solver: Sweeps, backend: MultisliceBackend, state: SweepState | None, sweeps: int) -> SweepState:
         state = solver.init(backend.xp.asarray(self.problem.start)) if state is None else state
@@ -273,45 +274,42 @@ class Trial:
             state = solver.step(state)
         return state
 
-    def swept_over(self, backend: MultisliceBackend, sweeps: int) -> Any:
+    def parameters_after(self, backend: MultisliceBackend, sweeps: int) -> Any:
         """Parameters after ``sweeps`` sweeps from the start, or more if they would contain too few batches."""
-        sweeps = self.enough(sweeps)
+        sweeps = self.enough_sweeps(sweeps)
         return self._after(self.solver(backend, sweeps), backend, None, sweeps).vector
 
-    def descended(self, epochs: Sequence[int], context: TrialContext) -> list[HeldOutLoss]:
-        """Losses after the sweeps of the problem and then after each of these numbers of L-BFGS epochs (ascending)."""
-        return list(self.descending(epochs, context))
-
-    def descending(
+    def lbfgs_losses(
         self, epochs: Sequence[int], context: TrialContext, sweeps: Sequence[int] = ()
     ) -> Generator[HeldOutLoss, None, None]:
-        """Yield the same losses one after the other; close the generator when enough are known.
+        """Yield held-out losses after all sweeps of the problem and each of these numbers of L-BFGS epochs (ascending).
 
-        ``sweeps``: first also the losses after these numbers of the sweeps (ascending).
+        Close the generator when enough are known. ``sweeps``: first also the losses after these numbers of the sweeps
+        (ascending).
         """
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             loss = self.objective(backend)
-            for vector in self._descending(loss, epochs, context, sweeps):
-                yield HeldOutLoss(self.judged(loss, vector))
+            for vector in self._lbfgs_parameters(loss, epochs, context, sweeps):
+                yield HeldOutLoss(self.held_out_losses(loss, vector))
 
-    def descended_likelihoods(
+    def lbfgs_likelihoods(
         self, epochs: Sequence[int], context: TrialContext
     ) -> Generator[tuple[float, ...], None, None]:
         """Yield the negative log-likelihoods over all pixels after the same epochs, one after the other."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
-            for vector in self._descending(self.objective(backend), epochs, context):
+            for vector in self._lbfgs_parameters(self.objective(backend), epochs, context):
                 yield self._likelihood(vector, context, bright_field_only=False)
 
-    def _descending(
+    def _lbfgs_parameters(
         self, loss: Objective, epochs: Sequence[int], context: TrialContext, sweeps: Sequence[int] = ()
     ) -> Iterator[Any]:
         """Yield the parameters after each of these numbers of sweeps, and after all of them and each of the epochs."""
         strategy, sweeping = self.problem.strategy, self.solver(loss.backend, self.all_sweeps)
-        swept: SweepState | None = None
+        sweep: SweepState | None = None
         for number in sweeps:
-            swept = self._after(sweeping, loss.backend, swept, number)
-            yield swept.vector
-        swept = self._after(sweeping, loss.backend, swept, self.all_sweeps)
+            sweep = self._after(sweeping, loss.backend, sweep, number)
+            yield sweep.vector
+        sweep = self._after(sweeping, loss.backend, sweep, self.all_sweeps)
         solver = Lbfgs(
             loss.of_patterns(self.swept),
             max(epochs),
@@ -320,16 +318,16 @@ class Trial:
             strategy.probe_step / strategy.trial_step,
             strategy.anchor,
         )
-        state = solver.init(swept.vector)
+        state = solver.init(sweep.vector)
         for most in epochs:
             while len(state.losses) < most and not solver.finished(state):
                 state = solver.step(state)
             context.pause()
             yield state.vector
 
-    def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
+    def held_out_losses(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the held-out patterns."""
-        groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
+        groups = [np.sort(group) for group in np.array_split(self.held_out, min(GROUPS, len(self.held_out)))]
         losses = objective.losses(vector, groups)
         return tuple(loss / len(group) for loss, group in zip(losses, groups, strict=True))
 

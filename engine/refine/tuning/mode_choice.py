@@ -133,7 +133,7 @@ def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns:
     for sweeps in (1, TRIAL_SWEEPS, 2 * TRIAL_SWEEPS):
         for k, modes in enumerate(numbers):
             context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
-            states[k], loss = trials[k].continued(states[k], sweeps, 2 * TRIAL_SWEEPS, context)
+            states[k], loss = trials[k].sweep_to(states[k], sweeps, 2 * TRIAL_SWEEPS, context)
             losses[k].append(loss)
         single, multiple = LossCourse(losses[0][-1]), LossCourse(losses[1][-1])
         lead = single.early_gain(multiple)

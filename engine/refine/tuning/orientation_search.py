@@ -20,8 +20,10 @@ from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import are_enough_frames, modes_or_one
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
-from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, in_one_slice, of_trials, vertex
+from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, vertex
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
+from ptylive.engine.refine.tuning.trial_settings import in_one_slice, of_trials
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.advice.orientation import orientation_words
 from ptylive.schema.calibration import FOUND

@@ -7,15 +7,12 @@ one or two sweeps already has its minimum near the right value (docs/refinement.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.tuning.held_out import (
     LEAST_TRIED,
@@ -26,15 +23,15 @@ from ptylive.engine.refine.tuning.held_out import (
 )
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.engine.refine.tuning.trial_settings import of_trials
+from ptylive.engine.refine.tuning.tuned import Tuned as Tuned  # noqa: PLC0414  (imported from here by three modules)
+from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.kinds import Auto
-from ptylive.schema.preset.propagation import THICKNESS
 from ptylive.schema.scan import rotation_matrix
+from ptylive.schema.units import depth_of_focus_A
 
 POINTS = 7
 """Number of values around the present one that a scan begins with."""
@@ -47,40 +44,10 @@ THICKNESS_STEP, SCALE_STEP, ROTATION_STEP_DEG = 0.15, 0.02, 1.0
 SMALLEST_SHARE = 0.25
 """Minimum uncertainty as a share of the step: the curve is not an exact parabola."""
 
-NO_CHANGES: Mapping[str, object] = MappingProxyType({})
 SWEEPS = {Scanned.THICKNESS: 3, Scanned.SLICES: 3}
 """Sweeps before the loss is evaluated; 2 for other quantities. After one sweep, thickness is biased."""
 
-
-@dataclass(frozen=True)
-class Tuned:
-    """Data set and preset with the findings of short trials, and how they were found."""
-
-    dataset: Dataset
-    preset: Preset
-    curves: tuple[Curve, ...] = ()
-    words: tuple[str, ...] = ()
-    """Further remarks on the findings."""
-    tilt_found: bool = False
-    """Whether the tilt inside a specimen of several slices was found."""
-    half_turn: bool = False
-    """Whether the data set is under the other half turn than the one it was given with."""
-    half_turn_settled: bool = False
-    """Whether the half turn is no longer in question."""
-    atoms_at_random: bool = False
-    """Whether the specimen is known not to be a lattice."""
-    skewed_by: float | None = None
-    """Standard deviations by which the phase of a trial is skewed; None if it was not measured."""
-    orientation: Orientation | None = None
-    """Orientation that was found, relative to the data set as given; the half turn is applied after it."""
-    warm_start: WarmStart | None = None
-    """Start of the run, if trials found something better than an empty object."""
-    scan_drifts: tuple[Drift | None, ...] = ()
-    """Drift of each of several scans; None where it cannot be looked for."""
-
-    def with_settings(self, words: str, **settings: Any) -> Tuned:
-        """Return a copy with these settings stated, so that later steps do not try them again, and why in words."""
-        return replace(self, preset=self.preset.model_copy(update=settings), words=(*self.words, words))
+focal_depth_A = depth_of_focus_A  # imported from here by the search for a drift
 
 
 def tune(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -92,7 +59,7 @@ def tune(tuned: Tuned, context: TrialContext) -> Tuned:
     curves: list[Curve] = []
     for quantity in scans:
         finer = 0.5 if any(curve.quantity is quantity for curve in curves) else 1.0
-        curve = scan(dataset, preset, quantity, context, finer=finer)
+        curve = measure_curve(dataset, preset, quantity, context, finer=finer)
         curves.append(curve)
         if curve.applied:
             dataset, preset = with_best(dataset, preset, curve)
@@ -113,7 +80,7 @@ def requested_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
     return [quantity for requested, quantity in choices if requested]
 
 
-def scan(
+def measure_curve(
     dataset: Dataset,
     preset: Preset,
     quantity: Scanned,
@@ -171,28 +138,10 @@ def first_step(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
     """Distance between neighbouring values of the scan."""
     if quantity is Scanned.DEFOCUS:
         dataset.calibration.require("convergence_semiangle_mrad", "the defocus scan")
-        return DEPTHS_OF_FOCUS * (depth_of_focus_A(dataset) or math.nan)
+        return DEPTHS_OF_FOCUS * (dataset.calibration.depth_of_focus_A or math.nan)
     if quantity is Scanned.THICKNESS:
         return THICKNESS_STEP * present_value(dataset, preset, quantity)
     return {Scanned.SLICES: 1.0, Scanned.ROTATION: ROTATION_STEP_DEG, Scanned.SCALE: SCALE_STEP}[quantity]
-
-
-def depth_of_focus_A(dataset: Dataset) -> float | None:
-    """Depth of focus of its calibration; None if optics are missing."""
-    return calibrated_depth_A(dataset.calibration)
-
-
-def calibrated_depth_A(calibration: Calibration) -> float | None:
-    """Depth of focus; None if optics are missing."""
-    semiangle_mrad, wavelength_A = calibration.get("convergence_semiangle_mrad"), calibration.wavelength_A
-    if not semiangle_mrad or not wavelength_A:
-        return None
-    return focal_depth_A(float(wavelength_A), float(semiangle_mrad))
-
-
-def focal_depth_A(wavelength_A: float, semiangle_mrad: float) -> float:
-    """Depth of focus used as the unit in refinements: wavelength / semi-angle^2."""
-    return wavelength_A / (1e-3 * semiangle_mrad) ** 2
 
 
 def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) -> tuple[Dataset, Preset]:
@@ -234,31 +183,6 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialCo
         return preset.probe.probe_modes
     choice = choose_modes(dataset, preset, context) if quantity in (Scanned.THICKNESS, Scanned.SLICES) else None
     return 1 if choice is None else choice.modes
-
-
-def of_trials(preset: Preset, modes: int | Auto, *, frames: bool) -> Preset:
-    """Preset of a trial: nothing is refined that could hide the error, and no background absorbs the residual."""
-    fixed: dict[str, object] = {
-        "algorithm": "lsq_sqrt" if preset.loss.algorithm == "auto" and frames else preset.loss.algorithm,
-        "update_probe_pos": False,
-        "update_slice_distances": False,
-        "update_thickness": False,
-        "update_aberrations": False,
-        "update_tilts": False,
-        "opr_components": 0,
-        "probe_modes": modes,
-        "batch_size": "auto",
-    }
-    return preset.model_copy(update=fixed)
-
-
-def in_one_slice(preset: Preset, changes: Mapping[str, object] = NO_CHANGES) -> Preset:
-    """Preset of a trial in one slice, with other ``changes``; the thickness of one slice cannot vary over the field."""
-    instrument = preset.instrument
-    terms = tuple(term for term in instrument.field_terms if term != THICKNESS)
-    order = instrument.field_order if terms else 0
-    one_slice = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None, "field_order": order}
-    return preset.model_copy(update={**changes, **one_slice, "field_terms": terms or instrument.field_terms})
 
 
 def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -> Curve:

@@ -30,7 +30,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import KeptTrial, Likelihoods, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried, modes_or_one
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 WORTH = 0.0025
@@ -191,7 +191,7 @@ class _Race:
             self._trials[candidate] = replace(trial, batches=FAINT_BATCHES, full_sweeps=FAINT_FULL_SWEEPS), None
         trial, state = self._trials[candidate]
         sweeps = math.ceil(share * trial.all_sweeps)
-        state, likelihoods = trial.continued_likelihoods(state, sweeps, self._context)
+        state, likelihoods = trial.likelihoods_after(state, sweeps, self._context)
         self._trials[candidate] = trial, state
         if candidate == FROM_NOTHING:
             self._context.kept_trials[str(candidate)] = KeptTrial(self._part.patterns, trial, state)

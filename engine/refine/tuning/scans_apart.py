@@ -16,7 +16,7 @@ from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.problem.prepare import NO_DRIFT, measure
 from ptylive.engine.refine.tuning.drift_check import with_checked_drift
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 OF_MANY = {

@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 

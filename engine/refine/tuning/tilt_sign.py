@@ -17,7 +17,8 @@ from ptylive.engine.refine.data.selection import central
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import TrialContext, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS
-from ptylive.engine.refine.tuning.parameter_search import Tuned, of_trials
+from ptylive.engine.refine.tuning.trial_settings import of_trials
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
 

@@ -19,7 +19,7 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.generative import Generative
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.tuning.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.depth.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.engine.refine.validation.position_bound import position_bound_A
@@ -30,12 +30,15 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.refined import RefinedSettings
 
 LEAST_OVERLAP = 0.5
+"""Overlap of neighbouring probes below which the scan is called too coarse."""
 MOST_SPILL = 0.02
 """Share of the probe at the border of the window above which patterns are sampled too coarsely."""
 PROBE_SHARE = 0.9
 """Share of the probe within its diameter."""
 TIMED_PATTERNS = 64
+"""Number of patterns evaluated to estimate the time of a sweep."""
 BORDER = 1 / 16
+"""Width of the window's border, as a share of its side, in which a probe must be dark."""
 LINE_SEARCH_SHARE = 0.3
 """Approximate number of L-BFGS evaluations beyond one per epoch."""
 

@@ -46,4 +46,4 @@ def held_out_quality(dataset: Dataset, preset: Preset, context: TrialContext) ->
     groups = trial.likelihood(None, context)
     if not all(map(math.isfinite, groups)):
         return None
-    return HeldOutQuality(groups, len(trial.held), trial.all_sweeps)
+    return HeldOutQuality(groups, len(trial.held_out), trial.all_sweeps)

@@ -34,6 +34,7 @@ LIT = 0.01
 LIT_WINDOWS, MOST_TRIALS = 16, 8
 """Number of windows of lit pixels to which white noise is added, and the maximum number of trials."""
 MOST_COUNTS = 65535
+"""Largest counts stored in two bytes."""
 BYTES_A_PIXEL = 48
 """Memory per pixel of each slice: two gradients and what they are computed from."""
 

@@ -15,6 +15,7 @@ from ptylive.engine.backend.multislice.problem import MultisliceProblem
 from ptylive.schema.model import Array
 
 SAMPLED_PATTERNS = 64
+"""Number of patterns, evenly spread over the scan, for which the bound is computed."""
 
 
 def position_bound_A(problem: MultisliceProblem, object_planes: Array, probe_planes: Array, pixel_A: float) -> float:

@@ -75,7 +75,7 @@ def _judged_held_out(
     plain = replace(trial.objective(backend), terms=())
     for sweep in range(1, sweeps + 1):
         course.advance(sweep, context)
-        on_sweep(sweep, _finite(trial.judged(plain, course.state.vector)))
+        on_sweep(sweep, _finite(trial.held_out_losses(plain, course.state.vector)))
 
 
 def _judged_halves(

@@ -19,12 +19,13 @@ from ptylive.engine.refine.data.pattern_view import shuffled
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.ring_correlation import LEVELS, Validation, faded
-from ptylive.engine.refine.tuning.held_out import TrialContext, swept
+from ptylive.engine.refine.tuning.held_out import TrialContext, swept_parameters
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 from ptylive.schema.preset import Preset
 
 LEAST_PATTERNS = 64
+"""Fewest patterns that can be halved: two refinements of 32 patterns each."""
 HARMONIC_WIDTH = 1.0
 """Ring widths from a harmonic of the chessboard lattice within which rings are not trusted."""
 
@@ -64,7 +65,7 @@ def half_data_rings(dataset: Dataset, preset: Preset, context: TrialContext) -> 
         for parity in (0, 1):
             context.pause()
             half = np.flatnonzero((rows + columns) % 2 == parity)
-            vector = backend.to_numpy(swept(problem, backend, preset, half, sweeps))
+            vector = backend.to_numpy(swept_parameters(problem, backend, preset, half, sweeps))
             pictures.append(scanned_phase(problem, dataset, vector))
     return ring_correlation(pictures[0], pictures[1], problem.grid.pixel_A)
 

@@ -64,7 +64,7 @@ def analyse(
     from ptylive.application.analysis.figures import analyse as look
     from ptylive.application.analysis.own_analysis import check_analysis
     from ptylive.application.analysis.waves import add_log
-    from ptylive.application.outputs import check_output_folder, take_in_waiting
+    from ptylive.application.outputs import check_output_folder, merge_waiting
     from ptylive.engine.stored_run import StoredRun
     from ptylive.streamer.vetting.whole_file import vet
 
@@ -72,7 +72,7 @@ def analyse(
     check_output_folder(folder)
     check_analysis(folder)
     for file in (results, *([] if other is None else [other])):
-        take_in_waiting(file, say)
+        merge_waiting(file, say)
     if half_dose is not None:
         vet(half_dose, parse_assignments(settings or ()))
     stored = StoredRun.read(results, run)
@@ -162,7 +162,7 @@ def _halves(recording: Path, results: Path, stored: StoredRun, values: dict[str,
     from ptylive.application.outputs import other_scan
     from ptylive.engine.analysis.half_dose import compare_half_doses
     from ptylive.engine.backend.cache import use_persistent_cache
-    from ptylive.engine.refine.tuning.depth_choice import with_depth_of
+    from ptylive.engine.refine.tuning.depth.depth_choice import with_depth_of
     from ptylive.streamer.source import open_source
 
     use_persistent_cache()
@@ -171,10 +171,10 @@ def _halves(recording: Path, results: Path, stored: StoredRun, values: dict[str,
             say(remark)
         scan = refinable(source, stored.calibration)
         found = with_depth_of(scan, stored.preset, stored.slices, sum(stored.slice_thickness_A))
-        return compare_half_doses(*found, on_progress=partial(tell_of_half, steps))
+        return compare_half_doses(*found, on_progress=partial(report_half, steps))
 
 
-def tell_of_half(steps: Steps, half: int, progress: Progress) -> None:
+def report_half(steps: Steps, half: int, progress: Progress) -> None:
     """Show the progress of refining the first (0) or second (1) half of the dose."""
     epochs = max(progress.epochs, 1)
     doing = progress.message if progress.phase == "trial" else f"epoch {progress.epoch} of {epochs}"

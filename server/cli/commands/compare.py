@@ -30,14 +30,14 @@ def compare(
 ) -> None:
     """Show maps and refined phase of a scan side by side, and measure how well they agree."""
     from ptylive.application.comparison import compare as look
-    from ptylive.application.outputs import check_own_file, take_in_waiting
+    from ptylive.application.outputs import check_own_file, merge_waiting
 
     if picture.suffix.lower() != ".png":
         raise MetadataError(
             f"{picture} is not the name of a picture", "the picture is a PNG: give a name that ends in .png"
         )
     check_own_file(picture, "png", [results])
-    take_in_waiting(results, say)
+    merge_waiting(results, say)
     found = look(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
     found.write(picture, in_a_row)
     shown = [item.name for item in found.shown]

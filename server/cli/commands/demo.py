@@ -21,6 +21,7 @@ from ptylive.server.cli.commands.serve import report_addresses, stop_on_signals
 from ptylive.server.cli.output import bar, end_partial, say, when_interrupted
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.process.ports import DASHBOARD_PORT
 from ptylive.server.serve.supervisor import Supervisor
 from ptylive.server.wire.client import ControlClient
 
@@ -37,7 +38,9 @@ ptylive demo --no-browser --exit-when-done --output demo/
 
 
 def demo(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port of the dashboard; 0: any free port")] = 5006,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="port of the dashboard; 0: any free port")
+    ] = DASHBOARD_PORT,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="don't open the dashboard in a browser")] = False,
     exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="stop after the refinement")] = False,
     output: Annotated[

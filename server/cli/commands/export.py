@@ -42,14 +42,14 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a refinement in the format of another program, or live maps as pictures."""
-    from ptylive.application.outputs import OTHER_FOLDER, check_output_folder, check_own_file, take_in_waiting
+    from ptylive.application.outputs import OTHER_FOLDER, check_output_folder, check_own_file, merge_waiting
     from ptylive.engine.exports.formats import export as write
     from ptylive.engine.exports.formats import names
     from ptylive.engine.stored_run import StoredRun
 
     folder, kinds = results.parent if folder is None else folder, list(dict.fromkeys(names_in(to)))
     check_output_folder(folder)
-    take_in_waiting(results, say)
+    merge_waiting(results, say)
     if maps is not None:
         if run is not None:
             raise MetadataError("--run and --maps exclude each other", "give one of them")

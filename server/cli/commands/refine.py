@@ -16,7 +16,7 @@ import typer
 
 from ptylive.application.extensions import Preset, read_map_settings
 from ptylive.schema.errors import MetadataError, PtyliveError, RefinementError, about
-from ptylive.schema.metadata import NAMES, arrays_and_numbers, beneath, locate, outvoted
+from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, not_overridden, overruled_values
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, answer, bar, end_partial, say, when_interrupted
@@ -380,7 +380,7 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
     with open_source(file, values) as source:
         loaded = load_preset(path, pattern_shape=source.header.detector_shape, beside=output)
         described = loaded.described(source.header, values)
-        differing = outvoted(source.header, beneath(loaded.metadata, values))
+        differing = overruled_values(source.header, not_overridden(loaded.metadata, values))
     for note in loaded.notes:
         say(note)
     if differing:

@@ -14,6 +14,7 @@ from ptylive.server.cli.options import AsJson, Keys, Settings
 from ptylive.server.cli.output import answer, bar, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 from ptylive.streamer.protocols.inlet import ProtocolName
+from ptylive.streamer.wire.limits import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from ptylive.engine.compression import CompressedSource
@@ -35,7 +36,7 @@ def replay(
         typer.Option(
             metavar="ADDRESS", help="data address of the server; with a detector protocol, the address to bind"
         ),
-    ] = "tcp://127.0.0.1:9999",
+    ] = DEFAULT_DATA,
     control: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="keep frames that are not yet safe, and resend them after a reconnect"),

@@ -19,7 +19,7 @@ from ptylive.streamer.protocols.tcp_connection import host_and_port
 DEFAULT_PORT = 6341
 SOFT_TRIGGER = "5"
 """Value of TRIGGERSTART with which the detector waits for SOFTTRIGGER."""
-TOLD = (
+READ_BACK = (
     "SOFTWAREVERSION",
     "DETECTORSTATUS",
     "COUNTERDEPTH",
@@ -48,10 +48,10 @@ class MerlinControl:
             return ask.get(name)
 
     def known(self) -> dict[str, str]:
-        """Return the values of :data:`TOLD` by name, without those that this version of the software lacks."""
+        """Return the values of :data:`READ_BACK` by name, without those that this version of the software lacks."""
         found = {}
         with self._conversation() as ask:
-            for name in TOLD:
+            for name in READ_BACK:
                 try:
                     found[name] = ask.get(name)
                 except _RefusedError:

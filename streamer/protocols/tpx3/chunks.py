@@ -19,7 +19,7 @@ from ptylive.streamer.protocols.tpx3.headers import (
     pack_header,
 )
 from ptylive.streamer.wire.arrays import Buffer
-from ptylive.streamer.wire.events import sum_over_frames
+from ptylive.streamer.wire.events import falling, sum_over_frames
 
 PIECE_BYTES = 2**20
 """A larger chunk is cut, at frames, into pieces of about this size."""
@@ -116,10 +116,7 @@ def in_order(frames: Csr) -> Csr:
     if pixels.itemsize > 4:  # a pixel beyond the detector stays so
         pixels = np.minimum(pixels, np.uint64(2**32 - 1))
     pixels = pixels.astype(np.uint32)
-    falls = np.concatenate([[False], pixels[1:] <= pixels[:-1]])
-    starts = np.concatenate([[0], frames.ends[:-1]])
-    falls[starts[starts < len(pixels)]] = False
-    if not falls.any():
+    if not falling(pixels, frames.ends).any():
         return Csr(frames.ends, pixels, frames.values)
     number = np.repeat(np.arange(len(frames.ends)), np.diff(frames.ends, prepend=0))
     order = np.lexsort((pixels, number))

@@ -11,7 +11,7 @@ from ptylive.engine.calibrate.aberrations import (
     Grid,
     Search,
     fit_aberrations,
-    in_focus_unless_told,
+    in_focus_unless_significant,
     is_below,
 )
 
@@ -58,7 +58,7 @@ def test_a_defocus_that_most_frequencies_do_not_prefer_to_none_is_none(found, to
         assert low[3] == pytest.approx(np.radians(20.0)), "the rotation stays"
         return np.broadcast_to(found if low[0] else 0.89, FREQUENCIES) * np.linspace(0.999, 1.001, FREQUENCIES)
 
-    taken = in_focus_unless_told(SimpleNamespace(unexplained=unexplained), fit)
+    taken = in_focus_unless_significant(SimpleNamespace(unexplained=unexplained), fit)
     if told:
         assert taken is fit
     else:

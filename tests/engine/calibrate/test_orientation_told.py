@@ -113,7 +113,7 @@ def told(
     *,
     mirrored: bool,
     better: bool,
-    hand_told: bool | None,
+    hand_is_sure: bool | None,
     curl: RotationFit | None = None,
     explained: float = 0.8,
 ) -> tuple[AberrationFit, str, Origin, CurrentFit | None]:
@@ -123,7 +123,7 @@ def told(
     def verdict(_search_problem: Any, present: CurrentFit) -> Verdict:
         asked.append(present)
         best: Any = SimpleNamespace(fit=fit_of(10.0), criteria=Optics(), mirrored=mirrored)
-        return Verdict(best, better, hand_told)
+        return Verdict(best, better, hand_is_sure)
 
     monkeypatch.setattr(scan, "verdict_on", verdict)
     optics: Any = Optics()
@@ -135,23 +135,23 @@ def told(
 
 @pytest.mark.parametrize(("base", "mirrored"), [("none", False), ("none", True), ("transpose", True)])
 def test_a_better_fit_brings_its_handedness(monkeypatch: pytest.MonkeyPatch, base: str, mirrored: bool) -> None:
-    fit, word, origin, _ = told(monkeypatch, work("none"), base, mirrored=mirrored, better=True, hand_told=True)
+    fit, word, origin, _ = told(monkeypatch, work("none"), base, mirrored=mirrored, better=True, hand_is_sure=True)
     assert fit.rotation_deg == 10.0
     assert (word == "transpose") == (mirrored != (base == "transpose"))
     assert origin is Origin.ESTIMATED
 
 
 def test_a_handedness_in_doubt_stays_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit, word, origin, _ = told(monkeypatch, work("none"), "none", mirrored=True, better=False, hand_told=False)
+    fit, word, origin, _ = told(monkeypatch, work("none"), "none", mirrored=True, better=False, hand_is_sure=False)
     assert (fit.rotation_deg, word, origin) == (99.0, "none", Origin.UNDECIDED)
 
 
 def test_without_an_answer_all_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     one = work("transpose", Origin.UNDECIDED)
-    fit, word, origin, asked = told(monkeypatch, one, "none", mirrored=True, better=False, hand_told=None)
+    fit, word, origin, asked = told(monkeypatch, one, "none", mirrored=True, better=False, hand_is_sure=None)
     assert (fit.rotation_deg, word, origin) == (99.0, "transpose", Origin.UNDECIDED)
     assert asked is not None
-    assert (asked.mirrored, asked.believed, asked.hand_told) == (True, True, False)
+    assert (asked.mirrored, asked.believed, asked.hand_is_sure) == (True, True, False)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_whether_the_bright_field_is_aligned_best_so_is_said(
 ) -> None:
     one = work("transpose")
     one.aligned = aligned
-    *_, asked = told(monkeypatch, one, "none", mirrored=True, better=False, hand_told=None)
+    *_, asked = told(monkeypatch, one, "none", mirrored=True, better=False, hand_is_sure=None)
     assert asked is not None
     assert asked.aligned == as_well
 
 
 def test_all_aliases_are_asked_at_the_end_of_a_scan_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    *_, asked = told(monkeypatch, work(visited=0.5), "none", mirrored=True, better=True, hand_told=True)
+    *_, asked = told(monkeypatch, work(visited=0.5), "none", mirrored=True, better=True, hand_is_sure=True)
     assert asked is None
 
 
@@ -199,7 +199,7 @@ def test_a_fit_that_the_centre_of_mass_confirms_is_not_asked_about(
     monkeypatch: pytest.MonkeyPatch, curl: RotationFit, explained: float, is_asked: bool
 ) -> None:
     *_, asked = told(
-        monkeypatch, work(), "none", mirrored=False, better=True, hand_told=True, curl=curl, explained=explained
+        monkeypatch, work(), "none", mirrored=False, better=True, hand_is_sure=True, curl=curl, explained=explained
     )
     assert (asked is not None) == is_asked
 

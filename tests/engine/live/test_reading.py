@@ -11,7 +11,7 @@ import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.backend.imaging.wandering_mean import counting_noise_px2
-from ptylive.engine.calibrate.descan import find_descan, first_look, may_be_hidden, sharpened
+from ptylive.engine.calibrate.descan.measurement import find_descan, first_look, may_be_hidden, sharpened
 from ptylive.engine.calibrate.disc import Disc, edge_of
 from ptylive.engine.descan import header_at_rest, moved, nearly_moved_back, seen_everywhere
 from ptylive.engine.live import reading

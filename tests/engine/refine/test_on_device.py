@@ -16,7 +16,7 @@ from tilted_scans import TiltedScans
 from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
-from ptylive.engine.refine import TrialContext, check, refine, scan, validate
+from ptylive.engine.refine import TrialContext, check, measure_curve, refine, validate
 from ptylive.engine.refine.parameters.constraint import Constraints
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import prepare
@@ -267,7 +267,7 @@ def test_what_goes_before_and_after_a_run(small, both):
     )
     open_ = Preset.from_mapping({"window_px": 24})
     # losses and correlations of short trials, as input of a decision in steps of percents
-    curves = both(lambda: scan(small.dataset, preset, Scanned.DEFOCUS, context, values=(40.0, 60.0, 80.0)))
+    curves = both(lambda: measure_curve(small.dataset, preset, Scanned.DEFOCUS, context, values=(40.0, 60.0, 80.0)))
     np.testing.assert_allclose(curves[1].losses, curves[0].losses, rtol=1e-3)
     halves = both(lambda: validate(small.dataset, preset, context).correlation)
     assert halves[1] == pytest.approx(halves[0], abs=1e-3)

@@ -1,6 +1,6 @@
 """A refinement's words about what its calibration leaves undetermined are read back as written."""
 
-from ptylive.schema.advice.cannot_tell import cannot_tell_words, heard_cannot_tell
+from ptylive.schema.advice.cannot_tell import cannot_tell_sentences, cannot_tell_words
 
 
 def test_what_is_said_is_heard_among_other_words() -> None:
@@ -9,5 +9,5 @@ def test_what_is_said_is_heard_among_other_words() -> None:
     assert first == (
         "calibration: cannot tell the rotation (3.0 ± 2°): the scan turned by 90° predicts as well (give rotation_deg)"
     )
-    assert heard_cannot_tell(f"one slice; {first}; 4 probe modes; {second}") == (first, second)
-    assert heard_cannot_tell("defocus: cannot tell") == ()
+    assert cannot_tell_sentences(f"one slice; {first}; 4 probe modes; {second}") == (first, second)
+    assert cannot_tell_sentences("defocus: cannot tell") == ()

@@ -1,6 +1,6 @@
 """Words about orientations, and what is read from them."""
 
-from ptylive.schema.advice.orientation import heard_orientation, orientation_words, rival_words, rivals_words
+from ptylive.schema.advice.orientation import orientation_in, orientation_words, rival_words, rivals_words
 from ptylive.schema.calibration import RivalOrientation
 
 RIVAL, OTHER = RivalOrientation(True, 40.0, -80.0), RivalOrientation(False, 100.0, 30.0)
@@ -22,5 +22,5 @@ def test_a_defocus_is_no_power_of_ten():
 def test_the_last_orientation_is_heard():
     first, last = (orientation_words(*found, 0.5, "why") for found in (("none", -3.0), ("transpose,flip_rows", 40.04)))
     assert first == "detector transform none, rotation -3.0 ± 0.5°: why"
-    assert heard_orientation(f"lsq; {first}; {last}; 3 slices") == ("transpose,flip_rows", 40.0)
-    assert heard_orientation("rotation -3.0 ± 0.5°") is None
+    assert orientation_in(f"lsq; {first}; {last}; 3 slices") == ("transpose,flip_rows", 40.0)
+    assert orientation_in("rotation -3.0 ± 0.5°") is None

@@ -10,15 +10,21 @@ from ptylive.schema.foreign_plans.plan import gathered, number_of, transform_of
 from ptylive.schema.foreign_plans.ptyrad import ROWS
 from ptylive.schema.metadata import NAMES
 from ptylive.schema.preset import Preset
-from ptylive.schema.pypty.rows import Fate, Gathered, Row
+from ptylive.schema.pypty.rows import Gathered, Row, Support
 
 FEW = (
-    Row("kept", "s", None, Fate.MAPPED, ("seed",), "", lambda value, into: into.preset.update(seed=int(value))),
+    Row("kept", "s", None, Support.MAPPED, ("seed",), "", lambda value, into: into.preset.update(seed=int(value))),
     Row(
-        "turned", "s", 1, Fate.MAPPED, ("seed",), "the other sign", lambda value, into: into.preset.update(seed=-value)
+        "turned",
+        "s",
+        1,
+        Support.MAPPED,
+        ("seed",),
+        "the other sign",
+        lambda value, into: into.preset.update(seed=-value),
     ),
-    Row("aside", "s", None, Fate.SET_ASIDE, (), "of no effect"),
-    Row("refused", "s", False, Fate.REFUSED, (), "not built"),
+    Row("aside", "s", None, Support.SET_ASIDE, (), "of no effect"),
+    Row("refused", "s", False, Support.REFUSED, (), "not built"),
 )
 
 
@@ -26,7 +32,7 @@ def test_each_fate_has_its_line():
     into = Gathered({}, None)
     values = {"kept": 5, "turned": -3, "aside": 1, "refused": True, "unknwn": 2}
     table = gathered(values, FEW, "other", into, lenient=True)
-    assert [each.fate for each in table] == ["mapped", "changed", "set aside", "left out", "left out"]
+    assert [each.support for each in table] == ["mapped", "changed", "set aside", "left out", "left out"]
     assert str(table[1]) == "changed: turned = -3 -> seed = 3 (the other sign)"
     assert into.preset == {"seed": 3}
 
@@ -76,4 +82,4 @@ def test_what_rows_say_they_become_is_ours():
     known = set(Preset.full().settings()) | set(NAMES) | {"…"}
     for row in (*ROWS, *PLAN_ROWS, *ENGINE_ROWS):
         assert set(row.keys) <= known, row.name
-        assert (row.convert is not None) == (row.fate is Fate.MAPPED), row.name
+        assert (row.convert is not None) == (row.support is Support.MAPPED), row.name

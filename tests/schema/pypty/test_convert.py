@@ -8,7 +8,7 @@ import pytest
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import ARRAY_NAMES, NAMES
 from ptylive.schema.preset import Preset
-from ptylive.schema.pypty import ROWS, Fate, import_preset, parity_table
+from ptylive.schema.pypty import ROWS, Support, import_preset, parity_table
 from ptylive.schema.pypty.convert import is_all_pypty, looks_like_pypty, means_otherwise
 from ptylive.schema.pypty.converters import aberrations
 from ptylive.schema.scan import Scan
@@ -27,11 +27,11 @@ def metadata(**given):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_no_row_is_empty(row):
     assert len(row.remark) > 3
-    assert (row.fate is Fate.MAPPED) == (row.convert is not None)
-    assert (row.fate is Fate.MAPPED) == bool(row.keys)
+    assert (row.support is Support.MAPPED) == (row.convert is not None)
+    assert (row.support is Support.MAPPED) == bool(row.keys)
     for key in row.keys:
         assert key in Preset.settings() or key in NAMES or key in ARRAY_NAMES
-    if row.fate is Fate.ELSEWHERE:
+    if row.support is Support.ELSEWHERE:
         assert "ptylive" in row.remark or "--set" in row.remark
 
 

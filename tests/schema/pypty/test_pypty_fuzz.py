@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ptylive.schema import MetadataError
 from ptylive.schema.pypty import import_preset
-from ptylive.schema.pypty.rows import Fate
+from ptylive.schema.pypty.rows import Support
 from ptylive.schema.pypty.table import ROWS
 from ptylive.schema.pypty.text import parse_text
 from ptylive.schema.schedule import Schedule
@@ -38,7 +38,9 @@ def test_presets_as_text(text):
 
 
 @settings(max_examples=75, deadline=None)
-@given(st.dictionaries(st.sampled_from([row.name for row in ROWS if row.fate is Fate.MAPPED]), VALUES, max_size=3))
+@given(
+    st.dictionaries(st.sampled_from([row.name for row in ROWS if row.support is Support.MAPPED]), VALUES, max_size=3)
+)
 def test_values_of_any_kind(values):
     with contextlib.suppress(MetadataError):
         import_preset(values, lenient=True)

@@ -49,7 +49,7 @@ class MadeUp:
     def ending(self):
         return "the refinement process was killed (signal 9)"
 
-    def step_back(self):
+    def lower_priority(self):
         pass
 
     def end(self):

@@ -99,7 +99,7 @@ def test_a_stop_while_it_waits_ends_it(job, monkeypatch):
 def test_what_is_told_reaches_it_wherever_it_runs(job, monkeypatch):
     monkeypatch.setattr(Scripted, "script", [progress(1), "wait", ENDED])
     running = Fallback(MadeUp([GONE]), "here", Scripted, 1).launch(job)
-    running.step_back()
+    running.lower_priority()
     for message in running.messages():
         if message["kind"] == "progress":
             running.tell({"try": 1})

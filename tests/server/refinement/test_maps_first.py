@@ -17,7 +17,7 @@ from ptylive.schema import Calibration, InputFileError, MetadataError
 from ptylive.schema.calibration import Origin
 from ptylive.schema.detector import Detector
 from ptylive.schema.errors import StoppedError
-from ptylive.schema.metadata import beneath
+from ptylive.schema.metadata import not_overridden
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 from ptylive.server.refinement.maps_first import with_maps
@@ -354,7 +354,7 @@ def test_another_value_makes_maps_anew(job, stored, name, way):
     asked = replace(job, values={name: OTHERS[name]}, **{way: True})
     again, said = made(asked)
     assert said[-1] == {"kind": "maps"}
-    fresh, _ = made(replace(asked, values={**beneath(job.values, asked.values), **asked.values},
+    fresh, _ = made(replace(asked, values={**not_overridden(job.values, asked.values), **asked.values},
                             results=job.results.with_name("other_results.h5")))  # fmt: skip
     assert again.calibration.to_plain() == fresh.calibration.to_plain()
     np.testing.assert_array_equal(again.start.phase, fresh.start.phase)

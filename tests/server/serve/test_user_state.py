@@ -54,13 +54,13 @@ def before():
 
 def restored(before):
     after = Made()
-    user_state.restore(after, json.loads(json.dumps(user_state.told(before))))
+    user_state.restore(after, json.loads(json.dumps(user_state.collected(before))))
     return after
 
 
 def test_everything_is_there_again(before):
     after = restored(before)
-    assert user_state.told(after) == user_state.told(before)
+    assert user_state.collected(after) == user_state.collected(before)
     assert after.calibration.pinned == {"energy_eV": 60e3}
     assert (after.recording_wanted, after.detectors, after.maps.settings) == (False, [DISC], {"wdd.epsilon": 0.02})
 
@@ -80,7 +80,7 @@ def test_a_scan_that_is_taken_up_again_has_its_own_values(before):
 def test_values_that_were_taken_back_are_forgotten(before):
     before.calibration.command_undo()
     before.calibration.command_undo()
-    assert user_state.told(before)["own"] == {}
+    assert user_state.collected(before)["own"] == {}
     assert restored(before).shows("a").header.scan.rotation_deg == 1.0
 
 
@@ -88,7 +88,7 @@ def test_only_the_last_scans_are_remembered(before):
     for number in range(MOST_KEPT):
         before.shows(f"scan {number}")
         before.calibration.command_configure({"rotation_deg": float(number)})
-    own = user_state.told(before)["own"]
+    own = user_state.collected(before)["own"]
     assert len(own) == MOST_KEPT
     assert "a" not in own
 
@@ -97,7 +97,7 @@ def test_values_of_a_past_scan_that_was_opened_are_its_own_affair(before):
     past = before.shows("b")
     past.stored = past.calibration
     before.calibration.command_configure({"rotation_deg": 70.0})
-    assert "b" not in user_state.told(before)["own"]
+    assert "b" not in user_state.collected(before)["own"]
 
 
 def test_the_first_start_has_nothing_to_restore():
@@ -111,4 +111,4 @@ def test_what_could_not_be_told_is_not_taken(before, values):
     """Bytes arrive by msgpack and pass as text: sending them on would end the receiving process."""
     with pytest.raises(PtyliveError):
         before.calibration.command_configure(values, pin=True)
-    json.dumps(user_state.told(before))
+    json.dumps(user_state.collected(before))

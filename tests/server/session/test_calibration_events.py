@@ -8,7 +8,7 @@ import pytest
 from ptylive.schema import Calibration, Detector, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.advice import Advice, advise
 from ptylive.schema.metadata import overlay
-from ptylive.server.session.calibration_events import tell_calibration
+from ptylive.server.session.calibration_events import publish_calibration
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.messages import TOPICS, pack, unpack
 
@@ -37,34 +37,34 @@ def fitted(c10):
 def test_every_fit_is_told_once(scan, publisher):
     scan.header = overlay(scan.header, {"defocus_A": 14.0, "detector_transform": "none"})
     scan.estimating = (("rotation_deg",), scan.calibration)
-    tell_calibration(publisher, scan)
+    publish_calibration(publisher, scan)
     assert not publisher.sent, "nothing but what was given is known yet"
     assert not publisher.said, "the fit is still to come"
     for c10 in (145.0, 145.0, 150.0, 150.0):
         scan.stored = fitted(c10)
-        tell_calibration(publisher, scan)
+        publish_calibration(publisher, scan)
     assert [event["calibration"]["C10"]["value"] for _, event in publisher.sent] == [145.0, 150.0]
 
 
 def test_the_fit_on_everything_is_always_told(scan, publisher):
     scan.stored = fitted(145.0)
     for final in (False, True, True, False):
-        tell_calibration(publisher, scan, final=final)
+        publish_calibration(publisher, scan, final=final)
     assert [event["final"] for _, event in publisher.sent] == [False, True, True]
 
 
 def test_what_a_refinement_found_is_told_beside_it(scan, publisher):
     scan.stored = fitted(145.0)
-    tell_calibration(publisher, scan)
+    publish_calibration(publisher, scan)
     drift = {"value": [1.5, -0.5], "origin": "estimated", "uncertainty": [0.2, 0.1]}
-    tell_calibration(publisher, scan, final=True, refined={"run": "run1", "drift_A": drift})
+    publish_calibration(publisher, scan, final=True, refined={"run": "run1", "drift_A": drift})
     assert [event["refined"] for _, event in publisher.sent] == [{}, {"run": "run1", "drift_A": drift}]
     assert publisher.sent[1][1]["calibration"] == publisher.sent[0][1]["calibration"]
 
 
 def test_the_event_says_value_origin_uncertainty_and_advice(scan, publisher):
     scan.stored = fitted(145.0)
-    tell_calibration(publisher, scan, final=True)
+    publish_calibration(publisher, scan, final=True)
     [(topic, event)] = publisher.sent
     assert topic in TOPICS
     event = unpack(pack(event))
@@ -78,14 +78,14 @@ def test_the_event_says_value_origin_uncertainty_and_advice(scan, publisher):
 def test_what_was_to_be_estimated_and_is_not_is_told_once_after_the_fit(scan, publisher):
     before = scan.stored = fitted(145.0).having(detector_transform=Quantity("none", Origin.DEFAULT))
     scan.estimating = (("C10", "beam_center_px"), before)
-    tell_calibration(publisher, scan)
+    publish_calibration(publisher, scan)
     assert not publisher.said, "the fit is still to come"
     scan.stored = fitted(150.0)
-    tell_calibration(publisher, scan)
+    publish_calibration(publisher, scan)
     assert not publisher.said, "the disc was found, but nothing was fitted"
     scan.stored = fitted(145.0).having(detector_transform=Quantity("none", Origin.DEFAULT))
     for _ in range(2):
-        tell_calibration(publisher, scan)
+        publish_calibration(publisher, scan)
     why = "the mean pattern shows no bright disc, and the middle of the detector is assumed"
     assert publisher.said == [("warning", f"scan grain: beam centre could not be estimated: {why}")]
 
@@ -93,6 +93,6 @@ def test_what_was_to_be_estimated_and_is_not_is_told_once_after_the_fit(scan, pu
 def test_after_the_last_fit_it_is_told_in_any_case(scan, publisher):
     scan.stored = fitted(145.0)
     scan.estimating = (("descan_px",), scan.stored)
-    tell_calibration(publisher, scan, final=True)
+    publish_calibration(publisher, scan, final=True)
     ((level, line),) = publisher.said
     assert level == "warning" and "descan could not be estimated: the patterns move no more" in line

@@ -10,7 +10,7 @@ from repeated_maps import place, scanned
 from ptylive.engine.imaging.render import Rendering
 from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.schema.advice.dose_curve import DoseCurve, Verdict
-from ptylive.server.session.dose_curves import DoseCurves, drift_since_first, tell_dose_so_far
+from ptylive.server.session.dose_curves import DoseCurves, drift_since_first, publish_dose_so_far
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.messages import TOPICS, pack, unpack
 
@@ -56,7 +56,7 @@ def test_another_place_is_said(publisher):
 def test_a_scan_that_comes_is_told_by_itself_where_it_changed(publisher):
     scan = session(1, place(1))
     for _ in range(2):
-        tell_dose_so_far(publisher, scan)
+        publish_dose_so_far(publisher, scan)
     [(_, event)] = publisher.sent
     assert (event["final"], event["verdict"]) == (False, "one scan")
 
@@ -66,7 +66,7 @@ def test_what_shows_nothing_is_not_added(publisher):
     buried.rendering = Rendering([replace(buried.rendering.maps[0], buried=True)])
     curves.take(buried)
     assert buried.dose_curve is None
-    tell_dose_so_far(publisher, buried)
+    publish_dose_so_far(publisher, buried)
     assert publisher.sent == []
 
 

@@ -145,7 +145,9 @@ def test_an_opened_scan_shows_its_patterns_and_its_dose(scan, monkeypatch):
     mean, last = np.full((8, 8), 2.0, np.float32), np.ones((8, 8), np.float32)
     monkeypatch.setattr(finisher.files, "read", lambda *_a, **_k: {"mean": mean, "last": last})
     doses = []
-    monkeypatch.setattr(finisher_module, "tell_dose_so_far", lambda _to, one, *, final: doses.append((one.uid, final)))
+    monkeypatch.setattr(
+        finisher_module, "publish_dose_so_far", lambda _to, one, *, final: doses.append((one.uid, final))
+    )
     finisher.show_patterns(opened)
     finisher.start()
     finisher.stop(60)
@@ -218,7 +220,7 @@ class Finishing(Finisher):
 
 @pytest.fixture
 def finishing(scan, monkeypatch):
-    for name in ("tell_calibration", "frames_of", "_digest"):
+    for name in ("publish_calibration", "frames_of", "_digest"):
         monkeypatch.setattr(finisher_module, name, lambda *_a, **_k: None)
     scan.engine, scan.results = Engine(), None
     scan.recorded.set()

@@ -21,7 +21,7 @@ from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetect
 from ptylive.engine.memory import Scratch
 from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.session import live as live_module
-from ptylive.server.session.live import BACKGROUND_NICENESS, LiveThread, Resources, find_device, step_back
+from ptylive.server.session.live import BACKGROUND_NICENESS, LiveThread, Resources, find_device, lower_priority
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.streamer.events import ArmEvent, EndEvent
 
@@ -32,7 +32,7 @@ def test_only_the_thread_that_builds_filters_steps_back() -> None:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     before = niceness()
-    with ThreadPoolExecutor(1, initializer=step_back) as builders:
+    with ThreadPoolExecutor(1, initializer=lower_priority) as builders:
         assert builders.submit(niceness).result() == max(before, BACKGROUND_NICENESS)
     assert niceness() == before
 

@@ -58,7 +58,7 @@ def test_entries_and_lengths_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_metadata, "MOST_ENTRIES", 15)
     found = describe_metadata(path)
     assert (len(found["entries"]), found["left_out"]) == (15, 5)
-    monkeypatch.setattr(stored_metadata, "MOST_TOLD", 200)
+    monkeypatch.setattr(stored_metadata, "MOST_CHARACTERS_TOGETHER", 200)
     found = describe_metadata(path)
     assert (len(found["entries"]), found["left_out"]) == (4, 16)
     monkeypatch.setattr(stored_metadata, "MOST_CHARACTERS", 20)

@@ -13,7 +13,7 @@ from ptylive.schema import Calibration, LiveMap, PtyliveError
 from ptylive.schema.files.filelock import locked
 from ptylive.server.cli.main import build
 from ptylive.server.session.library import Library
-from ptylive.server.session.waiting_results import cut_off, look_after, take_in_all, take_in_now
+from ptylive.server.session.waiting_results import cut_off, look_after, merge_all_waiting, merge_waiting_now
 from ptylive.streamer.vetting.worker import FileWorker
 
 
@@ -47,7 +47,7 @@ def test_a_server_takes_them_in_when_it_starts(results):
     damaged = results.with_name("other_results.h5")
     damaged.write_bytes(b"no results")
     wait_beside(damaged)
-    take_in_all(results.parent, lambda level, line: said.append((level, line)))
+    merge_all_waiting(results.parent, lambda level, line: said.append((level, line)))
     assert runs(results) == ["run1"]
     told = dict(said)
     assert set(told) == {"info", "warning"}
@@ -59,9 +59,9 @@ def test_a_server_takes_them_in_when_it_starts(results):
 def test_a_look_takes_them_in_but_waits_for_nobody(results):
     said = []
     with locked(results, 0.0):
-        take_in_now(results, lambda level, line: said.append(line))
+        merge_waiting_now(results, lambda level, line: said.append(line))
     assert runs(results) == []
-    take_in_now(results, lambda level, line: said.append(line))
+    merge_waiting_now(results, lambda level, line: said.append(line))
     assert runs(results) == ["run1"]
     assert said == []
 
@@ -84,7 +84,7 @@ def test_links_that_lead_to_each_other_are_told_of(tmp_path):
     circle = tmp_path / "a_results.h5"
     circle.symlink_to(circle)
     said = []
-    take_in_now(circle, lambda level, line: said.append(line))
+    merge_waiting_now(circle, lambda level, line: said.append(line))
     assert "links that point to each other" in said[0] or "symbolic links" in said[0]
     with pytest.raises(PtyliveError, match="a_results"):
         reserve_run(circle)

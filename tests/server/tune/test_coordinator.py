@@ -72,7 +72,7 @@ class Worker:
     def ending(self):
         return "killed"
 
-    def step_back(self):
+    def lower_priority(self):
         pass
 
     def end(self):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from tuning_trials import DEFOCUS, SWEEPS, drawn
 
 from ptylive.application.tuning.outcome import outcome
-from ptylive.application.tuning.plain_state import TOLD_FILE, kept
+from ptylive.application.tuning.plain_state import SUMMARY_FILE, kept
 from ptylive.server.tune import tune_process
 from ptylive.server.tune.coordinator import Standing
 from ptylive.server.tune.run import Tuned
@@ -49,7 +49,7 @@ def test_a_request_becomes_a_tuning_and_every_step_is_said(tmp_path, monkeypatch
     last = said[-1]
     assert last["settings"] == {"scan_defocus": False} and abs(last["corrections"]["defocus_A"] - 30.0) < 40.0
     assert kept(tmp_path)["sentences"] == last["sentences"]
-    assert (tmp_path / TOLD_FILE).exists()
+    assert (tmp_path / SUMMARY_FILE).exists()
 
 
 def test_it_begins_with_the_maps_of_the_server_unless_there_are_trials(tmp_path, monkeypatch):

@@ -18,10 +18,11 @@ from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, RunPlan, may_run_again, times_noise
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
+from ptylive.engine.refine.tuning.parameter_search import varied
 from ptylive.engine.refine.tuning.start.columns import likeliest_columns
-from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.schema.advice.cannot_tell import heard_cannot_tell
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
+from ptylive.schema.advice.cannot_tell import cannot_tell_sentences
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
@@ -106,4 +107,4 @@ def _of_slices(words: str, slices: int) -> str:
 
 def _is_found_again(words: str) -> bool:
     """Whether the second run finds the same again: what its calibration contradicts, but not an open half turn."""
-    return bool(heard_cannot_tell(words)) and "half turn" not in words
+    return bool(cannot_tell_sentences(words)) and "half turn" not in words

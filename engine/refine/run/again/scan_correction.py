@@ -19,7 +19,7 @@ from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, with_optics_moved
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset

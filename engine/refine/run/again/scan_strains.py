@@ -24,7 +24,6 @@ from ptylive.engine.refine.run.again.strained_scan import Direction, Slopes
 from ptylive.engine.refine.tuning.half_turn import has_oriented_start
 from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS, may_refine_optics
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
-from ptylive.engine.refine.tuning.parameter_search import calibrated_depth_A
 from ptylive.schema.calibration import FOUND, Calibration
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
@@ -152,5 +151,5 @@ def _hide_strains(calibration: Calibration, preset: Preset) -> bool:
     """Whether a strain can hide in the optics: several slices are never all in focus."""
     if preset.object.slices > 1:
         return True
-    depth_A = calibrated_depth_A(calibration)
+    depth_A = calibration.depth_of_focus_A
     return depth_A is not None and abs(c10_of_one_slice_A(calibration)) > IN_FOCUS * depth_A

@@ -26,7 +26,7 @@ from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import RunRecord, dataset_found
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema.advice.words import significant
 from ptylive.schema.errors import PtyliveError
 from ptylive.schema.preset import Preset

@@ -24,7 +24,6 @@ from ptylive.engine.refine.run.again.second_run import Alternative, Incumbent, R
 from ptylive.engine.refine.tuning.depth.depth_trials import THICKEST_A, slices_for
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
-from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
@@ -71,7 +70,7 @@ class ThroughDepth(Alternative):
 
     def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
         """Whether the settings leave the number of slices open, and the patterns could show a depth."""
-        form, depth_A = preset.object, depth_of_focus_A(dataset)
+        form, depth_A = preset.object, dataset.calibration.depth_of_focus_A
         is_open = form.num_slices == "auto" and form.slice_distances_A is None and dataset.scan_of is None
         if not (is_open and may_run_again(preset) and may_be_tried(dataset, preset)) or depth_A is None:
             return False
@@ -113,7 +112,7 @@ class ThroughDepth(Alternative):
     def of(self, first: Incumbent, middle: Dataset, context: TrialContext) -> Callable[[Dataset], RunPlan] | None:
         """Return a function from data, as given, to a run through this thickness."""
         del context
-        depth_A, asked = depth_of_focus_A(middle), first.plan.preset
+        depth_A, asked = middle.calibration.depth_of_focus_A, first.plan.preset
         if depth_A is None:
             return None
         left = first.record.result.likelihood_over_noise

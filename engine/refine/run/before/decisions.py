@@ -25,10 +25,10 @@ from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import with_given_counts
 from ptylive.engine.refine.tuning.depth.absorption import with_absorption
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
+from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
+from ptylive.engine.refine.tuning.depth.given_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth.rival_orientations import with_likelier_rival
-from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.drift_check import drift_is_open, with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
@@ -42,14 +42,15 @@ from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
 from ptylive.engine.refine.tuning.optics.source_choice import with_chosen_source
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
 from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
+from ptylive.engine.refine.tuning.parameter_search import tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
 from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.engine.refine.tuning.start.start_object import with_start
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans

@@ -30,7 +30,7 @@ from ptylive.engine.refine.run.checkpoint import Checkpoint
 from ptylive.engine.refine.run.refinement import Refinement, StopRequested
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.orientation import start_turned
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.model import Array, DoubleArray
 
 SWEEPS = 4

@@ -17,7 +17,7 @@ from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 
 WORTH = 0.05
 """Share by which a damped object must predict better: docs/automatic/slices.md."""
@@ -42,7 +42,7 @@ def with_absorption(thin: Tuned, context: TrialContext, single: OneSlice | None 
         return thin
     damping = {"weakly_damped_obj": True, "non_negative_phase": True}
     context.before("one slice with absorption")
-    with closing(as_refined(thin, context, damping).descended_likelihoods((EPOCHS,), context)) as losses:
+    with closing(as_refined(thin, context, damping).lbfgs_likelihoods((EPOCHS,), context)) as losses:
         gain = Gain.over(left.likelihoods, next(losses))
     if not (gain.exceeds(BEYOND_DOUBT) and gain.share > WORTH):
         return thin

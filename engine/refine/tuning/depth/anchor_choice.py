@@ -17,12 +17,13 @@ from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 WEAKER = 0.3
 """Factor on the anchor."""
 PATTERNS = 512
+"""Number of patterns in the middle of the scan, as in the comparison of slices (:mod:`.as_refined`)."""
 EARLY, BETWEEN, LATE = 4, 8, 12
 """Epochs of L-BFGS. The first few lower the loss of held-out patterns in any case."""
 BEYOND_DOUBT = 4.0
@@ -64,7 +65,7 @@ def _gain(part: Dataset, preset: Preset, measured: Measurement, context: TrialCo
     """Gain of later epochs over the early ones, by the data term of the run; of the last unless decided before."""
     trial = Trial.of(part, preset, context, measured)
     context.before(f"anchor {trial.problem.strategy.anchor:.2g} in {preset.object.slices} slices")
-    with closing(trial.descending((EARLY, BETWEEN, LATE), context)) as losses:
+    with closing(trial.lbfgs_losses((EARLY, BETWEEN, LATE), context)) as losses:
         early = next(losses)
         for later in losses:
             gain = Gain.over(early.groups, later.groups)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from ptylive.engine.refine.problem.strategy import Regime
@@ -12,10 +11,11 @@ from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import are_freed, freeing_optics
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.trial_settings import NO_CHANGES
+from ptylive.engine.refine.tuning.tuned import Tuned
 
-NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 PATTERNS = 512
+"""Number of patterns in the middle of the scan: trials in several slices sweep as often as the run."""
 EPOCHS = 4
 """Epochs of L-BFGS after the sweeps of an automatic run: several slices catch up more in them than one slice does."""
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, LESS, THICKEST_A, slices_for, thickened
 from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.columns import columns_of_some_depth
+from ptylive.engine.refine.tuning.tuned import Tuned
 
 DEPTHS = tuple(factor * math.sqrt(LESS * FIRST) for factor in (1, 2, 4))
 """Depths of focus in which columns are looked for: between those that have to show, and two and four times as much."""

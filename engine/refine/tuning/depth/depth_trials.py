@@ -20,7 +20,9 @@ from ptylive.engine.refine.tuning.half_turn_choice import WORTH
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, optics_moved_A
-from ptylive.engine.refine.tuning.parameter_search import Tuned, of_trials, present_value, varied, vertex
+from ptylive.engine.refine.tuning.parameter_search import present_value, varied, vertex
+from ptylive.engine.refine.tuning.trial_settings import of_trials
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.model import DoubleArray
@@ -46,6 +48,7 @@ ANY_DEPTH = (1.0, 2.0, 4.0)
 focus apart preferred an astigmatism that was not there in three crystals of 2.3 to 4.8, by 2 to 3 %; in six slices none
 did (docs/automatic/optics.md)."""
 SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
+"""Number of slices per depth of focus in a trial of one thickness, and in all trials that search for it."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
 """After one sweep a gain below this share of the required gain, by that many standard deviations, is given up: thick
 specimens of the zoo each showed four times as much by then."""
@@ -215,7 +218,7 @@ class DepthTrials:
         if depths not in self._firsts:
             self._context.before(self._words(depths, 2))
             trial = self._trial(depths, 2)
-            state, self._firsts[depths] = trial.continued(None, 1, trial.enough(SWEEPS), self._context)
+            state, self._firsts[depths] = trial.sweep_to(None, 1, trial.enough_sweeps(SWEEPS), self._context)
             self._started[depths, 2] = trial, state
         return self._firsts[depths]
 
@@ -225,8 +228,8 @@ class DepthTrials:
         if key not in self._losses:
             self._context.before(self._words(depths, slices))
             trial, state = self._started.pop(key, None) or (self._trial(depths, slices), None)
-            sweeps = trial.enough(FREED_SWEEPS if self._freed else SWEEPS)
-            state, self._losses[key] = trial.continued(state, sweeps, sweeps, self._context)
+            sweeps = trial.enough_sweeps(FREED_SWEEPS if self._freed else SWEEPS)
+            state, self._losses[key] = trial.sweep_to(state, sweeps, sweeps, self._context)
             if self._freed:
                 self._moved_A[key] = optics_moved_A(trial, state)
         return self._losses[key]
@@ -235,7 +238,7 @@ class DepthTrials:
         """Loss after ``sweeps`` of ``most`` sweeps, which continue those made before."""
         self._context.before(f"{self._words(depths, slices)}, longer trial")
         trial, state = self._settling.get((depths, slices)) or (self._trial(depths, slices), None)
-        state, loss = trial.continued(state, trial.enough(sweeps), trial.enough(most), self._context)
+        state, loss = trial.sweep_to(state, trial.enough_sweeps(sweeps), trial.enough_sweeps(most), self._context)
         self._settling[depths, slices] = trial, state
         return loss
 

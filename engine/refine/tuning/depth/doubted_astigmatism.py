@@ -15,14 +15,14 @@ from ptylive.engine.refine.tuning.depth.depth_trials import GATE_PATTERNS, AnyDe
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import C12
 
 
 def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
     """Remove an astigmatism that the maps found with doubt, if held-out patterns do not prefer it."""
-    depth_A = depth_of_focus_A(tuned.dataset)
+    depth_A = tuned.dataset.calibration.depth_of_focus_A
     if (
         depth_A is None
         or not tuned.dataset.calibration.astigmatism_is_doubted

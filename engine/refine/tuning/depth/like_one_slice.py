@@ -18,7 +18,7 @@ from ptylive.engine.refine.tuning.depth.as_refined import as_refined
 from ptylive.engine.refine.tuning.depth.unexplained import too_little
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 
 FORMS = {ObjectForm.PHASE: {"phase_only_obj": True}, ObjectForm.DAMPED: {"weakly_damped_obj": True}}
 """Settings of the forms in which one slice is refined."""

@@ -15,7 +15,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import COARSE_SLICES, thick
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
 from ptylive.engine.refine.tuning.depth.worth_of_slices import compared
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 
 MANY_SLICES = 2 * COARSE_SLICES
 """Number of slices above which few are tried first: their trial takes a fraction of the time."""

@@ -17,7 +17,7 @@ from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.tuning.depth.as_refined import as_refined
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 
 PATTERNS, SWEEPS = 256, 8
@@ -68,8 +68,8 @@ def _log_change(tuned: Tuned, context: TrialContext) -> float:
     start_A = sum(form.slice_thickness_A)
     context.before(f"{form.slices} slices with refined thickness, starting at {significant(start_A, 3)} Å")
     trial = as_refined(tuned, context, {"update_thickness": True}, PATTERNS)
-    sweeps = trial.enough(SWEEPS)
-    state, _ = trial.continued(None, sweeps, sweeps, context)
+    sweeps = trial.enough_sweeps(SWEEPS)
+    state, _ = trial.sweep_to(None, sweeps, sweeps, context)
     refined_A = float(trial.problem.layout.other_blocks(state.vector)[BlockName.THICKNESS][0])
     return math.log(refined_A / start_A)
 

@@ -17,8 +17,9 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.orientation_search import may_be_another, oriented
-from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, depth_of_focus_A, vertex
+from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, vertex
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.calibration import C12, RivalOrientation
 from ptylive.schema.preset import Preset
 
@@ -33,7 +34,7 @@ STEP_DEG = 3.0
 def with_likelier_rival(tuned: Tuned, context: TrialContext) -> Tuned:
     """Use a rival of the orientation of the maps if held-out patterns prefer it beyond doubt."""
     dataset, preset = tuned.dataset, tuned.preset
-    depth_A, rivals = depth_of_focus_A(dataset), dataset.calibration.rivals
+    depth_A, rivals = dataset.calibration.depth_of_focus_A, dataset.calibration.rivals
     if depth_A is None or not rivals or not may_be_another(dataset, preset):
         return tuned
     several = dataset.scan_of is not None  # the first scan is tilted least

@@ -23,7 +23,8 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import modes_for_several
-from ptylive.engine.refine.tuning.parameter_search import Tuned, present_value, varied
+from ptylive.engine.refine.tuning.parameter_search import present_value, varied
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset.kinds import Auto

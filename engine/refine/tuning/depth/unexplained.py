@@ -16,8 +16,8 @@ from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
 from ptylive.engine.refine.problem.prepare import by_likelihood
 from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, counts_per_electron
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 
 TOO_MUCH = 1.35
@@ -61,7 +61,7 @@ def unexplained(trial: Trial, context: TrialContext) -> Unexplained | None:
     if not noise:
         return None
     context.before("what one slice leaves unexplained")
-    with closing(trial.descended_likelihoods((EPOCHS,), context)) as losses:
+    with closing(trial.lbfgs_likelihoods((EPOCHS,), context)) as losses:
         groups = next(losses)
     return Unexplained(groups, sum(groups) / len(groups) / noise)
 

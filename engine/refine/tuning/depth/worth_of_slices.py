@@ -29,7 +29,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
 from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 
 WORTH = 0.01
 """Share by which several slices must predict better: by 1.3 % and more where they made the better object, by 0.3 and
@@ -96,4 +96,4 @@ def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...],
     """Yield the likelihoods after the sweeps and after some further epochs."""
     slices = trial.preset.object.slices
     context.before("one slice, longer trial" if slices == 1 else f"{slices} slices, longer trial")
-    yield from trial.descended_likelihoods((0, EPOCHS), context)
+    yield from trial.lbfgs_likelihoods((0, EPOCHS), context)

@@ -21,7 +21,8 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, hel
 from ptylive.engine.refine.tuning.mode_choice import are_enough_frames, modes_or_one
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics, with_optics_moved
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice, of_trials
+from ptylive.engine.refine.tuning.trial_settings import in_one_slice, of_trials
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
 from ptylive.schema.advice.words import significant, with_doubt
@@ -102,7 +103,7 @@ class _Rival:
 
 def _rivals(dataset: Dataset) -> Iterator[_Rival]:
     """Calibrations that the one found has to be better than."""
-    calibration, depth_A = dataset.calibration, depth_of_focus_A(dataset)
+    calibration, depth_A = dataset.calibration, dataset.calibration.depth_of_focus_A
     if calibration.origin("rotation_deg") in FOUND:
         yield _Rival("the scan turned by 90°", TURNED)
         if calibration.origin("detector_transform") in FOUND:

@@ -27,7 +27,7 @@ from ptylive.engine.refine.tuning.mode_choice import (
     modes_are_given,
 )
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 
 WIDER = 2
@@ -42,7 +42,7 @@ twelve epochs."""
 
 def with_chosen_focal_spread(tuned: Tuned, context: TrialContext) -> Tuned:
     """State twice the usual focal spread and modes if they predict better beyond doubt, and why in words."""
-    depth_A = depth_of_focus_A(tuned.dataset)
+    depth_A = tuned.dataset.calibration.depth_of_focus_A
     if depth_A is None or depth_A > WIDER * USUAL_FOCAL_SPREAD_A or not _is_open(tuned):
         return tuned
     part = context.cache.central_part(tuned.dataset, MODE_PATTERNS)
@@ -86,4 +86,4 @@ def _course(trial: Trial, context: TrialContext) -> Generator[HeldOutLoss, None,
     """Yield the losses after half of the sweeps, and after all of them and some further epochs."""
     coherence = trial.problem.strategy.coherence
     context.before(f"focal spread {significant(coherence.focal_spread_A, 3)} Å in {coherence.modes} probe modes")
-    yield from trial.descending((EPOCHS,), context, (trial.all_sweeps // 2,))
+    yield from trial.lbfgs_losses((EPOCHS,), context, (trial.all_sweeps // 2,))

@@ -31,7 +31,7 @@ from ptylive.engine.refine.tuning.mode_choice import (
     are_enough_frames,
     settings_for_several,
 )
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.preset import Preset
@@ -154,20 +154,20 @@ class FreedTrials:
         """Held-out loss with the optics as they are."""
         self._context.before("unchanged defocus and astigmatism")
         trial = self._trial(dataset, self._preset)
-        return trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)[1]
+        return trial.sweep_to(None, trial.enough_sweeps(SWEEPS), trial.enough_sweeps(SWEEPS), self._context)[1]
 
     def freed(self, dataset: Dataset) -> Freed:
         """Result with optics refined from there."""
         self._context.before("refined defocus and astigmatism")
         trial = self._trial(dataset, freeing_optics(dataset, self._preset))
-        state, loss = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)
+        state, loss = trial.sweep_to(None, trial.enough_sweeps(SWEEPS), trial.enough_sweeps(SWEEPS), self._context)
         moved_A = optics_moved_A(trial, state)
         return Freed(with_optics_moved(dataset, moved_A), loss, float(np.abs(list(moved_A.values())).max()))
 
     def followed(self, found: Freed) -> Freed:
         """Start again from where a trial has moved the optics, as long as that predicts better beyond doubt."""
         for _ in range(ROUNDS - 1):
-            if found.moved_A < AT_REST * (depth_of_focus_A(found.dataset) or math.inf):
+            if found.moved_A < AT_REST * (found.dataset.calibration.depth_of_focus_A or math.inf):
                 break
             further = self.freed(found.dataset)
             if not Gain.over(found.loss.groups, further.loss.groups).certain:

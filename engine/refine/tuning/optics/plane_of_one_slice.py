@@ -13,7 +13,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import are_enough_frames
 from ptylive.engine.refine.tuning.optics.freed_optics import AT_REST, FreedTrials, may_refine_optics, with_optics
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.words import significant
 
@@ -23,7 +23,7 @@ DEEPEST = 1.0
 
 def in_its_own_plane(thin: Tuned, context: TrialContext) -> Tuned:
     """Move one slice down to where it predicts held-out patterns better beyond doubt, and say so in words."""
-    depth_A, dataset = depth_of_focus_A(thin.dataset), thin.dataset
+    depth_A, dataset = thin.dataset.calibration.depth_of_focus_A, thin.dataset
     enough = are_enough_frames(dataset) and dataset.scan_of is None
     given = dataset.calibration.origin("C10") is Origin.GIVEN
     if depth_A is None or not (enough and given and may_refine_optics(thin.preset)):

@@ -16,7 +16,7 @@ from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import BEHIND, SEVERAL, TRIAL_PATTERNS, TRIAL_SETTINGS, ModeChoice
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 
 EPOCHS = 4
 """Epochs of L-BFGS: the first ones make up for what the sweeps have left."""
@@ -60,4 +60,4 @@ def _gain(tuned: Tuned, several: int, context: TrialContext) -> Gain:
 def _course(trial: Trial, modes: int, context: TrialContext) -> Generator[HeldOutLoss, None, None]:
     """Yield the losses after half of the sweeps, all of them, and some further epochs."""
     context.before(f"{modes} probe mode{'s' if modes > 1 else ''}, longer trial")
-    yield from trial.descending((0, EPOCHS), context, (trial.all_sweeps // 2,))
+    yield from trial.lbfgs_losses((0, EPOCHS), context, (trial.all_sweeps // 2,))

@@ -33,7 +33,8 @@ from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turne
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.optics.random_specimen import is_random, projected_phase, semiangle_invA
-from ptylive.engine.refine.tuning.parameter_search import Tuned, in_one_slice
+from ptylive.engine.refine.tuning.trial_settings import in_one_slice
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.model import DoubleArray
@@ -125,7 +126,7 @@ def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArra
     """Phase of a trial (rows, columns), in the area of the positions except those at the rim, and its pixel size."""
     part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
     trial = Trial.of(part, in_one_slice(tuned.preset, SETTINGS), context)
-    state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
+    state, _ = trial.sweep_to(None, trial.enough_sweeps(SWEEPS), trial.enough_sweeps(SWEEPS), context)
     return projected_phase(trial.problem, state.vector)
 
 

@@ -14,7 +14,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import MODE_PATTERNS, TRIAL_SETTINGS, may_be_tried, modes_are_given
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 SMALLER = 0.5
@@ -62,7 +62,7 @@ def _gain(usual: Trial, smaller: Trial, context: TrialContext) -> Gain:
         losses: list[HeldOutLoss] = []
         for k, (trial, words) in enumerate(((usual, "the usual source"), (smaller, "a smaller source"))):
             context.before(words)
-            states[k], loss = trial.continued(states[k], sweeps, SWEEPS[-1], context)
+            states[k], loss = trial.sweep_to(states[k], sweeps, SWEEPS[-1], context)
             losses.append(loss)
         gain = Gain.over(losses[0].groups, losses[1].groups)
         if gain.opposite.exceeds(BEHIND) or not (gain.certain or sweeps == 1):

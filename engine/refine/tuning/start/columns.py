@@ -36,13 +36,15 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialConte
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics_moved
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, in_one_slice
 from ptylive.engine.refine.tuning.start.goodness_of_fit import loss_over_noise
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.trial_settings import in_one_slice
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 PATTERNS = 512
+"""Number of patterns in the middle of the scan; the start that wins is computed anew on all of it."""
 SWEEPS = 4
 """Sweeps of one slice, and of the object that starts empty before it is compared."""
 STAGES = ((1, -0.8, 3), (2, -0.35, 2), (4, -0.05, 2), (8, -math.inf, 1))
@@ -158,7 +160,8 @@ def likeliest_columns(
     empty = Trial.of(part, tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG), context)
     starts = _starts(Tuned(part, tuned.preset), empty, context)
     context.before(f"an empty object in {slices} slices, all sweeps")
-    least, best = empty.descended((0,), context)[0].mean, None
+    (reference,) = empty.lbfgs_losses((0,), context)
+    least, best = reference.mean, None
     for start in starts:
         context.before(f"columns in {slices} slices, all sweeps")
         vector, loss = _after_all_sweeps(start.trial, context)
@@ -172,8 +175,8 @@ def likeliest_columns(
 def _after_all_sweeps(trial: Trial, context: TrialContext) -> tuple[Any, HeldOutLoss]:
     """Parameters after all sweeps of a run, and their held-out loss."""
     with closing(open_backend(context.backend, trial.problem.multislice, context.threads)) as backend:
-        vector = trial.swept_over(backend, trial.problem.strategy.sweeps)
-        return on_host(vector), HeldOutLoss(trial.judged(trial.objective(backend), vector))
+        vector = trial.parameters_after(backend, trial.problem.strategy.sweeps)
+        return on_host(vector), HeldOutLoss(trial.held_out_losses(trial.objective(backend), vector))
 
 
 def _similarity(problem: Problem, vector: Array, other: WarmStart) -> float:
@@ -238,7 +241,7 @@ class _Start:
 
     def swept(self, sweeps: int, reference: HeldOutLoss, context: TrialContext) -> None:
         """Sweep up to that number, and compare."""
-        self.state, loss = self.trial.continued(self.state, sweeps, STAGES[-1][0], context)
+        self.state, loss = self.trial.sweep_to(self.state, sweeps, STAGES[-1][0], context)
         self.gain = Gain.over(reference.groups, loss.groups)
 
     def settled(self, context: TrialContext) -> Settling:
@@ -247,7 +250,7 @@ class _Start:
         courses = []
         for trial, words in ((self.empty, "an empty object"), (self.trial, "columns")):
             context.before(f"{words} {several}")
-            courses.append(trial.descended((0, EPOCHS), context))
+            courses.append(list(trial.lbfgs_losses((0, EPOCHS), context)))
         return Settling(*(Gain.over(empty.groups, started.groups) for empty, started in zip(*courses, strict=True)))
 
 
@@ -273,18 +276,18 @@ def _best(tuned: Tuned, context: TrialContext) -> tuple[_Start | None, Gain]:
     preset, several = tuned.preset, f"{tuned.preset.object.slices} slices"
     settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
     empty = Trial.of(tuned.dataset, settings, context)
-    first = empty.enough(SWEEPS)
+    first = empty.enough_sweeps(SWEEPS)
     context.before(f"an empty object in {several}")
     state: SweepState | None = None
     for sweeps in (FIRST_LOOK, first + STAGES[0][0]):
-        state, reference = empty.continued(state, sweeps, first + STAGES[-1][0], context)
+        state, reference = empty.sweep_to(state, sweeps, first + STAGES[-1][0], context)
         if _is_explained(loss_over_noise(empty, state.vector, reference, context)):
             return None, NONE
     starts = _starts(tuned, empty, context)
     lead = NONE
     for sweeps, hopeless, followed in STAGES:
         context.before(f"an empty object and columns in {several}")
-        state, reference = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
+        state, reference = empty.sweep_to(state, first + sweeps, first + STAGES[-1][0], context)
         for start in starts:
             start.swept(sweeps, reference, context)
         starts = sorted(starts, key=lambda each: -each.gain.share)[:followed]
@@ -305,7 +308,7 @@ def _is_explained(over_noise: float | None) -> bool:
 
 def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
     """All starts that are tried."""
-    depth_A = depth_of_focus_A(tuned.dataset)
+    depth_A = tuned.dataset.calibration.depth_of_focus_A
     thick = depth_A is not None and sum(tuned.preset.object.slice_thickness_A) > DEEP * depth_A
     starts: list[_Start] = []
     for defocused_A in (0.0, depth_A) if depth_A is not None and thick else (0.0,):
@@ -327,7 +330,7 @@ def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_
     problem = trial.problem
     trial = trial if held_out else replace(trial, swept=np.arange(problem.multislice.count))
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
-        transmission, _ = problem.layout.to_complex(on_host(trial.swept_over(backend, SWEEPS)))
+        transmission, _ = problem.layout.to_complex(on_host(trial.parameters_after(backend, SWEEPS)))
     return _Slice(transmission[0, 0], problem)
 
 

@@ -53,14 +53,14 @@ def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: Trial
         return None
     if not isinstance(vector, np.ndarray):
         return None
-    with closing(open_backend("cpu", problem.multislice.part(np.sort(trial.held)), context.threads)) as backend:
+    with closing(open_backend("cpu", problem.multislice.part(np.sort(trial.held_out)), context.threads)) as backend:
         if not isinstance(backend, CompiledMultislice):
             return None
         physical = problem.layout.physical(vector, np)
         intensity = backend.intensities(physical.object, physical.probe)
     counts, means = mean_losses(problem.multislice.data_term)
     expected = np.interp(intensity, counts, means) * problem.multislice.weights
-    return loss.mean / max(float(expected.sum(dtype=np.float64)) / len(trial.held), 1e-30)
+    return loss.mean / max(float(expected.sum(dtype=np.float64)) / len(trial.held_out), 1e-30)
 
 
 class LikelihoodLeft(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import Problem
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import DoubleArray

@@ -11,7 +11,7 @@ from ptylive.engine.earlier_results.earlier_result import EarlierResult
 from ptylive.engine.earlier_results.formats import read_earlier
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.start.start_images import from_images
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.files.npy import read_npy
 from ptylive.schema.model import ComplexArray

@@ -67,4 +67,4 @@ def align(
         found = align_source(source, values, wanted, shown.update)
     if picture is not None:
         found.write(picture)
-    answer({"file": str(file), **({"picture": str(picture)} if picture else {}), **found.told()}, as_json=as_json)
+    answer({"file": str(file), **({"picture": str(picture)} if picture else {}), **found.to_plain()}, as_json=as_json)

@@ -31,7 +31,7 @@ ptylive batch 'scans/*.h5' --out refined --set wdd.epsilon=0.1 --detector haadf=
 ptylive batch 'scans/**/*.h5' --out refined --retry       # also those that failed before
 ptylive batch 'scans/*.h5' --out refined --cluster tcp://scheduler:8786
 """
-TOLD = 8
+NAMES_SHOWN = 8
 """Maximum number of running scans that are named."""
 
 
@@ -114,8 +114,8 @@ def batch(
 def _show(shown: Shown, rows: Sequence[Row]) -> None:
     ended = sum(row.state in ("done", "failed") for row in rows)
     under_way = [f"{row.name} ({row.doing})" for row in rows if row.state == "running"]
-    more = f" and {len(under_way) - TOLD} more" if len(under_way) > TOLD else ""
-    shown.update(ended, len(rows), printable(", ".join(under_way[:TOLD])) + more)
+    more = f" and {len(under_way) - NAMES_SHOWN} more" if len(under_way) > NAMES_SHOWN else ""
+    shown.update(ended, len(rows), printable(", ".join(under_way[:NAMES_SHOWN])) + more)
 
 
 def _judge(rows: Sequence[Row], counts: Counter[str], *, stopped: bool) -> None:

@@ -32,14 +32,14 @@ def report(
 ) -> None:
     """Write maps, calibration and refinement of a scan as one HTML page, to keep or to print."""
     from ptylive.application.export import written
-    from ptylive.application.outputs import REPORT, check_own_file, take_in_waiting
+    from ptylive.application.outputs import REPORT, check_own_file, merge_waiting
     from ptylive.application.report import read_report, to_html
 
     page = results.with_name(f"{results.stem}_report.html") if page is None else page
     if page.suffix.lower() not in (".html", ".htm"):
         raise MetadataError(f"{page} is not the name of a page", "the page is HTML: give a name that ends in .html")
     check_own_file(page, REPORT, [results])
-    take_in_waiting(results, say)
+    merge_waiting(results, say)
     found = read_report(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
     written(page, to_html(found).encode("utf-8", "backslashreplace"))
     runs = [item.name for item in found.runs]

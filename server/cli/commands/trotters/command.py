@@ -63,4 +63,4 @@ def trotters(
     if output is not None:
         found.write_arrays(output)
     written = {name: str(path) for name, path in (("picture", picture), ("output", output)) if path is not None}
-    answer({"file": str(file), **written, "trotters": found.told()}, as_json=as_json)
+    answer({"file": str(file), **written, "trotters": found.to_plain()}, as_json=as_json)

@@ -36,7 +36,7 @@ def test_the_picture_has_both_parts(aligned):
 
 
 def test_the_limit_of_each_aberration_is_told(aligned):
-    told = aligned.told()["aberrations"]["C10"]
+    told = aligned.to_plain()["aberrations"]["C10"]
     assert told["limit_A"] == pytest.approx(0.0251 / (4 * 0.02**2), rel=0.05)
 
 
@@ -44,6 +44,6 @@ def test_the_limit_of_each_aberration_is_told(aligned):
 def test_a_defocus_far_from_the_one_in_use_is_doubted(aligned, errors):
     found, error_A = aligned.shifts.aberrations["C10"], aligned.shifts.errors_A["C10"]
     in_use = Quantity(found + errors * error_A, Origin.GIVEN)
-    told = replace(aligned, calibration=aligned.calibration.having(C10=in_use)).told()["doubt"]
+    told = replace(aligned, calibration=aligned.calibration.having(C10=in_use)).to_plain()["doubt"]
     assert told.startswith(f"C10 is {abs(errors):.1f} standard errors from the value in use") == (abs(errors) > 2)
     assert bool(told) == (abs(errors) > 2)

@@ -25,9 +25,9 @@ def scan(tmp_path_factory):
 
 def test_the_aberrations_wind_the_phase_and_their_removal_flattens_it(scan, tmp_path):
     found = scan.trotters()
-    (told,) = found.told()
+    (told,) = found.to_plain()
     assert told["flat_after"] > 0.8 > told["flat_before"]
-    assert scan.trotters(found.found[0].q_invA).told() == [told], "the strongest frequency, given"
+    assert scan.trotters(found.found[0].q_invA).to_plain() == [told], "the strongest frequency, given"
     found.write_arrays(tmp_path / "t.h5")
     with h5py.File(tmp_path / "t.h5") as file:
         group = file["trotters/trotter1"]
@@ -48,7 +48,7 @@ def test_the_page_draws_the_same(scan):
 def test_a_row_for_each_frequency(scan):
     row, col = scan.trotters().found[0].q_invA
     several = scan.trotters((row, col), None, (-row, -col))
-    assert len(several.told()) == 3
+    assert len(several.to_plain()) == 3
     with Image.open(io.BytesIO(several.picture())) as page:
         assert page.width > 3 * 480 and page.height > 3 * 480
     assert "data:image/png" in several._repr_html_()

@@ -57,5 +57,5 @@ def test_what_they_tell_can_be_sent_and_kept(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "3"])
 def test_a_file_that_is_damaged_says_nothing(tmp_path, text):
     assert plain_state.kept(tmp_path) == {}
-    (tmp_path / plain_state.TOLD_FILE).write_text(text)
+    (tmp_path / plain_state.SUMMARY_FILE).write_text(text)
     assert plain_state.kept(tmp_path) == {}

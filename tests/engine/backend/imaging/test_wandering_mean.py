@@ -129,7 +129,7 @@ def test_a_wander_within_a_pixel_is_told_by_fractions_and_a_long_one_is_not():
     mean = WanderingMean(3, np.zeros((36, 4, 4), np.float32))
     for pixels, told in ((0.8, 1.0), (8.0, 0.0)):
         place = Descan.of([pixels, 0.2 * pixels, -0.1 * pixels, pixels]).at_points(np.arange(POINTS), SHAPE)
-        assert mean.tells(place - np.rint(place), place) == pytest.approx(told, abs=0.05)
+        assert mean.explained_share(place - np.rint(place), place) == pytest.approx(told, abs=0.05)
 
 
 def test_what_changes_slowly_over_the_scan_is_left_to_the_patterns(scan):

@@ -48,10 +48,10 @@ def near(criteria: Criteria) -> Search:
 def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
     criteria = seen(5, transposed=transposed)
     problem = UndersampledScan(criteria, near(criteria), {False: None, True: None})
-    present = CurrentFit(WRONG, mirrored=not transposed, believed=True, hand_told=True)
+    present = CurrentFit(WRONG, mirrored=not transposed, believed=True, hand_is_sure=True)
     verdict = verdict_on(problem, present)
     assert verdict is not None
-    assert (verdict.better, verdict.hand_told, verdict.best.mirrored) == (True, True, transposed)
+    assert (verdict.better, verdict.hand_is_sure, verdict.best.mirrored) == (True, True, transposed)
     c10_A, _, _, rotation = verdict.best.fit.low
     half_turn = -1.0 if c10_A > 0 else 1.0  # the half turn is not determined
     assert half_turn * c10_A == pytest.approx(TRUE[0], abs=5.0)
@@ -62,7 +62,7 @@ def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
 def test_noise_says_nothing() -> None:
     criteria = seen(6, noise=60.0)
     problem = UndersampledScan(criteria, near(criteria), {False: None})
-    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_is_sure=True)) is None
 
 
 def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.Monke
     monkeypatch.setattr(all_aliases, "POLISHED", 0)
     monkeypatch.setattr(all_aliases, "SUMMITS", 1)
     problem = UndersampledScan(criteria, near(criteria), {False: 25.0})
-    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+    assert verdict_on(problem, CurrentFit(WRONG, mirrored=False, believed=True, hand_is_sure=True)) is None
     assert asked[0] == pytest.approx([-150.0, 0.0, 0.0, math.radians(25.0)])
 
 
@@ -112,8 +112,8 @@ def ahead(deviations: float) -> DoubleArray:
     return left
 
 
-def believed(*, mirrored: bool = False, hand_told: bool = True) -> CurrentFit:
-    return CurrentFit(WRONG, mirrored, believed=True, hand_told=hand_told)
+def believed(*, mirrored: bool = False, hand_is_sure: bool = True) -> CurrentFit:
+    return CurrentFit(WRONG, mirrored, believed=True, hand_is_sure=hand_is_sure)
 
 
 BEHIND = leaving(0.9, mirrored=True)
@@ -133,7 +133,7 @@ def test_and_by_more_than_parameters_bring() -> None:
 @pytest.mark.parametrize(("told", "better"), [(True, False), (False, True)])
 def test_of_a_handedness_that_was_not_told_two_deviations_are_enough(told: bool, better: bool) -> None:
     own = leaving(ahead(2.5))
-    assert judged(leaving(0.5), BEHIND, own, believed(hand_told=told)).better == better
+    assert judged(leaving(0.5), BEHIND, own, believed(hand_is_sure=told)).better == better
 
 
 @pytest.mark.parametrize(("rival", "better"), [(1.5, False), (2.5, True)])
@@ -141,28 +141,30 @@ def test_another_handedness_has_to_be_ahead_of_all_fits_of_the_present_one(rival
     own = leaving(ahead(2.5))
     verdict = judged(leaving(0.5, mirrored=True), leaving(ahead(rival)), own, believed())
     assert verdict.better == better
-    assert verdict.hand_told == better
+    assert verdict.hand_is_sure == better
 
 
 def test_what_is_not_believed_is_replaced() -> None:
     own = leaving(0.5)
     assert not judged(leaving(0.5), BEHIND, own, believed()).better
-    assert judged(leaving(0.5), BEHIND, own, CurrentFit(WRONG, mirrored=False, believed=False, hand_told=True)).better
+    assert judged(
+        leaving(0.5), BEHIND, own, CurrentFit(WRONG, mirrored=False, believed=False, hand_is_sure=True)
+    ).better
 
 
 @pytest.mark.parametrize(("rival", "told"), [(0.5, False), (1.5, None), (3.5, True)])
 def test_a_handedness_that_is_hardly_ahead_is_in_doubt(rival: float, told: bool | None) -> None:
     verdict = judged(leaving(0.5), leaving(ahead(rival), mirrored=True), leaving(0.5), believed())
-    assert (verdict.better, verdict.hand_told) == (False, told)
+    assert (verdict.better, verdict.hand_is_sure) == (False, told)
 
 
 def test_what_the_aligned_bright_field_told_is_not_doubted_while_it_is_ahead() -> None:
     """It was right for two graphene scans that all aliases together leave open: 0.9 and -0.4 deviations."""
     present = replace(believed(), aligned=True)
     rival = leaving(ahead(0.5), mirrored=True)
-    assert judged(leaving(0.5), rival, leaving(0.5), present).hand_told is None
+    assert judged(leaving(0.5), rival, leaving(0.5), present).hand_is_sure is None
     ahead_of_it = judged(leaving(0.5, mirrored=True), leaving(ahead(0.5)), leaving(ahead(1.0)), present)
-    assert (ahead_of_it.better, ahead_of_it.hand_told) == (False, False)
+    assert (ahead_of_it.better, ahead_of_it.hand_is_sure) == (False, False)
 
 
 @pytest.mark.parametrize(("deviations", "hands"), [(3.5, [False, True]), (4.1, [False])], ids=["near", "far behind"])

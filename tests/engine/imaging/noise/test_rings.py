@@ -11,7 +11,7 @@ from ptylive.engine.imaging.noise.rings import (
     NEAR,
     PLAUSIBLE,
     SURELY_PLAUSIBLE,
-    UNTOLD,
+    WITHOUT_INNER_RING,
     Repeats,
     RingSignal,
     WeightedRings,
@@ -88,7 +88,7 @@ def test_what_is_plausible_comes_from_further_in() -> None:
     np.testing.assert_allclose(found.observed, [4.0, 0.6, 3.5])
     level = floor / rings.variance
     power, unsure = level * found.observed, level * error
-    assert found.plausible[0] == pytest.approx(UNTOLD * error)
+    assert found.plausible[0] == pytest.approx(WITHOUT_INNER_RING * error)
     assert found.plausible[1] == pytest.approx(PLAUSIBLE * (power[0] + unsure[0]) / level[1])
     near = np.exp(-0.5 * (np.array([2, 1]) / NEAR) ** 2) / unsure[:2] ** 2
     near /= near.sum()
@@ -144,7 +144,7 @@ def test_of_rings_that_are_passed_what_others_surely_show_is_plausible() -> None
     """The power of the phase is compared: where a quarter of it is transferred, a quarter shows."""
     error = np.sqrt(2 / COUNT)
     found = passed([2.0, 0.0, 0.0], [1.0, 0.25, 1.0])
-    assert found.plausible[0] == pytest.approx(UNTOLD * error), "nothing is further in"
+    assert found.plausible[0] == pytest.approx(WITHOUT_INNER_RING * error), "nothing is further in"
     assert found.plausible[1] == pytest.approx(0.25 * SURELY_PLAUSIBLE * (2.0 - error))
     assert passed([0.9 * error, 0.0]).plausible[1] == pytest.approx(LEAST_PLAUSIBLE * error), "that may be chance"
     assert not passed([2.0, 2.0], [1.0, 0.0]).measured[1]

@@ -9,7 +9,7 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.instrument import FIRST_PSF_PX
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 

@@ -16,7 +16,7 @@ from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.engine.results import Run, add_refinement, read_runs
 from ptylive.schema import Calibration, MetadataError, PtyliveError
 from ptylive.schema.preset import Preset

@@ -10,7 +10,6 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.incremental import SAME_ROTATION_DEG, SAME_SCALE, IncrementalRefinement, _same_optics
 from ptylive.engine.refine.tuning.depth import anchor_choice
-from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
 from ptylive.engine.refine.tuning.start import columns
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -67,7 +66,7 @@ def test_the_anchor_is_chosen_once_at_the_end_as_offline(monkeypatch):
 )
 def test_rounds_are_worth_something_under_nearly_the_same_optics(simulated, changed, same):
     before = simulated.dataset.calibration
-    depth_A = depth_of_focus_A(simulated.dataset)
+    depth_A = simulated.dataset.calibration.depth_of_focus_A
     values = {name: Quantity(change(before.get(name), depth_A), Origin.GIVEN) for name, change in changed.items()}
     assert _same_optics(before, before.having(**values)) is same
 

@@ -14,7 +14,8 @@ from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.checkpoint import Identity, of_stage
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import KEPT, RunRecord, _anchor, refine_stages
-from ptylive.engine.refine.tuning.parameter_search import Tuned, with_best
+from ptylive.engine.refine.tuning.parameter_search import with_best
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 

@@ -7,12 +7,11 @@ import pytest
 from columns import scan_of_columns
 
 from ptylive.engine.refine import TrialContext
-from ptylive.engine.refine.tuning import depth_choice
-from ptylive.engine.refine.tuning.depth import columns_of_depth
+from ptylive.engine.refine.tuning.depth import columns_of_depth, depth_choice
+from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.depth.unexplained import NEXT_TO_NOTHING, OneSlice, Unexplained
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth
-from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

@@ -5,13 +5,13 @@ from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning import depth_choice
+from ptylive.engine.refine.tuning.depth import depth_choice
+from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, LESS, NOTHING, Best, Coarse, DepthTrials
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
 

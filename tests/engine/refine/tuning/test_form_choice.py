@@ -13,7 +13,7 @@ from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning import form_choice
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
@@ -111,7 +111,7 @@ def test_a_damped_object_within_a_focus_where_a_phase_is_neither_far_better_nor_
 ):
     told(monkeypatch, phase=gain)
     scan = scan_of_columns(points=16)
-    thickness_A = share * form_choice.THIN_DEPTHS * depth_of_focus_A(scan)
+    thickness_A = share * form_choice.THIN_DEPTHS * scan.calibration.depth_of_focus_A
     tuned = with_chosen_form(Tuned(scan, THICK.model_copy(update={"total_thickness_A": thickness_A})), CPU)
     form = tuned.preset.object
     assert form.weakly_damped_obj is damped
@@ -217,12 +217,12 @@ def test_a_film_shows_no_lattice_in_the_sum_of_its_slices(random):
 def test_with_and_without_the_bound_it_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
     made = []
 
-    def descended(self, epochs, context):
+    def losses(self, epochs, context):
         made.append((self, epochs))
         return [HeldOutLoss((90.0, 91.0) if len(made) == 2 else (100.0, 102.0))]
 
     monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: (NOTHING, False))
-    monkeypatch.setattr(Trial, "descended", descended)
+    monkeypatch.setattr(Trial, "lbfgs_losses", losses)
     asked = FLAT.model_copy(update={"sweeps": 1, "epoch_max": 1, "probe_modes": 3, "start_from_map": True})
     start = StartGuess(np.zeros((16, 16), np.float32), (0.75, 0.75))
     tuned = with_chosen_form(Tuned(scan_of_columns(points=24), asked), replace(CPU, start=start))
@@ -246,8 +246,8 @@ def test_a_phase_that_is_behind_after_two_sweeps_is_given_up(monkeypatch, first,
         loss = 100.0 if not phase else first if sweeps == 2 else 50.0
         return None, HeldOutLoss((loss - 1, loss + 1, loss - 1, loss + 1) if phase else (100.0,) * 4)
 
-    monkeypatch.setattr(Trial, "continued", continued)
-    monkeypatch.setattr(Trial, "enough", lambda self, sweeps: sweeps)
+    monkeypatch.setattr(Trial, "sweep_to", continued)
+    monkeypatch.setattr(Trial, "enough_sweeps", lambda self, sweeps: sweeps)
     tuned = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU)
     assert made[-1] == sweeps
     assert (tuned.preset.object.phase_only_obj is True) == (sweeps == 5)

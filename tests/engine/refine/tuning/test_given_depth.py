@@ -6,8 +6,7 @@ import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.depth_choice import with_depth_of, with_given_depth
-from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
+from ptylive.engine.refine.tuning.depth.depth_choice import with_depth_of, with_given_depth
 from ptylive.schema import MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
@@ -62,5 +61,5 @@ def test_without_a_semi_angle_a_given_thickness_is_one_slice():
     dataset = scan_of_columns(points=4)
     known = {name: one for name, one in dataset.calibration.entries.items() if name != "convergence_semiangle_mrad"}
     blind = replace(dataset, calibration=type(dataset.calibration)(known))
-    assert depth_of_focus_A(blind) is None
+    assert blind.calibration.depth_of_focus_A is None
     assert with_given_depth(blind, Preset(total_thickness_A=100.0)).object.num_slices == 1

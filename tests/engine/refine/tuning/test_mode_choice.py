@@ -74,7 +74,7 @@ def test_the_trial_ends_where_one_mode_cannot_win(monkeypatch, simulated, severa
         loss = 100.0 if one else several[sweeps]
         return None, HeldOutLoss(tuple(loss + (0.0 if one else part) for part in (0.5, -0.5, 0.5, -0.5)))
 
-    monkeypatch.setattr(Trial, "continued", continued)
+    monkeypatch.setattr(Trial, "sweep_to", continued)
     preset = Preset(window_px=32)
     choice = choose_modes(repeated(simulated.dataset), preset, TrialContext("cpu"))
     assert made[: len(looked)] == looked
@@ -85,11 +85,11 @@ def test_a_trial_goes_on_where_it_was(simulated, monkeypatch):
     swept, step = [], Sweeps.step
     monkeypatch.setattr(Sweeps, "step", lambda self, state: swept.append(state.sweep) or step(self, state))
     trial = Trial.of(simulated.dataset, Preset(window_px=32, probe_modes=1), TrialContext("cpu"))
-    state, first = trial.continued(None, 1, 2, TrialContext("cpu"))
+    state, first = trial.sweep_to(None, 1, 2, TrialContext("cpu"))
     assert state.sweep == 1
-    at_once = trial.continued(None, 2, 2, TrialContext("cpu"))[1]
+    at_once = trial.sweep_to(None, 2, 2, TrialContext("cpu"))[1]
     swept.clear()
-    assert trial.continued(state, 2, 2, TrialContext("cpu"))[1] == at_once
+    assert trial.sweep_to(state, 2, 2, TrialContext("cpu"))[1] == at_once
     assert set(swept) == {1}, "the second sweep only"
     assert at_once.mean < first.mean
 

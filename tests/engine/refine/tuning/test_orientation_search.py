@@ -12,7 +12,7 @@ from ptylive.engine.refine.tuning import orientation_search
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.orientation_search import orientation_is_open, with_found_orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

@@ -7,17 +7,12 @@ import pytest
 from quick_first import quick_first
 from shared_data import shared_data
 
-from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
+from ptylive.engine.refine import Scanned, TrialContext, check, measure_curve, refine
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.tuning.held_out import central_part
-from ptylive.engine.refine.tuning.parameter_search import (
-    in_one_slice,
-    present_value,
-    requested_scans,
-    varied,
-    with_best,
-)
+from ptylive.engine.refine.tuning.parameter_search import present_value, requested_scans, varied, with_best
+from ptylive.engine.refine.tuning.trial_settings import in_one_slice
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -37,7 +32,7 @@ def with_defocus(dataset, change):
 @pytest.mark.parametrize("change", quick_first([130.0, 40.0, -45.0]))
 def test_a_wrong_defocus_is_found(simulated, change):
     """The simulated scan has 60 Å; a minimum beyond the initial range is followed."""
-    curve = scan(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
+    curve = measure_curve(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
     assert curve.applied
     assert curve.best == pytest.approx(60.0, abs=BIAS * np.median(np.diff(curve.values)))
     assert curve.start == pytest.approx(60.0 + change)
@@ -48,7 +43,7 @@ def test_a_wrong_defocus_is_found(simulated, change):
 
 @pytest.mark.slow
 def test_a_right_defocus_is_left_alone(simulated):
-    curve = scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU)
+    curve = measure_curve(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU)
     assert abs(curve.best - 60.0) < BIAS * np.median(np.diff(curve.values))
     assert "held-out loss" in curve.reason
 
@@ -56,7 +51,7 @@ def test_a_right_defocus_is_left_alone(simulated):
 @pytest.mark.slow
 def test_a_wrong_rotation_is_found(simulated):
     turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
-    found = scan(turned, PRESET, Scanned.ROTATION, CPU)
+    found = measure_curve(turned, PRESET, Scanned.ROTATION, CPU)
     assert found.best == pytest.approx(2.0, abs=1.0 + BIAS)  # one step is a degree
 
 
@@ -70,7 +65,7 @@ def test_a_turned_scan_keeps_its_first_point_and_says_its_rotation(simulated):
 
 
 def test_values_may_be_given(simulated):
-    curve = scan(simulated.dataset, PRESET, Scanned.SCALE, CPU, values=(0.8, 1.0, 1.2))
+    curve = measure_curve(simulated.dataset, PRESET, Scanned.SCALE, CPU, values=(0.8, 1.0, 1.2))
     assert curve.values == (0.8, 1.0, 1.2)
     assert 0.8 < curve.best < 1.2
 
@@ -78,7 +73,7 @@ def test_values_may_be_given(simulated):
 @pytest.mark.slow
 def test_the_same_scan_gives_the_same_numbers(simulated):
     values = (30.0, 60.0)
-    first, second = (scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU, values=values) for _ in range(2))
+    first, second = (measure_curve(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU, values=values) for _ in range(2))
     assert first.losses == second.losses
 
 
@@ -122,7 +117,7 @@ def test_thickness_and_slices_change_what_they_should(simulated):
     assert six.object.num_slices == 6
     assert sum(six.object.slice_thickness_A) == pytest.approx(30.0)
     with pytest.raises(RefinementError, match="thickness of one slice"):
-        scan(dataset, PRESET, Scanned.THICKNESS, CPU)
+        measure_curve(dataset, PRESET, Scanned.THICKNESS, CPU)
 
 
 def test_trials_of_large_scans_look_at_their_middle(simulated):
@@ -184,7 +179,7 @@ def test_a_limit_set_for_the_process_counts_as_the_memory_there_is(simulated, mo
 def test_thickness_of_a_thick_specimen(read_dataset):
     dataset = read_dataset(shared_data("sto_10nm_200kV_defocus"))
     wrong = Preset(num_slices=5, total_thickness_A=130.0)
-    curve = scan(dataset, wrong, Scanned.THICKNESS, CPU)
+    curve = measure_curve(dataset, wrong, Scanned.THICKNESS, CPU)
     assert curve.best == pytest.approx(100.0, abs=25.0)  # 5 to 15 % too high, and a step of this coarse curve
 
 

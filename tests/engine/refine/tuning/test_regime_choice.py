@@ -8,13 +8,13 @@ import pytest
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.tuning.held_out import Likelihoods, TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.regime_choice import (
     Candidate,
     RegimeChoice,
     choose_regime,
     with_chosen_regime,
 )
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 WEAK, EMPTY, MAP = Candidate(Regime.WEAK, True), Candidate(Regime.THIN, False), Candidate(Regime.THIN, True)

@@ -10,8 +10,8 @@ from ptylive.engine.refine.data.series.joint_scans import joined
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings, without_drifts
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

@@ -6,8 +6,8 @@ from tilted_scans import TiltedScans
 
 from ptylive.engine.refine.tuning import tilt_sign
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 TILTS = ((0.0, 0.0), (20.0, -8.0), (-15.0, 12.0))

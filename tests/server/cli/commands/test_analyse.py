@@ -14,7 +14,7 @@ from stored_runs import write_results
 
 from ptylive.application.analysis.figures import STEPS, analyse, compare
 from ptylive.schema import MetadataError
-from ptylive.server.cli.commands.analyse import Steps, parse_line, tell_of_half
+from ptylive.server.cli.commands.analyse import Steps, parse_line, report_half
 from ptylive.server.process.exit_codes import ExitCode
 
 DESCRIBED = Path(__file__).resolve().parents[4] / "docs/analysis.md"
@@ -118,10 +118,10 @@ def test_halves_of_the_dose_share_one_step():
     steps = Steps(told, 5)
     steps("halves of the dose")
     told.updates.clear()
-    tell_of_half(steps, 0, progress("trial", epoch=0, epochs=1, message="trying 40 Å"))
-    tell_of_half(steps, 0, progress("sweep", epoch=5, epochs=10))
-    tell_of_half(steps, 1, progress("sweep", epoch=5, epochs=10))
-    tell_of_half(steps, 1, progress("lbfgs", epoch=10, epochs=10))
+    report_half(steps, 0, progress("trial", epoch=0, epochs=1, message="trying 40 Å"))
+    report_half(steps, 0, progress("sweep", epoch=5, epochs=10))
+    report_half(steps, 1, progress("sweep", epoch=5, epochs=10))
+    report_half(steps, 1, progress("lbfgs", epoch=10, epochs=10))
     assert [done for done, _, _ in told.updates] == [0, 0.25, 0.75, 1]
     assert [text.removeprefix("analysing: ") for _, _, text in told.updates] == [
         "first half of the dose, trying 40 Å",

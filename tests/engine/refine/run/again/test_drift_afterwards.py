@@ -17,7 +17,7 @@ from ptylive.engine.refine.run.again.drift_afterwards import MOST_STEPS, WORTH_A
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema import Origin, RefinementError
 from ptylive.schema.preset import Preset
 

@@ -16,7 +16,7 @@ from ptylive.engine.refine.run.again import other_half_turn, second_run
 from ptylive.engine.refine.run.again.other_half_turn import FAR_LESS, LESS, SOME, OtherHalfTurn
 from ptylive.engine.refine.tuning.parameter_search import present_value
 from ptylive.schema import Origin, Quantity
-from ptylive.schema.advice.half_turn import heard_half_turn
+from ptylive.schema.advice.half_turn import half_turn_in
 from ptylive.schema.preset import Preset
 
 CURVE = Curve(Scanned.DEFOCUS, (1.0,), (1.0,), 1.0, 1.1, 0.01, True, "a defocus")
@@ -45,7 +45,7 @@ def test_a_turn_is_said_so_that_the_page_hears_it(scene):
     scene.first = replace(scene.first, half_turn=False)
     incumbent = scene.incumbent([OtherHalfTurn()], came(0.4 * LARGE))
     assert incumbent.final().half_turn is True
-    heard = heard_half_turn(scene.scans[1][0].words[0])
+    heard = half_turn_in(scene.scans[1][0].words[0])
     assert heard is not None and heard[0] == pytest.approx(-155.0)
 
 

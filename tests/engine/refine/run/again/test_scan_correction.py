@@ -19,7 +19,7 @@ from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.optics.freed_optics import OPTICS
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 

@@ -10,7 +10,6 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
-from ptylive.engine.refine.tuning.parameter_search import calibrated_depth_A
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -181,7 +180,7 @@ def test_optics_are_parameters_if_nobody_stated_them(moving, update, origin, nam
     [(0.55, 1, True), (-0.55, 1, True), (0.45, 1, False), (-0.45, 1, False), (0.0, 3, True)],
 )
 def test_optics_of_one_slice_in_focus_stay(moving, defocus, slices, hide):
-    focus_A = calibrated_depth_A(moving.dataset.calibration)
+    focus_A = moving.dataset.calibration.depth_of_focus_A
     preset = Preset(num_slices=slices, total_thickness_A=30.0 if slices > 1 else None)
     dataset = with_optics(moving.dataset, Origin.ESTIMATED, C10=Quantity(defocus * focus_A, Origin.ESTIMATED))
     assert bool(ScanStrains.of(dataset, preset).optics_A) is hide

@@ -11,7 +11,6 @@ from second_run_scene import LARGE, Result, Scene, came
 from ptylive.engine.refine.run.again import second_run
 from ptylive.engine.refine.run.again.through_depth import LEAST_ERROR, LESS, MORE, MUCH, THICKNESSES, ThroughDepth
 from ptylive.engine.refine.tuning import mode_choice
-from ptylive.engine.refine.tuning.parameter_search import depth_of_focus_A
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
 
@@ -58,7 +57,7 @@ def test_one_two_and_four_depths_are_refined_anew_from_the_data_as_given(scene, 
     incumbent = scene.incumbent(DEPTHS, *same, checkpoint=tmp_path / "run")
     assert incumbent.record is scene.first
     assert thicknesses(scene) == [1, 2, 4]
-    depth_A = depth_of_focus_A(scene.dataset)
+    depth_A = scene.dataset.calibration.depth_of_focus_A
     for (plan, observers), number, slices in zip(scene.scans[1:], (1, 2, 4), (3, 6, 12), strict=True):
         form = plan.preset.object
         assert (form.slices, plan.preset.refined.update_thickness) == (slices, True)
@@ -128,7 +127,7 @@ def test_a_given_thickness_is_the_only_one_and_stays(scene):
 )
 def test_only_where_the_number_of_slices_is_open(scene, changed, tested):
     preset = OPEN.model_copy(update=changed)
-    depth_A = depth_of_focus_A(scene.dataset)
+    depth_A = scene.dataset.calibration.depth_of_focus_A
     depths = [number for number in (1.0, 2.0, 4.0) if ThroughDepth(number).is_tested(scene.dataset, preset)]
     assert depths == [number for number in tested if number * depth_A <= 2000.0]
 

@@ -13,8 +13,8 @@ from ptylive.engine.refine.run.before import decisions
 from ptylive.engine.refine.run.checkpoint import Identity
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

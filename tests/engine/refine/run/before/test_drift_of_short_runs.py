@@ -25,7 +25,7 @@ from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWE
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Refinement
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
 from ptylive.schema import Origin, RefinementError
 from ptylive.schema.errors import StoppedError
 from ptylive.schema.preset import Preset

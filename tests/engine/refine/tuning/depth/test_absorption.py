@@ -12,7 +12,7 @@ from ptylive.engine.refine.tuning.depth import unexplained
 from ptylive.engine.refine.tuning.depth.absorption import LEAST_LEFT, WORTH, with_absorption
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice, Unexplained
 from ptylive.engine.refine.tuning.held_out import Trial
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
@@ -37,7 +37,7 @@ def tried(monkeypatch):
             yield damped
 
         monkeypatch.setattr(unexplained, "unexplained", prescribed_left)
-        monkeypatch.setattr(Trial, "descended_likelihoods", likelihoods)
+        monkeypatch.setattr(Trial, "lbfgs_likelihoods", likelihoods)
         return forms
 
     return prescribed

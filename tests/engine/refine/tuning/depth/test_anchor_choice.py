@@ -13,7 +13,7 @@ from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.tuning.depth import anchor_choice
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
@@ -73,13 +73,13 @@ NAMES = ["late", "clear-before", "little-before", "risen", "in-doubt"]
 def test_the_epochs_between_decide_only_beyond_doubt(monkeypatch, losses, looked, told):
     seen = []
 
-    def descending(epochs, context):
+    def lbfgs_losses(epochs, context):
         for number, groups in zip(epochs, losses, strict=True):
             seen.append(number)
             yield HeldOutLoss(groups)
 
     problem = SimpleNamespace(strategy=SimpleNamespace(anchor=0.03))
-    trial = SimpleNamespace(problem=problem, descending=descending)
+    trial = SimpleNamespace(problem=problem, lbfgs_losses=lbfgs_losses)
     monkeypatch.setattr(anchor_choice.Trial, "of", lambda *given: trial)
     gain = anchor_choice._gain(None, THICK, None, CPU)
     assert seen == looked
@@ -97,11 +97,11 @@ def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch, losses, l
 
     def judged(self, loss, vector):
         seen.append(len(made))
-        assert len(self.held) == 32
+        assert len(self.held_out) == 32
         return losses[len(seen) - 1]
 
     monkeypatch.setattr(Lbfgs, "step", counted)
-    monkeypatch.setattr(Trial, "judged", judged)
+    monkeypatch.setattr(Trial, "held_out_losses", judged)
     tuned = with_chosen_anchor(Tuned(scan_of_columns(points=16), THICK), CPU)
     assert seen == looked
     assert made == [(pytest.approx(0.03), 256 - 32)] * looked[-1]

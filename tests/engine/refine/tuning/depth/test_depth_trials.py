@@ -136,10 +136,10 @@ def test_freed_trials_move_the_plane_with_the_object(thick):
 @pytest.mark.parametrize(("freed", "sweeps"), [(False, 3), (True, 6)])
 def test_what_moves_with_the_object_has_more_sweeps(thick, monkeypatch, freed, sweeps):
     asked = []
-    monkeypatch.setattr(Trial, "enough", lambda self, sweeps: sweeps)
-    end = Trial.continued
+    monkeypatch.setattr(Trial, "enough_sweeps", lambda self, sweeps: sweeps)
+    end = Trial.sweep_to
     monkeypatch.setattr(
-        Trial, "continued", lambda self, state, one, most, context: asked.append(one) or end(self, state, 1, 1, context)
+        Trial, "sweep_to", lambda self, state, one, most, context: asked.append(one) or end(self, state, 1, 1, context)
     )
     trials = DepthTrials(estimated(thick, -36.0), Preset(probe_modes=1, window_px=32), CPU, DEPTH_A, freed=freed)
     trials.loss(1.0, 2)

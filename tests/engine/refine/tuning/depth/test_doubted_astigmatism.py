@@ -9,7 +9,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.tuning.depth import depth_trials
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

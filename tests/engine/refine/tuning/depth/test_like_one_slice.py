@@ -10,7 +10,7 @@ from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth import like_one_slice
 from ptylive.engine.refine.tuning.depth.like_one_slice import likeliest_like_one
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")

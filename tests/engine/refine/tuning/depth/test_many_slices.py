@@ -9,7 +9,7 @@ from ptylive.engine.refine.tuning.depth import many_slices
 from ptylive.engine.refine.tuning.depth.depth_trials import COARSE_SLICES
 from ptylive.engine.refine.tuning.depth.many_slices import HOPELESS, hopeless_gain
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice, Unexplained
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 MUCH, LITTLE = Unexplained((2.3,), 2.3), Unexplained((1.2,), 1.2)

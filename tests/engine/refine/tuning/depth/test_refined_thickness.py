@@ -12,7 +12,7 @@ from ptylive.engine.refine.tuning.depth import refined_thickness
 from ptylive.engine.refine.tuning.depth.as_refined import as_refined
 from ptylive.engine.refine.tuning.depth.depth_trials import thickened
 from ptylive.engine.refine.tuning.depth.refined_thickness import settled_thickness_A, with_refined_thickness
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")

@@ -11,7 +11,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.tuning.depth import rival_orientations as module
 from ptylive.engine.refine.tuning.depth.rival_orientations import with_likelier_rival
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.calibration import RIVALS
 from ptylive.schema.preset import Preset

@@ -11,7 +11,7 @@ from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.tuning.depth import unexplained
 from ptylive.engine.refine.tuning.depth.unexplained import TOO_MUCH, OneSlice, Unexplained, too_little
 from ptylive.engine.refine.tuning.held_out import Trial
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -44,7 +44,7 @@ def leaving(monkeypatch, *groups):
         assert self.preset.object.slices == 1
         yield groups
 
-    monkeypatch.setattr(Trial, "descended_likelihoods", likelihoods)
+    monkeypatch.setattr(Trial, "lbfgs_likelihoods", likelihoods)
 
 
 @pytest.mark.parametrize(("times", "said"), [(TOO_MUCH - 0.01, None), (TOO_MUCH + 0.01, "1.4"), (4.0, "4")])

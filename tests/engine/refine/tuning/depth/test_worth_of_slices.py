@@ -12,7 +12,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth import worth_of_slices
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared, gain_of_slices
 from ptylive.engine.refine.tuning.held_out import Trial
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -36,7 +36,7 @@ def told(monkeypatch, after_sweeps, after_epochs):
             asked.append(self.preset.object.slices)
             yield own if self.preset.object.slices > 1 else (100.0, 102.0)
 
-    monkeypatch.setattr(Trial, "descended_likelihoods", likelihoods)
+    monkeypatch.setattr(Trial, "lbfgs_likelihoods", likelihoods)
     return made, asked
 
 
@@ -75,7 +75,7 @@ def test_each_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
     assert (several.sweeps, str(several.kind), several.non_negative) == (5, "ml", False)
     assert (one.coherence.modes, several.coherence.modes) == (2, 2)
     assert not one.start_from_map
-    assert np.array_equal(made[0].held, made[1].held)
+    assert np.array_equal(made[0].held_out, made[1].held_out)
 
 
 OPTICS = ("C10", "C12a", "C12b")

@@ -10,7 +10,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
 from ptylive.engine.refine.tuning.optics import focal_spread_choice
 from ptylive.engine.refine.tuning.optics.focal_spread_choice import EPOCHS, FAR_BEHIND, with_chosen_focal_spread
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -91,7 +91,7 @@ def test_it_may_catch_up_unless_it_is_far_behind_after_half_of_the_sweeps(monkey
     """The usual one predicts with a loss of 100, the wider one with 99 in the end."""
     made, asked = [], []
 
-    def descending(self, epochs, context, sweeps):
+    def lbfgs_losses(self, epochs, context, sweeps):
         coherence = self.problem.strategy.coherence
         asked.append((tuple(epochs), tuple(sweeps), self.all_sweeps))
         usual = (coherence.modes, coherence.focal_spread_A) == (4, 20.0)
@@ -100,7 +100,7 @@ def test_it_may_catch_up_unless_it_is_far_behind_after_half_of_the_sweeps(monkey
             made.extend([] if usual else [mean])
             yield HeldOutLoss(tuple(mean + part for part in (0.5, -0.5, 0.5, -0.5)))
 
-    monkeypatch.setattr(Trial, "descending", descending)
+    monkeypatch.setattr(Trial, "lbfgs_losses", lbfgs_losses)
     tuned = with_chosen_focal_spread(Tuned(scan_of_columns(points=16), THIN), CPU)
     assert len(made) == looked
     assert (tuned.preset.probe.probe_modes == 8) == wider

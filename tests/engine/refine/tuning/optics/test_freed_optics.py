@@ -12,7 +12,7 @@ from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.optics import freed_optics
 from ptylive.engine.refine.tuning.optics.freed_optics import Freed, freeing_optics, with_freed_optics
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

@@ -10,7 +10,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.optics.freed_optics import Freed, FreedTrials
 from ptylive.engine.refine.tuning.optics.plane_of_one_slice import in_its_own_plane
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -43,7 +43,7 @@ def ending(monkeypatch):
         def freed(self, dataset):
             assert dataset.calibration.origin("C10") is Origin.ESTIMATED
             assert dataset.calibration.origin("C12a") is Origin.GIVEN
-            moved_A = depths * depth_of_focus_A(dataset)
+            moved_A = depths * dataset.calibration.depth_of_focus_A
             c10_A = dataset.calibration.aberrations["C10"] + moved_A
             c10 = Quantity(c10_A, Origin.ESTIMATED)
             return Freed(replace(dataset, calibration=dataset.calibration.having(C10=c10)), loss(gain), abs(moved_A))
@@ -80,7 +80,7 @@ def test_it_moves_down_if_held_out_patterns_gain(still, ending, gain, depths, mo
         assert tuned.dataset is dataset and not tuned.words
         return
     assert tuned.dataset.calibration.origin("C10") is Origin.GIVEN  # a given defocus settles the half turn
-    below_A = depths * depth_of_focus_A(dataset)
+    below_A = depths * dataset.calibration.depth_of_focus_A
     assert tuned.dataset.calibration.aberrations["C10"] == pytest.approx(MIDDLE_A + below_A)
     assert tuned.words[-1].startswith(f"one slice {below_A:.3g} Å below the given focus, which is that of the entrance")
 

@@ -10,7 +10,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, LossCourse, Trial
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice
 from ptylive.engine.refine.tuning.optics import settled_modes
 from ptylive.engine.refine.tuning.optics.settled_modes import with_settled_modes
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
@@ -69,16 +69,16 @@ class Courses:
     def __init__(self, monkeypatch, several, one):
         self.made, self.held = [], []
 
-        def descending(trial, epochs, context, sweeps):
+        def lbfgs_losses(trial, epochs, context, sweeps):
             modes = trial.problem.strategy.coherence.modes
             assert trial.problem.strategy.sweeps > 1  # as in an automatic run
             assert (epochs, sweeps) == ((0, 4), (trial.all_sweeps // 2,))
-            self.held.append(trial.held)
+            self.held.append(trial.held_out)
             for mean in several if modes > 1 else one:
                 self.made.append(modes)
                 yield loss(mean, scatter=1.0 if modes > 1 else -1.0)
 
-        monkeypatch.setattr(Trial, "descending", descending)
+        monkeypatch.setattr(Trial, "lbfgs_losses", lbfgs_losses)
 
     def gain(self, several=2):
         preset = THIN.model_copy(update={"sweeps": 1, "epoch_max": 1})
@@ -110,8 +110,8 @@ def test_one_mode_that_has_fallen_far_behind_is_given_up(monkeypatch, one, stage
 def test_losses_half_way_do_not_change_those_at_the_end():
     """Sweeps that are stopped and continued are the same sweeps."""
     trial = Trial.of(scan_of_columns(points=16), THIN.model_copy(update={"sweeps": 4, "probe_modes": 1}), CPU)
-    half, *late = trial.descending((0, 1), CPU, (2,))
-    assert late == trial.descended((0, 1), CPU)
+    half, *late = trial.lbfgs_losses((0, 1), CPU, (2,))
+    assert late == list(trial.lbfgs_losses((0, 1), CPU))
     assert half.mean > late[0].mean > late[1].mean
 
 

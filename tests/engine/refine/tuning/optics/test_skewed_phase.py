@@ -18,7 +18,7 @@ from ptylive.engine.refine.tuning.optics.skewed_phase import (
     combined,
     with_atoms_as_peaks,
 )
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

@@ -9,7 +9,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
 from ptylive.engine.refine.tuning.optics import source_choice
 from ptylive.engine.refine.tuning.optics.source_choice import with_chosen_source
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
@@ -66,7 +66,7 @@ def test_it_is_given_up_where_it_is_not_ahead(monkeypatch, smaller, looked):
         loss = 100.0 if usual else smaller
         return None, HeldOutLoss(tuple(loss + (0.0 if usual else part) for part in (0.5, -0.5, 0.5, -0.5)))
 
-    monkeypatch.setattr(Trial, "continued", continued)
+    monkeypatch.setattr(Trial, "sweep_to", continued)
     tuned = with_chosen_source(Tuned(scan_of_columns(points=16), THIN), CPU)
     assert made == looked
     assert tuned.preset.probe.source_size_A == pytest.approx(0.15 if smaller < 100 else 0.3)

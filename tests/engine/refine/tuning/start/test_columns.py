@@ -13,7 +13,6 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import mode_choice
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.start import columns
 from ptylive.engine.refine.tuning.start.columns import (
     PEAK_RAD,
@@ -23,7 +22,8 @@ from ptylive.engine.refine.tuning.start.columns import (
     peaks,
     with_columns,
 )
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CONTEXT = TrialContext("cpu", 1)
@@ -73,7 +73,7 @@ def trial(dataset, context=CONTEXT):
 
 
 def loss_after(one, sweeps, context=CONTEXT):
-    return one.continued(None, sweeps, sweeps, context)[1].mean
+    return one.sweep_to(None, sweeps, sweeps, context)[1].mean
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, fo
 
 
 def test_what_is_far_thicker_than_a_focus_is_also_looked_at_out_of_focus(part):
-    depth_A = depth_of_focus_A(part)
+    depth_A = part.calibration.depth_of_focus_A
     for thickness_A, planes_A in ((1.5 * depth_A, {0.0}), (2.5 * depth_A, {0.0, depth_A})):
         tuned = Tuned(part, NARROW.model_copy(update={"total_thickness_A": thickness_A}))
         empty = Trial.of(part, tuned.preset.model_copy(update=TRIAL_SETTINGS), CONTEXT)
@@ -307,7 +307,7 @@ def test_columns_that_are_far_behind_are_looked_for_through_one_depth(part, monk
 
 
 def test_a_start_gains_what_it_leaves_less_than_an_empty_object():
-    swept = SimpleNamespace(continued=lambda state, sweeps, most, context: ("swept", HeldOutLoss((8.0, 8.0))))
+    swept = SimpleNamespace(sweep_to=lambda state, sweeps, most, context: ("swept", HeldOutLoss((8.0, 8.0))))
     start = columns._Start(Image.DARK, 0.0, swept, None)
     start.swept(1, HeldOutLoss((10.0, 10.0)), CONTEXT)
     assert (start.state, start.gain.share) == ("swept", pytest.approx(0.2))
@@ -323,7 +323,7 @@ def test_longer_trials_begin_with_neither_ahead(part):
         def __init__(self, *losses):
             self.losses = losses
 
-        def descended(self, epochs, context):
+        def lbfgs_losses(self, epochs, context):
             asked.append(tuple(epochs))
             return [HeldOutLoss((loss, loss)) for loss in self.losses]
 
@@ -361,7 +361,7 @@ def test_nothing_is_tried_of_one_slice_nor_where_something_else_is_begun_from(pa
 @pytest.mark.slow
 def test_a_thickness_that_is_left_open_is_found_from_the_columns(crystal):
     """In its wrong minimum the crystal shows no depth."""
-    from ptylive.engine.refine.tuning.depth_choice import with_found_depth
+    from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth
 
     tuned = with_found_depth(Tuned(crystal, Preset.from_mapping({"refine_drift": False, "probe_modes": 1})), CONTEXT)
     assert tuned.warm_start is not None

@@ -15,7 +15,6 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start import columns
 from ptylive.engine.refine.tuning.start.goodness_of_fit import (
     counting_noise,
@@ -23,6 +22,7 @@ from ptylive.engine.refine.tuning.start.goodness_of_fit import (
     loss_over_noise,
     mean_losses,
 )
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -58,7 +58,7 @@ def refitted(dataset, scale=1.0, **settings):
     multislice = replace(one.problem.multislice, patterns=drawn.astype(np.uint16))
     one = replace(one, problem=replace(one.problem, multislice=multislice))
     with closing(open_backend("cpu", multislice)) as backend:
-        return one, vector, HeldOutLoss(one.judged(one.objective(backend), vector))
+        return one, vector, HeldOutLoss(one.held_out_losses(one.objective(backend), vector))
 
 
 @pytest.mark.parametrize("algorithm", ["ml", "lsq_sqrt"])
@@ -146,13 +146,13 @@ def test_columns_are_tried_where_noise_does_not_explain_the_loss(small, monkeypa
 @pytest.mark.parametrize(("over_noise", "looks"), [([1.0], 1), ([1.2, 1.0], 2)])
 def test_what_two_sweeps_explain_is_swept_no_further(small, monkeypatch, over_noise, looks):
     made, told = [], iter(over_noise)
-    real = Trial.continued
+    real = Trial.sweep_to
 
     def continued(self, state, sweeps, most, context):
         made.append(sweeps)
         return real(self, state, sweeps, most, context)
 
-    monkeypatch.setattr(Trial, "continued", continued)
+    monkeypatch.setattr(Trial, "sweep_to", continued)
     monkeypatch.setattr(columns, "loss_over_noise", lambda *_: next(told))
     assert columns._best(Tuned(small.dataset, SETTINGS), CONTEXT) == (None, columns.NONE)
     assert len(made) == looks and made[0] == columns.FIRST_LOOK

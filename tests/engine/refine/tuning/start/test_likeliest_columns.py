@@ -9,10 +9,10 @@ from columns import scan_of_columns
 
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start import columns
 from ptylive.engine.refine.tuning.start.columns import Image, likeliest_columns
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.preset import Preset
 
 CONTEXT = TrialContext("cpu", 1)
@@ -43,7 +43,7 @@ def test_the_likeliest_columns_predict_best_after_all_sweeps(crystal, monkeypatc
         def __init__(self, loss):
             self.loss = loss
 
-        def descended(self, epochs, context):
+        def lbfgs_losses(self, epochs, context):
             assert tuple(epochs) == (0,)
             return [HeldOutLoss((self.loss,))]
 
@@ -81,7 +81,8 @@ def test_an_object_is_like_itself_in_other_slices_and_unlike_its_negative(crysta
 
 def test_all_sweeps_are_those_of_a_trial_to_its_end(crystal):
     vector, loss = columns._after_all_sweeps(trial(crystal), CONTEXT)
-    assert loss.mean == pytest.approx(trial(crystal).descended((0,), CONTEXT)[0].mean, rel=1e-6)
+    (same,) = trial(crystal).lbfgs_losses((0,), CONTEXT)
+    assert loss.mean == pytest.approx(same.mean, rel=1e-6)
     assert vector.shape == trial(crystal).problem.start.shape
 
 

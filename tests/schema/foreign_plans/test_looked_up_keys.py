@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptylive.schema.foreign_plans.told_keys import misspelt, watched
+from ptylive.schema.foreign_plans.looked_up_keys import misspelt, watched
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.start.start_object import with_start
-from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart, first_invA
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 

@@ -12,10 +12,17 @@ import pytest
 from quick_first import quick_first
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX, blocks_of, slopes
-from ptylive.engine.calibrate.descan import LineEdges, MeansAtRest, PointSums, find_descan, first_look, sharpened
+from ptylive.engine.calibrate.descan.block_fits import LEAST_EXTENT_PX, blocks_of, slopes
+from ptylive.engine.calibrate.descan.line_steps import StepLimits
+from ptylive.engine.calibrate.descan.measurement import (
+    LineEdges,
+    MeansAtRest,
+    PointSums,
+    find_descan,
+    first_look,
+    sharpened,
+)
 from ptylive.engine.calibrate.disc import Disc, edge_of
-from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.descan import moved
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.live.reading import reduced

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from quick_first import quick_first
 
-from ptylive.engine.calibrate.line_jumps import LEAST_JUMP_PX, halves_of, line_drift, line_jumps, may_jump
+from ptylive.engine.calibrate.descan.line_jumps import (
+    LEAST_JUMP_PX,
+    halves_of,
+    line_drift,
+    line_jumps,
+    may_jump,
+)
 
 ROWS, SHAPE = 40, (40, 32)
 EVERY = np.full(2 * ROWS, 16)

@@ -2,8 +2,8 @@
 
 Somebody may move the projector in mid-scan, or a coil may charge; and the descan coils may lag behind a beam that scans
 in both directions. Neither is an independent jump of most lines (:mod:`line_jumps`). A specimen makes steps, too, at
-the edge of a film, so steps found in the centre of mass must also be seen on the edge of the disc (:mod:`descan`). Even
-that is moved by magnetic domains and wedges, whose fields act equally on the whole probe, but by less than LEAST_MRAD.
+the edge of a film, so steps found in the centre of mass must also be seen on the edge of the disc (:mod:`measurement`).
+Even that is moved by magnetic domains and wedges, whose fields act on the whole probe, but by less than LEAST_MRAD.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.calibrate.line_jumps import (
+from ptylive.engine.calibrate.descan.line_jumps import (
     LineJumps,
     least_jump_px,
     line_drift,
@@ -28,7 +28,7 @@ LEAST_LINES = 24
 """Number of lines below which neither steps nor the two directions of a snake are looked for."""
 AROUND = 6
 """Number of lines on each side of a step on which it is measured, together with a slope."""
-LEAST_STEP_PX, LEAST_SHARE = 0.3, 0.03
+LEAST_STEP_PX, LEAST_STEP_SHARE = 0.3, 0.03
 """Smallest step in pixels, and as a share of the disc's radius, that counts: strong specimens show smaller ones."""
 LEAST_MRAD = 0.2
 """Smaller steps may be due to the specimen: domains deflect by some 0.01 mrad, a 45° wedge by 0.1 mrad at 200 kV."""
@@ -64,7 +64,7 @@ class StepLimits:
         """Return the limits for a scan; without a semi-angle neither steps nor a drift are found."""
         semiangle_mrad = header.optics.convergence_semiangle_mrad
         deflected_px = LEAST_MRAD / semiangle_mrad * disc_radius_px if semiangle_mrad else math.inf
-        least_px = max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px, deflected_px)
+        least_px = max(LEAST_STEP_PX, LEAST_STEP_SHARE * disc_radius_px, deflected_px)
         return cls(header.scan.pattern == "snake", least_px, deflected_px)
 
 
@@ -99,7 +99,7 @@ def line_offsets(
     if visited.sum() < LEAST_LINES:
         return line_jumps(place_px, points, scan_shape, disc_radius_px)
     halves = _Halves(place_px[::2], place_px[1::2], visited)
-    steps = _step_offsets(halves, limits, max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px))
+    steps = _step_offsets(halves, limits, max(LEAST_STEP_PX, LEAST_STEP_SHARE * disc_radius_px))
     if steps is None:
         return line_jumps(place_px, points, scan_shape, disc_radius_px)
     offset, uncertainty_px = steps

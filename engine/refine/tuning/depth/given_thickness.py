@@ -20,8 +20,9 @@ from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.plane_of_one_slice import in_its_own_plane
-from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
+from ptylive.engine.refine.tuning.parameter_search import tune
 from ptylive.engine.refine.tuning.start.columns import with_columns
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.advice.words import significant
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.propagation import THICKNESS

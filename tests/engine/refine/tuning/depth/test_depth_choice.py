@@ -10,14 +10,13 @@ from quick_first import quick_first
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning import depth_choice
-from ptylive.engine.refine.tuning.depth import seen_depth
+from ptylive.engine.refine.tuning.depth import depth_choice, seen_depth
+from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
 from ptylive.engine.refine.tuning.depth.seen_depth import CLEAR
 from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset

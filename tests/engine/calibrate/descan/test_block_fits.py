@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from quick_first import quick_first
 
-from ptylive.engine.calibrate import block_fits
-from ptylive.engine.calibrate.block_fits import (
+from ptylive.engine.calibrate.descan import block_fits
+from ptylive.engine.calibrate.descan.block_fits import (
     MODELS,
     better_measurement,
     blocks_of,
@@ -23,6 +23,7 @@ from ptylive.engine.calibrate.block_fits import (
     placed,
     slopes,
 )
+from ptylive.engine.calibrate.robust import HUBER, OF_MEDIAN
 from ptylive.schema.detector import Descan, scan_places
 
 SHAPE, RADIUS = (48, 48), 12.0
@@ -179,11 +180,11 @@ def test_fits_of_all_tiles_together_are_those_of_one_after_the_other(shape, term
     design = block_fits._design(blocks, terms)
     for here, errors in found:
         rest, weight = design[~here], np.ones((~here).sum())
-        for _ in range(block_fits.ROUNDS):
+        for _ in range(block_fits.HUBER_ROUNDS):
             root = np.sqrt(weight)[:, None]
             fit = np.linalg.lstsq(rest * root, blocks.place[~here] * root, rcond=1e-6)[0]
             away = np.linalg.norm(blocks.place[~here] - rest @ fit, axis=1)
-            weight = np.minimum(1.0, block_fits.HUBER * 1.4826 * np.median(away) / away)
+            weight = np.minimum(1.0, HUBER * OF_MEDIAN * np.median(away) / away)
         # normal equations lose the square of the design's condition, and eight rounds of weights magnify the loss
         np.testing.assert_allclose(errors, blocks.place[here] - design[here] @ fit, atol=1e-6)
 

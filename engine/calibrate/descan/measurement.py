@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
-from ptylive.engine.calibrate.block_fits import (
+from ptylive.engine.calibrate.descan.block_fits import (
     Blocks,
     better_measurement,
     blocks_of,
@@ -25,9 +25,9 @@ from ptylive.engine.calibrate.block_fits import (
     placed,
     slopes,
 )
+from ptylive.engine.calibrate.descan.line_jumps import LineJumps, halves_of, may_jump
+from ptylive.engine.calibrate.descan.line_steps import StepLimits, line_displacements
 from ptylive.engine.calibrate.disc import Disc, DiscEdge, edge_of
-from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
-from ptylive.engine.calibrate.line_steps import StepLimits, line_displacements
 from ptylive.engine.descan import moved
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
@@ -35,7 +35,7 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.detector import Descan, scan_places
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
-MOST_TOLD = 0.5
+MOST_EXPLAINED = 0.5
 """Share of a wander predictable from fractions of a pixel above which the two cannot be separated: the rest of a wander
 within a pixel would be mistaken for a bias of interpolation."""
 BIAS_NODES = 9
@@ -186,7 +186,8 @@ def sharpened(descan: Descan, means: MeansAtRest, scan_shape: tuple[int, int], d
     displacement = descan.at_points(seen, scan_shape)
     remainder, field = displacement - np.rint(displacement), np.stack(scan_places(seen, scan_shape), axis=1)
     separable = (
-        wandering is not None and (wandering.tells(remainder, np.hstack([displacement, field])) < MOST_TOLD).all()
+        wandering is not None
+        and (wandering.explained_share(remainder, np.hstack([displacement, field])) < MOST_EXPLAINED).all()
     )
 
     def places(counts: DoubleArray, reference: Disc, group: IndexArray, number: int) -> DoubleArray:

@@ -48,8 +48,8 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.optics.plane_of_one_slice import in_its_own_plane
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.start.columns import with_columns
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.advice.words import significant
@@ -69,7 +69,7 @@ def with_given_depth(dataset: Dataset, preset: Preset) -> Preset:
 
     Raises MetadataError for an impossible number of slices.
     """
-    form, depth_A = preset.object, depth_of_focus_A(dataset)
+    form, depth_A = preset.object, dataset.calibration.depth_of_focus_A
     if form.num_slices != "auto":
         return preset
     if form.slices > 1:  # several distances
@@ -85,7 +85,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     dataset, preset = tuned.dataset, tuned.preset
     if preset.object.num_slices != "auto":
         return tuned
-    thin, depth_A = replace(tuned, preset=_with_slices(preset, 1)), depth_of_focus_A(dataset)
+    thin, depth_A = replace(tuned, preset=_with_slices(preset, 1)), dataset.calibration.depth_of_focus_A
     if depth_A is None or not may_be_tried(dataset, preset):
         return thin
     if FIRST * depth_A > THICKEST_A:
@@ -259,7 +259,7 @@ def _in_focus(tuned: Tuned) -> Tuned:
 
 def with_half_turn_by_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     """Settle an open half turn by depth, if the preset says how thick the specimen is."""
-    form, depth_A = tuned.preset.object, depth_of_focus_A(tuned.dataset)
+    form, depth_A = tuned.preset.object, tuned.dataset.calibration.depth_of_focus_A
     if (
         depth_A is None
         or form.slices == 1

@@ -13,7 +13,7 @@ ALIKE = 0.65
 """Similarity of two keys according to ``difflib``: `sdt` and `std` count, `start_iter` and `end_iter` do not."""
 
 
-class Told(dict[str, Any]):
+class WatchedTable(dict[str, Any]):
     """A table that records which of its keys were looked up; iterating over it counts as looking up all."""
 
     def __init__(self, values: Mapping[Any, Any]) -> None:
@@ -39,7 +39,7 @@ class Told(dict[str, Any]):
 
     def misspelt(self) -> Iterator[tuple[str, str]]:
         """Keys never looked up, with similar ones that were looked up but missing; includes nested tables."""
-        missing = [key for key in sorted(self._looked_up) if not super(Told, self).__contains__(key)]
+        missing = [key for key in sorted(self._looked_up) if not super(WatchedTable, self).__contains__(key)]
         for key, value in super().items():
             if key not in self._looked_up:
                 yield from ((key, ours) for ours in _similar(key, missing))
@@ -54,13 +54,13 @@ def _similar(key: str, missing: list[str]) -> list[str]:
 def watched(value: Any) -> Any:
     """Return the value with all tables in it watched."""
     if isinstance(value, Mapping):
-        return Told(value)
+        return WatchedTable(value)
     return [watched(item) for item in value] if isinstance(value, list) else value
 
 
 def misspelt(value: Any) -> Iterator[tuple[str, str]]:
-    """See :meth:`Told.misspelt`, for all tables in a value."""
-    if isinstance(value, Told):
+    """See :meth:`WatchedTable.misspelt`, for all tables in a value."""
+    if isinstance(value, WatchedTable):
         yield from value.misspelt()
     elif isinstance(value, list):
         for item in value:

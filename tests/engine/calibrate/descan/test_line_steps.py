@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from quick_first import quick_first
 
-from ptylive.engine.calibrate.line_jumps import line_jumps
-from ptylive.engine.calibrate.line_steps import LEAST_STEP_PX, StepLimits, line_displacements, line_offsets
+from ptylive.engine.calibrate.descan.line_jumps import line_jumps
+from ptylive.engine.calibrate.descan.line_steps import (
+    LEAST_STEP_PX,
+    StepLimits,
+    line_displacements,
+    line_offsets,
+)
 from ptylive.schema import ScanHeader
 from ptylive.schema.optics import Optics
 from ptylive.schema.scan import Scan

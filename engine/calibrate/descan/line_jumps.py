@@ -20,9 +20,10 @@ from scipy import linalg
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
 LEAST_LINES, LEAST_COLUMNS = 16, 8
+"""Fewest lines, whose halves are correlated, and fewest points of a line: four in each half."""
 MOST_LINES = 2048
 """Two numbers per line are sent to all clients and stored as an attribute, which HDF5 limits to 64 kB."""
-LEAST_JUMP_PX, LEAST_SHARE = 0.15, 0.01
+LEAST_JUMP_PX, LEAST_JUMP_SHARE = 0.15, 0.01
 """Smallest root-mean-square jump that counts, in pixels and as a share of the disc's radius: less disturbs no map, and
 rows of atoms along the lines look like jumps of 0.1 px (10 nm of SrTiO3)."""
 BELIEVED = 4.0
@@ -137,7 +138,7 @@ def line_drift(
 
 def least_jump_px(disc_radius_px: float) -> float:
     """Return the smallest root-mean-square displacement of lines that counts."""
-    return max(LEAST_JUMP_PX, LEAST_SHARE * disc_radius_px)
+    return max(LEAST_JUMP_PX, LEAST_JUMP_SHARE * disc_radius_px)
 
 
 def _deviations(place_px: DoubleArray, visited: BoolArray) -> tuple[DoubleArray, DoubleArray]:

@@ -14,22 +14,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ptylive.engine.calibrate.robust import BELIEVED, huber_weights, is_significant
 from ptylive.schema.detector import Descan, descan_terms, scan_places
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
 
 BLOCKS_ALONG = 12
 """Number of blocks along the scan's longer side; each is at least LEAST_SIDE points wide."""
 LEAST_SIDE = 4
+"""Fewest points along a block's side: the mean over 16 points hides what a specimen does from one atom to the next."""
 LEAST_BLOCKS = 12
+"""Fewest blocks of a scan that is fitted: twice the terms of a parabola."""
 LEAST_LEFT = 9
-"""Number of blocks outside a tile needed to fit six numbers along each axis of the detector."""
+"""Fewest blocks outside a tile: one and a half times the terms of a parabola, which are fitted to them."""
 TILES_ALONG = 4
 """Number of tiles along each side of the field; a fit is judged on each tile in turn, fitted to the others."""
 MODELS: tuple[IndexArray, ...] = (np.array([0, 1]), np.arange(5))
 """Terms of a plane, and of a parabola."""
-BELIEVED = 2.0
-"""Standard errors by which a fit must do better on the parts left out."""
-LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
+LEAST_EXTENT_PX, LEAST_EXTENT_SHARE = 0.25, 0.02
 """Smallest extent over the field that counts, in pixels and as a share of the disc's radius: less disturbs no map, and
 slow fields of a specimen may look like it."""
 CLEAR_SHARE, CLEAR = 0.5, 20.0
@@ -37,8 +38,9 @@ CLEAR_SHARE, CLEAR = 0.5, 20.0
 electrons a pattern it bends a refined phase, and of 94 scans that lie still none shows it."""
 SUSPECTED = 1.0
 """Standard errors of improvement at which a slow course of the dark field is suspected."""
-HUBER = 1.5
-ROUNDS = 8
+HUBER_ROUNDS = 8
+"""Rounds of reweighting. With a sixth of the blocks off by twenty deviations, further rounds change a coefficient by
+less than a hundredth of its standard error."""
 RESOLVED = 1e-12
 """Relative size of eigenvalues of normal equations below which they are rounding errors (1e-16 times their sum)."""
 
@@ -134,7 +136,7 @@ def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
 def changes_slowly(blocks: Blocks) -> bool:
     """Return whether a parabola seems to predict tiles that it was not fitted to, if only by one standard error."""
     no_terms = np.zeros(0, dtype=np.int64)
-    return _is_significant(_held_out_errors(blocks, no_terms) - _held_out_errors(blocks, MODELS[-1]), SUSPECTED)
+    return is_significant(_held_out_errors(blocks, no_terms) - _held_out_errors(blocks, MODELS[-1]), SUSPECTED)
 
 
 def _predicts(candidate: Blocks, reference: Blocks) -> bool:
@@ -144,12 +146,7 @@ def _predicts(candidate: Blocks, reference: Blocks) -> bool:
     """
     terms, gradients = MODELS[-1], max(candidate.gradient.shape[1], reference.gradient.shape[1])
     before, after = (_held_out_errors(blocks, terms, gradients) for blocks in (reference, candidate))
-    return _is_significant(before - after)
-
-
-def _is_significant(gain: DoubleArray, errors: float = BELIEVED) -> bool:
-    """Return whether the mean gain of tiles (n,) exceeds zero by that number of standard errors."""
-    return len(gain) > 2 and float(gain.mean()) > errors * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+    return is_significant(before - after)
 
 
 def _held_out_means(blocks: Blocks, gradients: int) -> tuple[float, float]:
@@ -181,7 +178,7 @@ def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None
     )
     for terms in MODELS:
         errors = _held_out_errors(blocks, terms)
-        if _is_significant(best[1] - errors):
+        if is_significant(best[1] - errors):
             best = (terms, errors)
     terms = best[0]
     if not len(terms):
@@ -199,7 +196,7 @@ def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None
 
 def least_extent_px(disc_radius_px: float) -> float:
     """Return the extent over the whole field that a wander must have to count."""
-    return max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
+    return max(LEAST_EXTENT_PX, LEAST_EXTENT_SHARE * disc_radius_px)
 
 
 def _held_out_errors(blocks: Blocks, terms: IndexArray, gradients: int = 0) -> DoubleArray:
@@ -233,14 +230,13 @@ def _fits(design: DoubleArray, place: DoubleArray, used: BoolArray) -> DoubleArr
     """
     weight, count, number = used.astype(np.float64), used.sum(axis=1), np.arange(len(used))
     fits = np.zeros((len(used), design.shape[1], 2))
-    for _ in range(ROUNDS):
+    for _ in range(HUBER_ROUNDS):
         weighted = np.swapaxes(weight[:, :, None] * design, 1, 2)
         fits = np.linalg.pinv(weighted @ design, rcond=RESOLVED, hermitian=True) @ (weighted @ place)
         error = np.linalg.norm(place - design @ fits, axis=2)
         ordered = np.sort(np.where(used, error, np.inf), axis=1)
         median = (ordered[number, (count - 1) // 2] + ordered[number, count // 2]) / 2
-        scale = np.maximum(1.4826 * median, 1e-9)[:, None]
-        weight = np.where(used, np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12)), 0.0)
+        weight = np.where(used, huber_weights(error, median[:, None]), 0.0)
     return fits
 
 

@@ -9,11 +9,11 @@ from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.run.run import settle
-from ptylive.engine.refine.tuning.depth import told_thickness
-from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
-from ptylive.engine.refine.tuning.depth_choice import with_given_depth
-from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.tuning.depth import given_thickness
+from ptylive.engine.refine.tuning.depth.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.depth.given_thickness import with_slices_worth_it
+from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
@@ -38,11 +38,11 @@ def gaining(monkeypatch, gain):
         pairs.append((thin, thick))
         return gain, thick
 
-    monkeypatch.setattr(told_thickness, "compared", compared)
-    monkeypatch.setattr(told_thickness, "with_columns", lambda tuned, context, *, sooner: tuned)
-    monkeypatch.setattr(told_thickness, "likeliest_like_one", lambda thin, several, context: None)
-    monkeypatch.setattr(told_thickness, "in_its_own_plane", lambda thin, context: thin)
-    monkeypatch.setattr(told_thickness, "with_absorption", lambda thin, context: thin)
+    monkeypatch.setattr(given_thickness, "compared", compared)
+    monkeypatch.setattr(given_thickness, "with_columns", lambda tuned, context, *, sooner: tuned)
+    monkeypatch.setattr(given_thickness, "likeliest_like_one", lambda thin, several, context: None)
+    monkeypatch.setattr(given_thickness, "in_its_own_plane", lambda thin, context: thin)
+    monkeypatch.setattr(given_thickness, "with_absorption", lambda thin, context: thin)
     return pairs
 
 
@@ -58,11 +58,11 @@ def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(monkeypatc
         compared.append(thick.warm_start)
         return Gain(0.2, 0.01) if thick.warm_start is COLUMNS else gain, thick
 
-    monkeypatch.setattr(told_thickness, "compared", gaining)
-    monkeypatch.setattr(told_thickness, "in_its_own_plane", lambda thin, context: thin)
-    monkeypatch.setattr(told_thickness, "with_absorption", lambda thin, context: thin)
+    monkeypatch.setattr(given_thickness, "compared", gaining)
+    monkeypatch.setattr(given_thickness, "in_its_own_plane", lambda thin, context: thin)
+    monkeypatch.setattr(given_thickness, "with_absorption", lambda thin, context: thin)
     monkeypatch.setattr(
-        told_thickness, "with_columns", lambda tuned, context, *, sooner: replace(tuned, warm_start=COLUMNS)
+        given_thickness, "with_columns", lambda tuned, context, *, sooner: replace(tuned, warm_start=COLUMNS)
     )
     tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
     assert compared == [None, COLUMNS][:tries]
@@ -72,7 +72,7 @@ def test_slices_not_worth_it_from_an_empty_object_may_be_from_columns(monkeypatc
 def test_one_slice_is_refined_in_its_own_plane(monkeypatch):
     compared = gaining(monkeypatch, Gain(-0.03, 0.005))
     monkeypatch.setattr(
-        told_thickness, "in_its_own_plane", lambda thin, context: replace(thin, words=(*thin.words, "20 Å below"))
+        given_thickness, "in_its_own_plane", lambda thin, context: replace(thin, words=(*thin.words, "20 Å below"))
     )
     tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
     assert compared[0][0].words == ("before", "20 Å below")
@@ -82,7 +82,7 @@ def test_one_slice_is_refined_in_its_own_plane(monkeypatch):
 def test_and_with_absorption_where_that_is_far_better(monkeypatch):
     compared = gaining(monkeypatch, Gain(-0.03, 0.005))
     monkeypatch.setattr(
-        told_thickness, "with_absorption", lambda thin, context: thin.with_settings("damped", weakly_damped_obj=True)
+        given_thickness, "with_absorption", lambda thin, context: thin.with_settings("damped", weakly_damped_obj=True)
     )
     tuned = judged(scan_of_columns(points=16), {"total_thickness_A": THICK_A})
     assert [one.preset.object.weakly_damped_obj for one in compared[0]] == [True, False]
@@ -94,7 +94,7 @@ def test_or_in_the_form_of_one_slice(monkeypatch, gain, slices):
     """Silicon of 48 Å told: 0.953 in one slice, 0.971 in several."""
     gaining(monkeypatch, Gain(-0.03, 0.005))
     monkeypatch.setattr(
-        told_thickness,
+        given_thickness,
         "likeliest_like_one",
         lambda thin, several, context: None if gain is None else (gain, several[0]),
     )
@@ -159,13 +159,13 @@ def test_it_is_said_in_a_sentence(monkeypatch, gain, said):
     ids=["number", "distance", "distances", "tilt", "tilts", "thickness-varies", "no-object", "thin", "nothing"],
 )
 def test_nothing_else_is_asked(monkeypatch, settings):
-    monkeypatch.setattr(told_thickness, "compared", lambda *told: pytest.fail("tried"))
+    monkeypatch.setattr(given_thickness, "compared", lambda *told: pytest.fail("tried"))
     dataset = scan_of_columns(points=16)
     assert judged(dataset, settings).preset == with_given_depth(dataset, Preset(**settings))
 
 
 def test_nor_of_few_patterns(monkeypatch):
-    monkeypatch.setattr(told_thickness, "compared", lambda *told: pytest.fail("tried"))
+    monkeypatch.setattr(given_thickness, "compared", lambda *told: pytest.fail("tried"))
     assert judged(scan_of_columns(points=8), {"total_thickness_A": THICK_A}).preset.object.slices == 8
 
 
