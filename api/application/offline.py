@@ -169,22 +169,27 @@ def reconstruct_source(
     if drawn and engine.store is not None:
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
-    notes = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
-    if source.header.basis.is_raw and engine.store is not None:
-        counts = engine.store.moments[:, 0].reshape(engine.store.shape)
-        if calibration.origin("disc_radius_px") is Origin.DEFAULT:
-            notes = axes_remarks(engine.store.mean_pattern, counts) or [*notes, *assumed_center_remarks(calibration)]
-        notes += frame_remarks(counts, engine.coverage)
-        some, bad = usable_counts(_some_patterns(source))[0], source.header.arrays.get("bad_pixel_mask")
-        notes += scaled_remarks(some, bad, source.header.detector.counts_per_electron) + negative_remarks(some, bad)
-        limited = below_saturation(some, source.header.readout.saturation_value)
-        notes += saturation_remarks(some, bad) + flash_remarks(limited, bad)
-    notes += [
-        f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
-    ]
-    if any(live_map.units != COUNTS for live_map in rendering.maps):
-        notes += _phase_remarks(calibration, engine.store, rendering.maps)
+    notes = _remarks(source, values, engine, rendering.maps)
     return Reconstruction(engine, rendering, count, (*source.doubts, *notes))
+
+
+def _remarks(source: FileSource, values: Mapping[str, Any], engine: LiveEngine, maps: Sequence[LiveMap]) -> list[str]:
+    """Remarks on a scan, its patterns and its maps, one sentence each; ``values`` take precedence over the file's."""
+    header, store, calibration = source.header, engine.store, engine.calibration or Calibration()
+    notes = remarks(without(header, values), header, calibration, engine.mean_pattern)
+    if header.basis.is_raw and store is not None:
+        counts = store.moments[:, 0].reshape(store.shape)
+        if calibration.origin("disc_radius_px") is Origin.DEFAULT:
+            notes = axes_remarks(store.mean_pattern, counts) or [*notes, *assumed_center_remarks(calibration)]
+        notes += frame_remarks(counts, engine.coverage)
+        some, bad = usable_counts(_some_patterns(source))[0], header.arrays.get("bad_pixel_mask")
+        notes += scaled_remarks(some, bad, header.detector.counts_per_electron) + negative_remarks(some, bad)
+        limited = below_saturation(some, header.readout.saturation_value)
+        notes += saturation_remarks(some, bad) + flash_remarks(limited, bad)
+    notes += [f"{live_map.name}: {live_map.method}" for live_map in maps if live_map.method.endswith(SEES_NOTHING)]
+    if any(live_map.units != COUNTS for live_map in maps):
+        notes += _phase_remarks(calibration, store, maps)
+    return notes
 
 
 def _phase_remarks(calibration: Calibration, store: Store | None, maps: Sequence[LiveMap]) -> list[str]:

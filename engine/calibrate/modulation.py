@@ -138,7 +138,7 @@ def _transform(cube: FloatArray, cycles: DoubleArray) -> ComplexArray:
 
 
 def edge_taper(n: int) -> Array:
-    """Return ones with raised-cosine edges."""
+    """Return ones (n,) with raised-cosine edges."""
     edge = np.clip(np.minimum(np.arange(n) + 1, np.arange(n)[::-1] + 1) / max(TAPER * n, 1.0), 0, 1)
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * edge), dtype=np.float32)
 

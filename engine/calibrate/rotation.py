@@ -163,7 +163,7 @@ def highest_frequency(calibration: Calibration) -> float:
 
 
 def spread_deg(fit: Callable[[BoolArray], RotationFit], visited: BoolArray) -> float | None:
-    """Return half the difference of the angles of the upper and lower half of the visited rows; None for few rows."""
+    """Return half the difference of angles from upper and lower half of ``visited`` (rows, cols); None for few rows."""
     rows = np.flatnonzero(visited.any(axis=1))
     if len(rows) < LEAST_ROWS:
         return None

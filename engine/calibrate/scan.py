@@ -135,7 +135,7 @@ class _Work:
         return fit
 
     def curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
-        """Return the rotation with the least curl; with ``transposed`` given, only the angle is fitted."""
+        """Return the rotation with the least curl of com (2, rows, cols); with ``transposed`` given, only the angle."""
         step = self.store.header.scan.step_A or (1.0, 1.0)
         field, highest = np.where(visited, com, 0.0), highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)

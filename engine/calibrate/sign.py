@@ -261,6 +261,6 @@ def agreement(phase: DoubleArray, dark_field: DoubleArray, visited: BoolArray) -
 
 
 def ranked(values: DoubleArray) -> DoubleArray:
-    """Return ranks from 1 for the smallest; ties share their mean. Importing scipy.stats would take half a second."""
+    """Return ranks (n,) from 1; ties share their mean. Importing scipy.stats would take half a second."""
     _, position, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[position])

@@ -81,7 +81,7 @@ class VirtualDetector(StrictModel):
         return self
 
     def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
-        """Return the pixels whose centres lie inside; without weights."""
+        """Return the pixels (n,), flat, whose centres lie inside; without weights."""
         rows, cols = np.indices(shape)
         radius = np.hypot(rows - self.center_px[0], cols - self.center_px[1])
         return _usable((radius >= self.inner_px) & (radius < self.outer_px), bad), None
@@ -123,7 +123,7 @@ class LostElectrons:
     name: str
 
     def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
-        """Return all pixels, with weight -1."""
+        """Return all good pixels (n,), flat, with weights (n,) of -1."""
         pixels = _usable(np.ones(shape, dtype=bool), bad)
         return pixels, np.full(len(pixels), -1.0)
 

@@ -54,6 +54,7 @@ from ptylive.streamer.vetting.worker import FileWorker
 STOP_TIMEOUT_S = 18.0
 """Time the parts of the server get to end, of the 20 s that `stop` may take."""
 MOST_BEGUN = 1000
+"""Number of scans of this process that are remembered, far more than can wait to be finished."""
 SAVE_PATIENCE_S = 3.0
 """How long `save` waits for a busy results file: the caller and every queued command wait with it."""
 

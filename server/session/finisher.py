@@ -40,6 +40,7 @@ from ptylive.streamer.vetting.known_files import FileAdmission, is_known
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 RECORDING_TIMEOUT_S = 3600.0
+"""How long a scan waits for its recording before its results are made without it."""
 RETRY_S, RETRY_PATIENCE_S = 10.0, 1.0
 """Interval between attempts to write results that could not be written, and how long an attempt waits for a lock."""
 MOST_UNSAVED = 4

@@ -36,7 +36,9 @@ from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.events import ArmEvent, EndEvent
 
 LEAST_INTERVAL_S = 0.2
+"""Least time between two refreshes: faster changes are hard to follow."""
 DUTY, DUTY_LARGE = 0.2, 0.5
+"""Share of the time that refreshes may use, and for scans of more than ``LARGE_SCAN`` points, whose maps take long."""
 WAIT_S = 2.0
 """How long the maps of a distorted scan wait for the frames in which hot pixels are sought."""
 LARGE_SCAN = 512 * 512
@@ -47,7 +49,9 @@ LOOK_INTERVAL_S = 0.1
 FRAMES_WAIT = 0.1
 """Ring fill above which wall-clock time counts: frames are then waiting for this thread."""
 TAKE_TIMEOUT_S = 0.1
+"""How long the thread waits for frames before it looks for other work."""
 BACKGROUND_NICENESS = 10
+"""Niceness of the threads that calibrate and build filters: next to a busy one they get a tenth of a core."""
 TURN_S = 0.0005
 """Thread switch interval of Python (5 ms by default): receiving and reducing need very short turns, but many times a
 second, and a calibration must not hold them up.

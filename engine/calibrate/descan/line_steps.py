@@ -78,7 +78,7 @@ def line_displacements(
 ) -> LineJumps | None:
     """Return all displacements of lines: steps, snake offsets and jumps, and a slow drift of what they leave.
 
-    missing_px: see :func:`line_drift`.
+    place_px (2 rows, 2), points (2 rows,): see :func:`line_jumps`; missing_px (2 rows, 2): see :func:`line_drift`.
     """
     offsets = line_offsets(place_px, points, scan_shape, disc_radius_px, limits)
     removed = 0.0 if offsets is None else np.repeat(offsets.offset_px, 2, axis=0)

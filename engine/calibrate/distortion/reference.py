@@ -126,7 +126,7 @@ class _Lattice:
     square: bool
 
     def start(self) -> DoubleArray:
-        """Return the parameters of the best lattice without distortion."""
+        """Return the parameters (n,) of the best lattice without distortion."""
         first = self._plain()
         cell = first[:2].ravel()
         if self.square:  # the square nearest to the fitted cell, with its handedness
@@ -160,7 +160,7 @@ class _Lattice:
         return out
 
     def residual(self, x: DoubleArray) -> DoubleArray:
-        """Return the displacement of recorded spots from their modelled places, flat."""
+        """Return the displacement (2 spots,) of recorded spots from their modelled places under parameters (n,)."""
         true = self.true(x)
         return np.asarray((true + terms(true) @ self.coefficients(x) - self.recorded).ravel())
 

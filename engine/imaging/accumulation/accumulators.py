@@ -70,7 +70,7 @@ class PixelAccumulator:
         self._sums_of_frame: tuple[Array, Array] | None = None
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
-        """Write some frames' numbers to their scan points. Raises ValueError if an encoded frame does not decode."""
+        """See :meth:`Accumulator.add`. Raises ValueError if an encoded frame does not decode."""
         for start in range(span.start, span.stop, SUMMED):
             stop = min(start + SUMMED, span.stop)
             if self._summed + stop - start > SUMMED:

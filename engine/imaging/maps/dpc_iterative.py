@@ -122,7 +122,7 @@ def iterative_dpc(
 
 @dataclass(frozen=True, eq=False)
 class _Gradient:
-    """Operator from x = |Q| phi_hat on a half plane to gradients (2, rows, cols) on the visited points; and adjoint."""
+    """Operator from x = |Q| phi_hat (rows, cols // 2 + 1) to gradients (2, rows, cols) on visited points; adjoint."""
 
     shape: tuple[int, int]
     along: tuple[ComplexArray, ComplexArray]

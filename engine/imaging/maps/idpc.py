@@ -90,7 +90,7 @@ def integrated_dpc(
 
 
 def butterworth(q2: DoubleArray, highpass_invA: float | None, lowpass_invA: float | None) -> DoubleArray:
-    """Return the second-order Butterworth amplitude at frequencies given by their squares in 1/Å^2, none of them 0."""
+    """Return the second-order Butterworth amplitude (…) at squares of frequencies (…) in 1/Å^2, none of them 0."""
     high = 1.0 if highpass_invA is None else 1.0 / np.sqrt(1.0 + (highpass_invA**2 / q2) ** 2)
     low = 1.0 if lowpass_invA is None else 1.0 / np.sqrt(1.0 + (q2 / lowpass_invA**2) ** 2)
     return np.asarray(high * low)

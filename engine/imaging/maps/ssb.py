@@ -101,7 +101,7 @@ class SingleSideband:
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> SingleSideband:
-        """Make filters for the given conditions. Raises MetadataError for a crop that leaves no pixel."""
+        """Make filters; mean coefficients (N,) are not needed. Raises MetadataError for a crop that leaves no pixel."""
         settings = in_use("ssb", conditions.settings, epsilon=EPSILON, sidebands=BOTH, crop=WINDOW)
         if not conditions.in_square(settings["crop"]).any():
             raise MetadataError(f"ssb.crop={settings['crop']:g} leaves no pixel of the detector", "give a larger one")

@@ -128,7 +128,7 @@ class TiltCorrected:
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> TiltCorrected:
-        """Make filters for the given imaging conditions."""
+        """Make filters for the given imaging conditions; the mean coefficients (N,) are not needed."""
         upsample = conditions.finer("tcbf")
         settings = {**in_use("tcbf", conditions.settings, flip=1), "upsample": upsample}
         settings |= {f"aligned_{name}": value for name, value in conditions.fitted_values.items()}

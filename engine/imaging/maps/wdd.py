@@ -97,7 +97,7 @@ class WignerDeconvolution:
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> WignerDeconvolution:
-        """Make filters for the given imaging conditions; zero where probe discs don't overlap."""
+        """Make filters, zero where probe discs don't overlap; the mean coefficients (N,) are not needed."""
         settings = in_use("wdd", conditions.settings, epsilon=EPSILON, crop=WINDOW)
         window = _DetectorWindow.around_disc(conditions, settings["crop"])
         strongest = float((np.abs(window.wigner(np.zeros((1, 2)))) ** 2).max())
@@ -124,7 +124,7 @@ class WignerDeconvolution:
 
         @cache
         def noise() -> ComplexArray:
-            """Return the noise of the field's logarithm: i times that of the phase, plus that of relative amplitude."""
+            """Return the noise (Y, X) of the field's logarithm: i times that of the phase, plus that of amplitude."""
             shifted = spectra.contract_noise(self.band, self.weights)
             return np.asarray(self._relative(spectra, shifted) / np.maximum(np.abs(field), DARKEST) ** 2 * field.conj())
 

@@ -32,7 +32,7 @@ def count_held_out(count: int) -> int:
 
 
 def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
-    """Groups of patterns to hold out of ``count``; empty if there are too few patterns."""
+    """Groups (n,) of the numbers of patterns to hold out of ``count``; empty if there are too few patterns."""
     few = np.random.default_rng([seed, 5]).permutation(count)[: count_held_out(count)]
     if not len(few):
         return ()
@@ -40,7 +40,7 @@ def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
 
 
 def held_out_of(log: Log, settings: SolverSettings, count: int) -> tuple[IndexArray, ...]:
-    """Groups to hold out if the number of epochs was left open or the logged run held some out; otherwise none."""
+    """Such groups if the number of epochs was left open or the logged run held some out; otherwise none."""
     automatic = isinstance(settings.epoch_max, str)
     if settings.early_stop or len(log.held) != len(log.losses) or not (automatic or log.held):
         return ()

@@ -123,7 +123,7 @@ class Course:
         return replace(self, lbfgs=replace(self.lbfgs, epochs=self.epochs - log.spared - log.phases.count("sweep")))
 
     def losses_of(self, groups: tuple[IndexArray, ...], vector: Any) -> tuple[float, ...]:
-        """Loss per pattern of each group of patterns."""
+        """Loss per pattern of each group (n,) of patterns, under the parameters ``vector`` (parameters,)."""
         losses = self.sweeps.objective.losses(vector, groups)
         return tuple(loss / len(group) for loss, group in zip(losses, groups, strict=True))
 

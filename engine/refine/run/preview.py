@@ -30,5 +30,5 @@ def build_preview(
 
 
 def real_space(modes: Array) -> ComplexArray:
-    """Transform Fourier-space modes to real space, centred on pixel P // 2."""
+    """Transform modes (modes, P, P) from Fourier to real space, where waves are centred on pixel P // 2."""
     return np.asarray(np.fft.ifft2(modes, norm="ortho"), dtype=np.complex64)
