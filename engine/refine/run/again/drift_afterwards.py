@@ -164,19 +164,30 @@ class _DriftCorrection:
             if trusted or not self._shown:
                 return search.leading_to(lead)
         if self._strains.are_of_rotation(slopes):
-            self._strains = self._strains.with_kept_drift(taken_A(drift))
-            self._best = replace(self._best, point=self._strains.point_of(taken_A(drift)))
-            slopes = scan.slopes(self._strains.directions)
-            self._least_chi_squared, search = slopes.chi_squared, self._search(scan, slopes)
+            search = self._of_rotation_first(scan, search)
         if not self._is_settled(search):
             return search
         self._say(self._remark_on_rest(search))
         return None
 
     def _search(self, scan: StrainedScan, slopes: Slopes) -> DriftSearch:
-        """A search that begins at the end of the first run, with slopes in all strains."""
+        """A search that begins at the end of the first run, with slopes in all parameters."""
         several, held = self._environment.preset.object.slices > 1, scan.curvatures(self._strains.directions)
         return DriftSearch.begin(self._best.point, slopes, held, scan.probe, several=several)
+
+    def _of_rotation_first(self, scan: StrainedScan, search: DriftSearch) -> DriftSearch:
+        """A search for the rotation alone, which explains the slopes, if its first step is worth a run."""
+        drift_A = taken_A(self._best.run.problem.measured.drift)
+        all_strains, best = self._strains, self._best
+        self._strains = all_strains.with_kept_drift(drift_A)
+        self._best = replace(best, point=self._strains.point_of(drift_A))
+        slopes = scan.slopes(self._strains.directions)
+        of_rotation = self._search(scan, slopes)
+        if self._is_settled(of_rotation):
+            self._strains, self._best = all_strains, best
+            return search
+        self._least_chi_squared = slopes.chi_squared
+        return of_rotation
 
     def advance(self, search: DriftSearch) -> DriftSearch | None:
         """Refine with the next correction, and keep the run if it is better; None if that was the last one."""

@@ -137,10 +137,12 @@ class _Search:
         if (scan := self._strained(first)) is None or not (slopes := self._slopes(scan)).are_beyond_doubt:
             return first, 0.0
         drift_A = taken_A(first.problem.measured.drift)
-        if strains.are_of_rotation(slopes):
-            strains = strains.with_kept_drift(drift_A)
-            slopes = scan.slopes(strains.directions)
         search = self._begun(strains.point_of(drift_A), scan, slopes, strains)
+        if strains.are_of_rotation(slopes):
+            kept = strains.with_kept_drift(drift_A)
+            of_rotation = self._begun(kept.point_of(drift_A), scan, scan.slopes(kept.directions), kept)
+            if not of_rotation.is_settled:
+                strains, search = kept, of_rotation
         settled: tuple[_ShortRun, float] | None = None
         for _ in range(min(MOST_STEPS, first.problem.strategy.epochs // 2)):
             point = np.round(search.point + search.step, ROUNDED)

@@ -35,6 +35,9 @@ WIDER = 2
 FAR_BEHIND = 0.03
 """Share by which the wider one trails after half of the sweeps if it does not catch up: 0.5 and 1.6 % where it was
 better in the end, 18 and 45 % where it was not (docs/automatic/probe.md)."""
+SURE = 4.0
+"""Standard deviations by which the wider one must predict better: 5 and more where it made a better object, 2 where it
+made a worse one (docs/automatic/probe.md)."""
 EPOCHS = 8
 """Epochs of L-BFGS: 96 Å of a crystal, taken for thin, gained 10 % by the wider one after the sweeps and lost 3 % after
 twelve epochs."""
@@ -54,7 +57,7 @@ def with_chosen_focal_spread(tuned: Tuned, context: TrialContext) -> Tuned:
     changes = {"probe_modes": modes, "focal_spread_A": spread_A}
     trials = [Trial.of(part, settings.model_copy(update=update), context) for update in ({}, changes)]
     gain = _gain(trials, context)
-    if not gain.certain or too_little(tuned, context) is not None:
+    if not gain.exceeds(SURE) or too_little(tuned, context) is not None:
         return tuned
     words = f"focal spread {significant(spread_A, 3)} Å in {modes} probe modes: predicts held-out patterns better than "
     words += f"{USUAL_FOCAL_SPREAD_A:.3g} Å in {usual.modes}, by {gain}"
