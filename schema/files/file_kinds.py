@@ -37,9 +37,9 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
 _MOST = max(place + len(mark) for place, mark, *_ in _KINDS)
 
 
-def kind_of(path: Path) -> tuple[str, str] | None:
-    """Return what the first bytes of a file show it to be, with the remedy; None where they show nothing, or a kind
-    whose name it already has.
+def kind_of(path: Path, wanted: str = "") -> tuple[str, str] | None:
+    """Return what the first bytes of a file show it to be, with the remedy; None where they show nothing, or the
+    ``wanted`` kind, which is given by its suffix.
     """
     try:
         with path.open("rb") as file:
@@ -49,6 +49,6 @@ def kind_of(path: Path) -> tuple[str, str] | None:
     if not head:
         return "empty", _UNFINISHED
     for place, mark, words, remedy in _KINDS:
-        if head[place : place + len(mark)] == mark and remedy != f"name it {path.suffix.lower()}":
+        if head[place : place + len(mark)] == mark and remedy != f"name it {wanted}":
             return words, remedy
     return None

@@ -49,7 +49,7 @@ def mapped_array(path: Path) -> Array:
         if "greater than file size" in reason:
             problem = f"{path} is cut short: it is smaller than the array that it announces"
             raise InputFileError(problem, "wait until it is written, or copy it again") from None
-        if (kind := kind_of(path)) is not None:
+        if (kind := kind_of(path, ".npy")) is not None:
             raise InputFileError(f"{path} is not an array file of numpy, but {kind[0]}", kind[1]) from None
         raise InputFileError(
             f"{path} is not an array file of numpy: {reason}", "save an array of numbers with numpy.save"

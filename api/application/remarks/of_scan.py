@@ -46,6 +46,8 @@ PILED, LEAST_FULL_PX = 30, 10
 """Least number of values that are the largest one, and of pixels that hold it, where a detector is saturated."""
 LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 256, 4, 2**26
 """Most and fewest patterns in which saturation and flashes are looked for, and their size."""
+LEAST_FULL = 255
+"""Least number that is taken for the largest one of a type."""
 OFTEN, HEADROOM = 90.0, 1.5
 """Percentile over the patterns that counts as the usual number of a pixel, and a limit that is proposed for counts over
 the largest that is no flash.
@@ -259,9 +261,17 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     """A remark if the largest number in some recorded patterns (n, Qy, Qx) is more common than the one below it.
 
     Without saturation a number is the rarer the closer it is to the largest one. Pixels that always hold the same
-    number are not considered.
+    number are considered only if that is the largest of its type; whole rows and columns of them are dead.
     """
     good = frames.min(axis=0) < frames.max(axis=0)
+    always = ~good & (frames[0] == frames.max()) & (True if bad is None else ~np.asarray(bad, dtype=bool))
+    always &= ~always.all(axis=0) & ~always.all(axis=1)[:, None]
+    if _is_full(frames) and (full_px := int(always.sum())) >= LEAST_FULL_PX:
+        return [
+            f"{full_px} pixels always hold {frames.max():.10g}, the largest number of its type: a saturated "
+            "detector, or bad pixels? defocus and phases "
+            "are then wrong; record with a weaker beam, or give bad_pixel_mask"
+        ]
     values = frames[:, good if bad is None else good & ~np.asarray(bad, dtype=bool)]
     if not values.size:
         return []
@@ -276,6 +286,12 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
         f"{share:.2g} % of the pixels hold {values.max():.6g}, the largest number, and fewer hold the one below it: a "
         "saturated detector? defocus and phases are then wrong; record with a weaker beam or shorter exposures"
     ]
+
+
+def _is_full(frames: Array) -> bool:
+    """Whether the largest number is that of unsigned integers of 8 bits or more."""
+    most = frames.max(initial=0)
+    return bool(frames.dtype.kind in "iu" and most >= LEAST_FULL and int(most) & (int(most) + 1) == 0)
 
 
 def flash_remarks(frames: Array, bad: BoolArray | None) -> list[str]:

@@ -76,7 +76,7 @@ def open_mrc(path: Path) -> Iterator[ScanFile]:
     with path.open("rb") as file:
         raw = file.read(_HEADER_BYTES)
     if len(raw) < _HEADER_BYTES or not recognises(raw):
-        if (kind := kind_of(path)) is not None:
+        if (kind := kind_of(path, ".mrc")) is not None:
             raise InputFileError(f"{path} is not an MRC file, but {kind[0]}", kind[1])
         raise InputFileError(f"{path} is not an MRC file: its header lacks the mark MAP", _HINT)
     header = _Header.of(path, raw)

@@ -41,6 +41,7 @@ def test_what_the_first_bytes_show(tmp_path, make, kind):
     assert kind_of(tmp_path / "a.h5") == kind
 
 
-def test_a_file_that_already_has_the_name_of_its_kind_is_a_damaged_one(tmp_path):
+def test_a_file_of_the_wanted_kind_is_a_damaged_one(tmp_path):
     numpy_s(tmp_path / "a.npy")
-    assert kind_of(tmp_path / "a.npy") is None
+    assert kind_of(tmp_path / "a.npy", ".npy") is None
+    assert kind_of(tmp_path / "a.npy", ".mrc") == kind_of(tmp_path / "a.npy") == ("an array of numpy", "name it .npy")

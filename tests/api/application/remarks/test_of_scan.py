@@ -254,6 +254,20 @@ def test_numbers_that_pile_up_at_the_largest_one_are_a_saturated_detector():
     assert full.sum() < 30
 
 
+def test_a_disc_that_is_always_saturated_is_told():
+    """Regression: pixels that always hold the same number were left out, however many they were."""
+    counts = np.random.default_rng(3).poisson(4, (6, 16, 16)).astype("<u4")
+    counts[:, 5:9, 6:9] = 2**32 - 1
+    (said,) = saturation_remarks(counts, None)
+    assert said.startswith("12 pixels always hold 4294967295, the largest number of its type")
+    assert saturation_remarks(counts, counts[0] > 100) == []
+    assert saturation_remarks(np.minimum(counts, 4094), None) == []
+    assert len(saturation_remarks(np.minimum(counts, 4095), None)) == 1
+    assert saturation_remarks(np.minimum(counts, 4095).astype("f4"), None) == []
+    counts[:, 7:] = 3  # six pixels are left, which may be hot
+    assert saturation_remarks(counts, None) == []
+
+
 @pytest.mark.parametrize("electrons", [0.001, 0.1, 1.0])
 @pytest.mark.parametrize("gain", [1, 100])
 def test_few_electrons_flashes_and_dead_pixels_are_no_saturation(electrons, gain):
