@@ -227,7 +227,7 @@ class PictureFigure:
             if not self._wheel:
                 self.mapper.palette = palette(colour_map, self.gamma)
 
-    def bend(self, gamma: float) -> None:
+    def set_gamma(self, gamma: float) -> None:
         """Change gamma; values below 1 brighten dark shades."""
         if gamma != self.gamma:
             self.gamma = gamma
