@@ -292,9 +292,9 @@ class Scan:
         ``--free``. Raises MetadataError.
         """
         from ptylive.application.analysis.image_shifts import align_source
-        from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
+        from ptylive.engine.calibrate.alignment.image_shifts import AlignmentOptions, reference_of
 
-        alignment = Alignment(bin_px, order, reference_of(reference), rounds, near)
+        alignment = AlignmentOptions(bin_px, order, reference_of(reference), rounds, near)
         with self.access.open() as source:
             return align_source(source, self.values, alignment)
 

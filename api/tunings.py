@@ -12,7 +12,7 @@ from ptylive.engine.refine.validation.trial_size import TRIALS
 
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset
-    from ptylive.server.tune.run import Tuned
+    from ptylive.server.tune.run import TuningResult
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     seed: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
-) -> Tuned:
+) -> TuningResult:
     """Find settings and optics of a scan by trials on held-out patterns; trials of an earlier call are continued.
 
     over: values to vary (``"defocus,thickness=50:200"``); trials: total number; out: folder, by default ``SCAN_tuning``

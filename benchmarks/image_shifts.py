@@ -19,7 +19,7 @@ import ptylive
 from benchmarks.aberrations import LOW, drawn
 from ptylive.application.analysis.image_shifts import align_store
 from ptylive.application.offline import reconstruct_source
-from ptylive.engine.calibrate.alignment.image_shifts import Alignment
+from ptylive.engine.calibrate.alignment.image_shifts import AlignmentOptions
 
 DEFOCUS_FACTOR, STEP_FACTOR, POINTS = 5.0, 1.5, 40
 INVENTED = 2.0
@@ -61,7 +61,7 @@ def judged(folder: Path, kind: str, seed: int) -> tuple[str, dict[str, dict[str,
     with scan.access.open() as source:
         assumed = {name: 0.0 for name in aberrations if name not in LOW}
         rendered = reconstruct_source(source, {**scan.values, **assumed}, ["bf"])
-    aligned = align_store(rendered.engine.store, rendered.calibration, Alignment(order=3)).told()["aberrations"]
+    aligned = align_store(rendered.engine.store, rendered.calibration, AlignmentOptions(order=3)).told()["aberrations"]
     rows: dict[str, dict[str, float]] = {}
     for name, found in aligned.items():
         truth = float(aberrations.get(name, 0.0))

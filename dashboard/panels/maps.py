@@ -113,7 +113,7 @@ class MapPanel:
 
     def _reset_picture(self) -> None:
         """Prepare for another picture, with its own contrast."""
-        self.view.bend(1.0)
+        self.view.set_gamma(1.0)
         self.lock.active = False
         self.view.forget()
         self.on_choice()

@@ -26,7 +26,7 @@ from bokeh.plotting import figure
 from ptylive.dashboard.models import Extent, Shown
 from ptylive.dashboard.panels.live.bokeh_defaults import unchecked
 from ptylive.dashboard.panels.live.later import LaterFigure
-from ptylive.dashboard.pictures import Corner, Picture, Ring
+from ptylive.dashboard.pictures import Corner, LabelledCircle, Picture
 from ptylive.pictures.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
 from ptylive.pictures.scalebar import ScaleBarLength, nice_length
 
@@ -227,7 +227,7 @@ class PictureFigure:
             if not self._wheel:
                 self.mapper.palette = palette(colour_map, self.gamma)
 
-    def bend(self, gamma: float) -> None:
+    def set_gamma(self, gamma: float) -> None:
         """Change gamma; values below 1 brighten dark shades."""
         if gamma != self.gamma:
             self.gamma = gamma
@@ -241,7 +241,7 @@ class PictureFigure:
             colours = wheel_palette() if wheel else palette(self.colour_map, self.gamma)
             self.mapper.update(palette=colours, high=len(colours) - 0.5)
 
-    def _mark(self, rings: Sequence[Ring]) -> None:
+    def _mark(self, rings: Sequence[LabelledCircle]) -> None:
         data = {
             "radius": [ring.radius for ring in rings],
             "x": [ring.radius * math.cos(math.radians(ring.degrees)) for ring in rings],

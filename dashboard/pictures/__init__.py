@@ -9,9 +9,9 @@ from ptylive.dashboard.pictures.picture import (
     SLICE_AMPLITUDE,
     SLICE_WHEEL,
     Corner,
+    LabelledCircle,
     Picture,
     RawPicture,
-    Ring,
     Surroundings,
 )
 from ptylive.dashboard.pictures.prepare import DERIVED_OF_A_RUN, is_slice, prepare, sources_of
@@ -26,9 +26,9 @@ __all__ = [
     "SLICE_AMPLITUDE",
     "SLICE_WHEEL",
     "Corner",
+    "LabelledCircle",
     "Picture",
     "RawPicture",
-    "Ring",
     "Surroundings",
     "fft_picture",
     "is_slice",

@@ -11,9 +11,9 @@ from ptylive.dashboard.pictures.picture import (
     FFT,
     MAP_SIDE,
     PATTERN_SIDE,
+    LabelledCircle,
     Picture,
     RawPicture,
-    Ring,
     Surroundings,
     whole,
     with_limits,
@@ -155,19 +155,19 @@ def _without_gaps(data: FloatArray) -> FloatArray:
     return np.where(finite, values, values.sum() / max(1, np.count_nonzero(finite)))
 
 
-def _rings(picture: Picture, highest: float, aperture_invA: float | None) -> tuple[Ring, ...]:
+def _rings(picture: Picture, highest: float, aperture_invA: float | None) -> tuple[LabelledCircle, ...]:
     """Rings at round resolutions, and the ring beyond which a map contains no signal, if that is known."""
     rings, limit = resolution_rings(highest, aperture_invA), picture.carries.get(1.0)
     if limit is None or not limit.is_known or limit.finer or 1 / limit.period_A > highest:
         return rings
-    return (*rings, Ring(1 / limit.period_A, f"{SIGNAL_ENDS} {limit.period_A:.3g} Å", BELOW_THE_OTHERS))
+    return (*rings, LabelledCircle(1 / limit.period_A, f"{SIGNAL_ENDS} {limit.period_A:.3g} Å", BELOW_THE_OTHERS))
 
 
-def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4) -> tuple[Ring, ...]:
+def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4) -> tuple[LabelledCircle, ...]:
     """Circles at round resolutions up to the frequency ``highest`` (1/Å), and at the end of the aperture's transfer."""
     steps = [m * 10.0**e for e in range(3, -3, -1) for m in (5, 2, 1)]
     inside = [d for d in steps if 0.12 * highest < 1 / d <= highest]
-    rings = [Ring(1 / d, f"{d / 10:g} nm" if d >= 10 else f"{d:g} Å") for d in inside[-most:]]
+    rings = [LabelledCircle(1 / d, f"{d / 10:g} nm" if d >= 10 else f"{d:g} Å") for d in inside[-most:]]
     if aperture_invA is not None and 2 * aperture_invA <= highest:
-        rings.append(Ring(2 * aperture_invA, "2α", ABOVE_THE_OTHERS))
+        rings.append(LabelledCircle(2 * aperture_invA, "2α", ABOVE_THE_OTHERS))
     return tuple(rings)

@@ -56,7 +56,7 @@ Corner = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Ring:
+class LabelledCircle:
     """A circle with a word next to it; radius in the coordinates of the picture."""
 
     radius: float
@@ -106,7 +106,7 @@ class Picture:
     wheel: bool = False
     frequencies: bool = False
     """Whether the coordinates are spatial frequencies."""
-    rings: tuple[Ring, ...] = ()
+    rings: tuple[LabelledCircle, ...] = ()
     """Circles around the zero of the coordinates."""
     scanned: tuple[Corner, ...] = ()
     """Corners of the scanned field, in the coordinates of the picture, if the field is only a part of the picture."""

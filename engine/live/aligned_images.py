@@ -11,7 +11,7 @@ from ptylive.engine.probe import Probe
 from ptylive.schema import MetadataError
 
 if TYPE_CHECKING:
-    from ptylive.engine.calibrate.alignment.image_shifts import Alignment
+    from ptylive.engine.calibrate.alignment.image_shifts import AlignmentOptions
 
 METHOD = "tcbf"
 
@@ -43,16 +43,16 @@ def with_images(conditions: ImagingConditions, store: Store, *, copied: bool) ->
     return replace(conditions, align=align)
 
 
-def alignment_of(conditions: ImagingConditions) -> Alignment:
+def alignment_of(conditions: ImagingConditions) -> AlignmentOptions:
     """Return how images are to be aligned according to the settings. Raises MetadataError."""
-    from ptylive.engine.calibrate.alignment.image_shifts import Alignment, Reference
+    from ptylive.engine.calibrate.alignment.image_shifts import AlignmentOptions, Reference
 
     options = {
         name.partition(".align_")[2]: value
         for name, value in conditions.settings.items()
         if name.startswith(f"{METHOD}.align_")
     }
-    return Alignment(
+    return AlignmentOptions(
         options.get("bin_px"),
         int(options.get("order", 1)),
         list(Reference)[int(options.get("reference", 0))],

@@ -27,9 +27,9 @@ from ptylive.engine.imaging.placement import Placement, determining_values, give
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live import reading
 from ptylive.engine.live.aligned_images import with_images
-from ptylive.engine.live.evaluation import Evaluation
+from ptylive.engine.live.evaluation import MapEvaluation
 from ptylive.engine.live.fit_times import FitTimes
-from ptylive.engine.live.plan import Plan, filter_stock, left_out
+from ptylive.engine.live.plan import ReductionPlan, filter_stock, left_out
 from ptylive.engine.live.reading import FrameSource, Workspace
 from ptylive.engine.memory import Scratch
 from ptylive.schema import Calibration, FrameBatch, MetadataError, ScanHeader
@@ -78,7 +78,7 @@ class LiveEngine:
         self._wanted = frozenset(self.live_methods)
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
         self.device = device
-        self.evaluation = Evaluation(device, self._pool, self._scratch)
+        self.evaluation = MapEvaluation(device, self._pool, self._scratch)
         self._positions, self._placement = given_placement(header, 0.0)
         self._waiting: list[FrameBatch] = []
         self._fit_times = FitTimes() if background is not None else FitTimes(clock=None)
@@ -113,7 +113,7 @@ class LiveEngine:
         if descan is not None:
             index = np.concatenate([waiting.index for waiting in batches])
             mean = np.mean(moved_back(self.header, descan, index, frames), axis=0, dtype=float)
-        plan = Plan.of(header_at_rest(self.header, descan), mean)
+        plan = ReductionPlan.of(header_at_rest(self.header, descan), mean)
         self.store = Store(self.header, plan.reduction, self._pool, self._scratch, self.device, descan)
         for batch in batches:
             self.store.add(batch)
@@ -269,7 +269,7 @@ class LiveEngine:
             self._render_groups(self._method_groups(shown)[:-1], show)
         self.store = reading.brought_to_rest(self.store, frames, workspace)
         header = header_at_rest(self.header, self.store.descan)
-        plan = Plan.of_pattern(header, self.store.mean_pattern)
+        plan = ReductionPlan.of_pattern(header, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
                 self.store = reading.reduced_again(self.store, plan.reduction, frames, workspace)
@@ -391,7 +391,7 @@ def reconstruct(
     if store is None:
         return engine, Rendering()
     store = reading.brought_to_rest(store, frames, workspace)
-    plan = Plan.of_pattern(header_at_rest(store.header, store.descan), store.mean_pattern)
+    plan = ReductionPlan.of_pattern(header_at_rest(store.header, store.descan), store.mean_pattern)
     if not plan.reduction.same_as(store.reduction):
         store = reading.reduced_again(store, plan.reduction, frames, workspace)
     engine.store, engine.header = store, store.header

@@ -25,7 +25,7 @@ from ptylive.schema import Calibration
 log = logging.getLogger(__name__)
 
 
-class Evaluation:
+class MapEvaluation:
     """Transforms and specimen strength, kept between refreshes, and the contraction with filters.
 
     ``pool`` shares the CPU work; ``scratch``: for transforms that do not fit in memory.

@@ -95,14 +95,14 @@ def _not_from_roots(header: ScanHeader, methods: Iterable[str]) -> dict[str, str
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class ReductionPlan:
     """A calibration and the matching reduction."""
 
     calibration: Calibration
     reduction: Reduction
 
     @classmethod
-    def of(cls, header: ScanHeader, mean_frame: Array) -> Plan:
+    def of(cls, header: ScanHeader, mean_frame: Array) -> ReductionPlan:
         """Make the plan of a scan from the mean of its frames: pixels (Qy, Qx), or coefficients and extras (n,)."""
         if header.basis.is_raw:
             return cls.of_pattern(header, mean_frame)
@@ -110,7 +110,7 @@ class Plan:
         return cls.of_pattern(header, basis.pattern(mean_frame[: basis.count]))
 
     @classmethod
-    def of_pattern(cls, header: ScanHeader, mean_pattern: DoubleArray) -> Plan:
+    def of_pattern(cls, header: ScanHeader, mean_pattern: DoubleArray) -> ReductionPlan:
         """Make the plan of a scan from its mean pattern (Qy, Qx)."""
         calibration = calibrate_detector(header, mean_pattern)
         center = calibration.require("beam_center_px", "the live maps")

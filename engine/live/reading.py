@@ -38,7 +38,7 @@ from ptylive.engine.descan import (
 )
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.store import Store
-from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.plan import ReductionPlan
 from ptylive.engine.live.vectors_at_rest import vectors_at_rest
 from ptylive.engine.memory import Scratch, check_fits
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
@@ -77,7 +77,7 @@ def first_read(
     header = bad.look(header, mean.frame, mean.frames)
     if descan is not None:
         return read(header, frames, descan, workspace)
-    return reduced(header, Plan.of(header, mean.frame).reduction, frames, workspace=workspace)
+    return reduced(header, ReductionPlan.of(header, mean.frame).reduction, frames, workspace=workspace)
 
 
 def read(
@@ -87,7 +87,7 @@ def read(
     mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
-    plan = Plan.of(header_at_rest(header, descan), mean.frame)
+    plan = ReductionPlan.of(header_at_rest(header, descan), mean.frame)
     store = reduced(header, plan.reduction, frames, DescanRemoval(descan, mean.wandering), workspace)
     store.compared = True
     return store

@@ -9,7 +9,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS, REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.band import Band, ScanGrid
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.plan import ReductionPlan
 from ptylive.schema import CodedFrames, Detector, EventBatch, EventFrames, FrameBatch, Optics, Scan, ScanHeader
 from ptylive.schema.model import DoubleArray
 
@@ -59,7 +59,7 @@ def warm_up_vectors() -> None:
 def warm_up_maps() -> None:
     """Compile the loops that make maps of coefficients from any source, using a store filled by hand."""
     header = _header(COMMON_TYPES[0])
-    engine, plan = LiveEngine(header), Plan.of(header, _pattern())
+    engine, plan = LiveEngine(header), ReductionPlan.of(header, _pattern())
     store = Store(header, plan.reduction)
     store.bins[:] = store.regions[:, :1] = 1.0
     store.frames[:] = 1
@@ -76,7 +76,7 @@ def _warm_up_interpolation() -> None:
 
 
 def _store(header: ScanHeader) -> Store:
-    return Store(header, Plan.of(header, _pattern()).reduction)
+    return Store(header, ReductionPlan.of(header, _pattern()).reduction)
 
 
 def _pattern() -> DoubleArray:

@@ -17,7 +17,7 @@ from ptylive.schema import CommandError
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.map_commands import MapCommands
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.tune.side_work import SideWork
 from ptylive.server.wire.publisher import Publisher
@@ -40,7 +40,7 @@ class BatchCommands:
         config: ServerConfig,
         publisher: Publisher,
         find: Callable[[str], Path],
-        placement: Placement,
+        placement: AllowedPlaces,
         calibration: CalibrationCommands,
         maps: MapCommands,
         analysis: AnalysisCommands,

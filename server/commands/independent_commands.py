@@ -64,9 +64,9 @@ class IndependentCommands:
         Same as reported by ``ptylive align``; ``values`` are for `configure`, ``png`` is the picture.
         """
         from ptylive.application.analysis.image_shifts import align_store
-        from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
+        from ptylive.engine.calibrate.alignment.image_shifts import AlignmentOptions, reference_of
 
-        wanted = Alignment(bin_px, order, reference_of(reference), rounds, near=not free)
+        wanted = AlignmentOptions(bin_px, order, reference_of(reference), rounds, near=not free)
         calibration, store = self._inputs()
         found = align_store(store, calibration, wanted)
         picture = np.frombuffer(png(found.picture()), dtype=np.uint8)

@@ -82,7 +82,7 @@ class Series:
     words: str
 
 
-class Placement:
+class AllowedPlaces:
     """The places that the operator of a server allows, with the default place first.
 
     Raises MetadataError for a configuration without any place, and for an invalid cluster.

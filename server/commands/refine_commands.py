@@ -20,7 +20,7 @@ from ptylive.engine.results_file import release_run
 from ptylive.schema import CommandError, PtyliveError, ScanHeader
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.decide_commands import DecideCommands
-from ptylive.server.commands.placement import Placement, Waiting, Wanted, check_history
+from ptylive.server.commands.placement import AllowedPlaces, Waiting, Wanted, check_history
 from ptylive.server.commands.resume_commands import ResumeCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.kept_jobs import release_unused
@@ -52,7 +52,7 @@ class RefineCommands:
         current: Callable[[], ScanSession | None],
         values: CalibrationCommands,
         command_line: str,
-        placement: Placement,
+        placement: AllowedPlaces,
         opened: Callable[[str], ScanSession],
     ) -> None:
         self._config, self._publisher, self._command_line = config, publisher, command_line

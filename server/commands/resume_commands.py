@@ -12,7 +12,7 @@ from typing import Any
 from ptylive.application.extensions import Preset
 from ptylive.schema import CommandError
 from ptylive.schema.errors import brief
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.kept_jobs import Kept, find, left_checkpoint
 from ptylive.server.refinement.refinements import Refinements
@@ -31,7 +31,7 @@ class ResumeCommands:
         config: ServerConfig,
         refinements: Refinements,
         current: Callable[[], ScanSession | None],
-        placement: Placement,
+        placement: AllowedPlaces,
         command_line: str,
     ) -> None:
         self._config, self._refinements, self._current = config, refinements, current

@@ -19,7 +19,7 @@ from ptylive.engine.refine.validation.trial_size import LEAST_PATTERNS, MOST_SWE
 from ptylive.schema import CommandError, InputFileError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.scan_updates import plain_values
 from ptylive.server.session.scan_session import ScanSession
@@ -61,7 +61,7 @@ class TuneCommands:
         config: ServerConfig,
         publisher: Publisher,
         current: Callable[[], ScanSession | None],
-        placement: Placement,
+        placement: AllowedPlaces,
         command_line: str,
     ) -> None:
         self._config, self._publisher, self._command_line = config, publisher, command_line

@@ -26,7 +26,7 @@ from ptylive.server.commands.detector_commands import DetectorCommands
 from ptylive.server.commands.independent_commands import IndependentCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.process.compilation import Compilation, CompiledReader
@@ -101,7 +101,7 @@ class Session:
         self._running: dict[str, ScanSession] = {}
         """Scans that may still receive frames, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
-        current, data, placement = self._current, self.receiver.address, Placement(config)
+        current, data, placement = self._current, self.receiver.address, AllowedPlaces(config)
         self.calibration = CalibrationCommands(
             config.defaults, config.overrides, current, self._finisher.add, self.publisher.log
         )

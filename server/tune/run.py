@@ -35,7 +35,7 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """Result of a tuning. ``files``: files it wrote, by kind."""
 
     outcome: Outcome
@@ -44,7 +44,7 @@ class Tuned:
 
 def tune_scan(
     wanted: Wanted, trials: int, seed: int, where: AbstractContextManager[Places], listener: Listener
-) -> Tuned:
+) -> TuningResult:
     """Make the missing trials, and write the conclusions from all of them; ``where`` they run: see ``places``.
 
     Raises PtyliveError if Optuna is missing, no trial of the scan is possible or a cluster has gone; FileBusyError if
@@ -63,7 +63,7 @@ def tune_scan(
             tried = Tuning(request, stored, launch, number).run(listener.should_stop, listener.on_change)
         listener.tell("evaluating the trials")
         found = outcome(begun.over, tried, wanted.sweeps, stored.confirmed, begun.notes)
-        return Tuned(found, _written(begun, found))
+        return TuningResult(found, _written(begun, found))
 
 
 def _written(begun: Begun, found: Outcome) -> dict[str, Path]:

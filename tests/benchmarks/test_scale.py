@@ -10,7 +10,7 @@ from benchmarks.scale import Case, Machine, cost, short, table, time_of
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.problem.strategy import choose
 from ptylive.engine.refine.tiles.cutting import cut
-from ptylive.engine.refine.tiles.exchange import WISHES, Exchange
+from ptylive.engine.refine.tiles.exchange import REQUESTS, Exchange
 from ptylive.engine.refine.tiles.links import ThreadLinks
 from ptylive.schema.preset import Preset
 
@@ -46,7 +46,7 @@ def test_bytes_of_the_probe_are_those_that_are_sent(workers):
     for thread in threads:
         thread.join(30)
     rounds = workers.bit_length() - 1
-    assert [one.sent_bytes - rounds * 8 * (2 + WISHES) for one in talking] == [cost(1e6, workers).probe_B] * workers
+    assert [one.sent_bytes - rounds * 8 * (2 + REQUESTS) for one in talking] == [cost(1e6, workers).probe_B] * workers
 
 
 def test_times_add_up():

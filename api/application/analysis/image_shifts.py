@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.offline import reconstruct_source
-from ptylive.engine.calibrate.alignment.image_shifts import Alignment, ImageShifts, measure_shifts
+from ptylive.engine.calibrate.alignment.image_shifts import AlignmentOptions, ImageShifts, measure_shifts
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
@@ -143,7 +143,7 @@ class AlignedImages:
 def align_source(
     source: FileSource,
     values: Mapping[str, Any],
-    alignment: Alignment,
+    alignment: AlignmentOptions,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> AlignedImages:
     """Align the images of an open scan of frames; a given ``rotation_deg`` is forced. Raises MetadataError."""
@@ -153,7 +153,7 @@ def align_source(
     return align_store(reconstruction.engine.store, reconstruction.calibration, alignment)
 
 
-def align_store(store: Store, calibration: Calibration, alignment: Alignment) -> AlignedImages:
+def align_store(store: Store, calibration: Calibration, alignment: AlignmentOptions) -> AlignedImages:
     """Align the images of a scan whose frames are already reduced. Raises MetadataError."""
     header = store.header
     step = calibration.require("scan_step_A", "the alignment of images")

@@ -66,7 +66,7 @@ class Contrast:
 
     def _bend(self, gamma: float) -> None:
         if self._figure is not None:
-            self._figure.bend(gamma)
+            self._figure.set_gamma(gamma)
 
     def follow(self, displayed: FeedView, refined: FeedView, object_name: str) -> None:
         """Find the picture for the histogram; vector maps have none."""

@@ -63,7 +63,7 @@ class HandednessFit:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AliasVerdict:
     """Judgement of a fit by J4: the best fit of all, whether it explains significantly more, and the handedness.
 
     ``hand_is_sure``: True: the handedness of ``best`` is right, False: it is doubtful, None: the fit's own stays.
@@ -108,7 +108,7 @@ class CurrentFit:
     aligned: bool = False
 
 
-def verdict_on(problem: UndersampledScan, present: CurrentFit) -> Verdict | None:
+def verdict_on(problem: UndersampledScan, present: CurrentFit) -> AliasVerdict | None:
     """Return the judgement of a fit by all aliases together; None if they are not conclusive."""
     criteria, joint = problem.criteria, JointCriteria.of(problem.criteria)
     if joint is None:
@@ -127,7 +127,7 @@ def verdict_on(problem: UndersampledScan, present: CurrentFit) -> Verdict | None
     return judged(best, found.get(not best.mirrored), own_fit, present)
 
 
-def judged(best: HandednessFit, rival: HandednessFit | None, own: HandednessFit, present: CurrentFit) -> Verdict:
+def judged(best: HandednessFit, rival: HandednessFit | None, own: HandednessFit, present: CurrentFit) -> AliasVerdict:
     """Compare the best fit with that of the other handedness, and with the present one by the same criteria.
 
     A fit of the same handedness has to be significantly better; one of the other has to lead all fits of this one.
@@ -139,10 +139,10 @@ def judged(best: HandednessFit, rival: HandednessFit | None, own: HandednessFit,
     explains_more = best.height > (1 + least_gain(best.criteria)) * own.height
     better = not present.believed or (explains_more and lead(best.unexplained, own.unexplained) > least)
     if better:
-        return Verdict(best, better, hand_is_sure=bool(surely > CERTAIN))
+        return AliasVerdict(best, better, hand_is_sure=bool(surely > CERTAIN))
     if other_hand or (surely < SUSPECTED and not present.aligned):
-        return Verdict(best, better, hand_is_sure=False)
-    return Verdict(best, better, hand_is_sure=True if surely > BEYOND_DOUBT else None)
+        return AliasVerdict(best, better, hand_is_sure=False)
+    return AliasVerdict(best, better, hand_is_sure=True if surely > BEYOND_DOUBT else None)
 
 
 def summits(values: DoubleArray, *, wraps: bool) -> list[tuple[int, int]]:

@@ -77,7 +77,7 @@ def reference_of(word: str) -> Reference:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class AlignmentOptions:
     """Options for aligning images.
 
     bin_px: detector pixels along the side of the smallest bins, None for eleven bins along the disc's diameter;
@@ -155,7 +155,7 @@ class ImageShifts:
 
 
 def measure_shifts(
-    store: Store, conditions: ImagingConditions, wanted: Alignment, rotation_deg: float | None = None
+    store: Store, conditions: ImagingConditions, wanted: AlignmentOptions, rotation_deg: float | None = None
 ) -> ImageShifts:
     """Align the images of a scan of frames; ``rotation_deg``: forced; None: fitted within half a turn of the known one.
 
@@ -183,7 +183,7 @@ class _Work:
         self,
         store: Store,
         conditions: ImagingConditions,
-        wanted: Alignment,
+        wanted: AlignmentOptions,
         rotation_deg: float | None,
         rows: slice,
     ) -> None:

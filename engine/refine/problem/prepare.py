@@ -34,7 +34,7 @@ from ptylive.engine.refine.problem.start_counts import start_background
 from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose, for_counts
 from ptylive.engine.refine.problem.tilt_series import TiltSeries
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
-from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanArrangement
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.schema.errors import MetadataError, RefinementError
 from ptylive.schema.model import Array, DoubleArray, FloatArray
@@ -184,7 +184,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         None if series is None else series.quantities(grid),
         precision,
     )
-    scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
+    scan = ScanArrangement.of(dataset.point, dataset.scan_shape, dataset.positions_A)
     regularisation = Regularisation(
         grid,
         scan,

@@ -13,7 +13,7 @@ from ptylive.engine.refine.regularisers.missing_wedge import wedge_between
 from ptylive.engine.refine.regularisers.penalty import Penalties
 from ptylive.engine.refine.regularisers.registration import Kind, Registration, RegulariserContext
 from ptylive.engine.refine.regularisers.registry import registered
-from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanArrangement
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.preset.regularisers import RegulariserSettings
@@ -24,7 +24,7 @@ class Regularisation:
     """Data that regularisers need in addition to their settings."""
 
     grid: ObjectGrid
-    scan: ScanGrid
+    scan: ScanArrangement
     k_radius: DoubleArray
     """(P, P) spatial frequencies of the window, 1/Å."""
     semiangle_invA: float

@@ -43,7 +43,7 @@ from typing import Any, Literal, TypeVar
 from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
-from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanArrangement
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.added import Setting
@@ -65,7 +65,7 @@ class RegulariserContext:
     """Settings of all regularisers, including added ones."""
     layout: ParameterLayout
     grid: ObjectGrid
-    scan: ScanGrid
+    scan: ScanArrangement
     k_radius: DoubleArray
     """(P, P) spatial frequencies of the window, 1/Å."""
     semiangle_invA: float

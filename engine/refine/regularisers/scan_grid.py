@@ -10,7 +10,7 @@ import numpy as np
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout
 from ptylive.engine.refine.regularisers.registration import RegulariserContext, regulariser
-from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanArrangement
 from ptylive.schema.model import FloatArray
 from ptylive.schema.preset.regularisers import RegulariserSettings
 
@@ -35,7 +35,7 @@ class SmoothGrid:
     block: BlockName
     nominal: FloatArray
     """(N, n) values before refinement."""
-    grid: ScanGrid
+    grid: ScanArrangement
     fast: float
     slow: float
     deformation: float

@@ -10,7 +10,7 @@ from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 
 @dataclass(frozen=True)
-class ScanGrid:
+class ScanArrangement:
     """Arrangement of the patterns on the scan."""
 
     triples: IndexArray
@@ -25,7 +25,7 @@ class ScanGrid:
     """(N, 3) orthonormal columns spanning 1 and the nominal positions."""
 
     @classmethod
-    def of(cls, point: IndexArray, scan_shape: tuple[int, int], positions_A: DoubleArray) -> ScanGrid:
+    def of(cls, point: IndexArray, scan_shape: tuple[int, int], positions_A: DoubleArray) -> ScanArrangement:
         """From the scan points (N,) of the patterns and their nominal positions (N, 2)."""
         rows, row = np.unique(point // scan_shape[1], return_inverse=True)
         first = np.arange(max(len(rows) - 2, 0))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity
-from ptylive.engine.refine.solvers.line_search import Search, WolfeSearch
+from ptylive.engine.refine.solvers.line_search import LineSearch, WolfeSearch
 from ptylive.engine.refine.solvers.loss_function import LossFunction
 from ptylive.engine.refine.solvers.pairs import Pair, whole
 from ptylive.schema.preset.solver import ENGINES, SolverSettings
@@ -51,7 +51,7 @@ def _size(objective: LossFunction, inverse_curvature: Any, newest: Pair) -> Any:
 class Descent:
     """A line search and a scaling."""
 
-    search: Search
+    search: LineSearch
     scaling: Scaling = KnownCurvature()
 
     @classmethod

@@ -40,7 +40,7 @@ class SearchResult:
     evaluations: int
 
 
-class Search(Protocol):
+class LineSearch(Protocol):
     """Rule that finds a step length."""
 
     def along(self, objective: LossFunction, start: Point, direction: Any) -> SearchResult:
@@ -57,7 +57,7 @@ class WolfeSearch:
     max_count: int
 
     def along(self, objective: LossFunction, start: Point, direction: Any) -> SearchResult:
-        """See :class:`Search`."""
+        """See :class:`LineSearch`."""
         derivative = float(objective.dot(start.gradient, direction))
         step, low, high = 1.0, 0.0, math.inf
         low_loss, low_derivative = start.loss, derivative

@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from ptylive.engine.calibrate import scan
 from ptylive.engine.calibrate.aberrations import AberrationFit
-from ptylive.engine.calibrate.aliases.all_aliases import CurrentFit, UndersampledScan, Verdict
+from ptylive.engine.calibrate.aliases.all_aliases import AliasVerdict, CurrentFit, UndersampledScan
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, spread_deg
 from ptylive.engine.calibrate.scan import _Work
 from ptylive.engine.calibrate.sign import Agreement
@@ -120,10 +120,10 @@ def told(
     """State after a verdict: fit, handedness and its origin, and the present fit that was passed to the verdict."""
     asked: list[CurrentFit] = []
 
-    def verdict(_search_problem: Any, present: CurrentFit) -> Verdict:
+    def verdict(_search_problem: Any, present: CurrentFit) -> AliasVerdict:
         asked.append(present)
         best: Any = SimpleNamespace(fit=fit_of(10.0), criteria=Optics(), mirrored=mirrored)
-        return Verdict(best, better, hand_is_sure)
+        return AliasVerdict(best, better, hand_is_sure)
 
     monkeypatch.setattr(scan, "verdict_on", verdict)
     optics: Any = Optics()

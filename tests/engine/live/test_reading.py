@@ -16,7 +16,7 @@ from ptylive.engine.calibrate.disc import Disc, edge_of
 from ptylive.engine.descan import header_at_rest, moved, nearly_moved_back, seen_everywhere
 from ptylive.engine.live import reading
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.plan import ReductionPlan
 from ptylive.engine.live.reading import brought_to_rest, mean_frame, means_at_rest, read
 from ptylive.schema import Detector, MetadataError, Optics, Origin, Scan, ScanHeader
 from ptylive.schema.detector import Descan, scan_places
@@ -271,13 +271,13 @@ def test_live_equals_offline(scan, wandering):
 def test_offline_the_disc_of_patterns_at_rest_decides_the_bins_as_it_does_live(scan, wandering, monkeypatch):
     header = found_beam(scan.header())
     off_center = replace(header, detector=header.detector.model_copy(update={"beam_center_px": (17.0, 16.0)}))
-    wrong = Plan.of(off_center, wandering.mean(axis=0)).reduction
+    wrong = ReductionPlan.of(off_center, wandering.mean(axis=0)).reduction
     to_rest = reading.brought_to_rest
     monkeypatch.setattr(
         reading, "brought_to_rest", lambda *given: reading.reduced_again(to_rest(*given), wrong, given[1])
     )
     store = reconstruct(header, lambda: batches(wandering), ("com",))[0].store
-    right = Plan.of_pattern(header_at_rest(header, store.descan), store.mean_pattern).reduction
+    right = ReductionPlan.of_pattern(header_at_rest(header, store.descan), store.mean_pattern).reduction
     assert not right.same_as(wrong)
     assert right.same_as(store.reduction)
 

@@ -17,7 +17,7 @@ from ptylive.engine.refine.regularisers.probe_support import (
     outside_radii,
     window_weights,
 )
-from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanArrangement
 from ptylive.engine.refine.regularisers.sparsity import AbsorptionNorm, PhaseNorm
 from ptylive.engine.refine.regularisers.total_variation import TotalVariation
 from ptylive.engine.refine.solvers.objective import Objective
@@ -188,10 +188,10 @@ def test_the_objective_carries_them(small):
 def test_grid_terms_follow_their_formulas():
     point = np.arange(20)
     positions = np.stack(np.divmod(point, 5), axis=1).astype(float)
-    scan = ScanGrid.of(point, (4, 5), positions)
+    scan = ScanArrangement.of(point, (4, 5), positions)
     assert scan.row_triples.tolist() == [[0, 1, 2], [1, 2, 3]]
     assert len(scan.triples) == 4 * 3
-    gap = ScanGrid.of(np.r_[0:5, 10:20], (4, 5), np.r_[positions[:5], positions[10:]])
+    gap = ScanArrangement.of(np.r_[0:5, 10:20], (4, 5), np.r_[positions[:5], positions[10:]])
     assert len(gap.row_triples) == 0
 
 

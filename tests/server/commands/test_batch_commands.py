@@ -9,7 +9,7 @@ from side_processes import Process
 from ptylive.application.batch.rows import Row, State, write_rows
 from ptylive.schema import CommandError, MetadataError
 from ptylive.server.commands.batch_commands import NOTHING_LEFT, BatchCommands
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.tune import side_work
 
@@ -37,7 +37,7 @@ def commands(tmp_path, monkeypatch):
     pinned = SimpleNamespace(pinned={"defocus_A": 5.0})
     maps = SimpleNamespace(settings={"wdd.epsilon": 0.1, "obf.noise": 3.0, "ssb.crop": 0.5})
     drawn = SimpleNamespace(detector_texts={"haadf": "ring:8,8,3,5"})
-    one = BatchCommands(config, log, find, Placement(config), pinned, maps, drawn)
+    one = BatchCommands(config, log, find, AllowedPlaces(config), pinned, maps, drawn)
     yield one
     one.close()
 

@@ -11,7 +11,7 @@ from ptylive.schema import Calibration, CommandError, Detector, MetadataError, S
 from ptylive.schema.preset import Preset
 from ptylive.server.cluster.fallback import FallbackJob
 from ptylive.server.commands import placement as placement_module
-from ptylive.server.commands.placement import CLUSTER, HERE, Placement, check_history
+from ptylive.server.commands.placement import CLUSTER, HERE, AllowedPlaces, check_history
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.config_file import load_config
 from ptylive.server.refinement.refine_job import RefineJob
@@ -30,7 +30,7 @@ def job(tmp_path, monkeypatch):
 
 
 def test_without_a_cluster_there_is_this_machine(job):
-    placement = Placement(ServerConfig())
+    placement = AllowedPlaces(ServerConfig())
     assert placement.to_plain() == [{"name": "here", "words": "this machine"}]
     assert isinstance(placement.launch(job("")), Scripted)
     with pytest.raises(CommandError, match="'cluster' is not a place where refinements run") as caught:
@@ -39,7 +39,7 @@ def test_without_a_cluster_there_is_this_machine(job):
 
 
 def test_with_a_cluster_it_is_the_first_and_either_may_be_asked_for(job):
-    placement = Placement(ServerConfig(refine_cluster=ADDRESS))
+    placement = AllowedPlaces(ServerConfig(refine_cluster=ADDRESS))
     assert [one["words"] for one in placement.to_plain()] == [f"cluster {ADDRESS}", "this machine"]
     assert isinstance(placement.launch(job("")), FallbackJob)
     assert isinstance(placement.launch(job("here")), Scripted)
@@ -47,18 +47,18 @@ def test_with_a_cluster_it_is_the_first_and_either_may_be_asked_for(job):
 
 
 def test_an_operator_may_keep_this_machine_for_frames(job):
-    placement = Placement(ServerConfig(refine_cluster=ADDRESS, refine_here=False))
+    placement = AllowedPlaces(ServerConfig(refine_cluster=ADDRESS, refine_here=False))
     assert placement.names == ("cluster",)
     with pytest.raises(CommandError, match="is not a place where refinements run"):
         placement.launch(job("here"))
     with pytest.raises(MetadataError, match="refinements may not run on this machine, and no cluster is set"):
-        Placement(ServerConfig(refine_here=False))
+        AllowedPlaces(ServerConfig(refine_here=False))
 
 
 def test_what_to_do_without_a_cluster_is_refused_where_there_is_none():
     with pytest.raises(MetadataError, match=r"when_cluster_missing = wait under \[refine\] has no effect"):
-        Placement(ServerConfig(refine_when_cluster_missing="wait"))
-    Placement(ServerConfig(refine_when_cluster_missing="refuse"))
+        AllowedPlaces(ServerConfig(refine_when_cluster_missing="wait"))
+    AllowedPlaces(ServerConfig(refine_when_cluster_missing="refuse"))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_process_stands_by_where_the_next_refinement_may_be_on_a_gpu_here(
     asked = []
     monkeypatch.setattr(placement_module.Standby, "prepare", lambda _self, pixels: asked.append(pixels))
     monkeypatch.setattr(placement_module.device, "may_be_there", lambda: installed)
-    placement = Placement(ServerConfig(**settings))
+    placement = AllowedPlaces(ServerConfig(**settings))
     header = ScanHeader(uid="a", series="s", frames=4, scan=Scan(shape=(2, 2)), detector=Detector(shape=(32, 40)))
     placement.stand_by(header)
     placement.stand_by(replace(header, detector=Detector()))  # coefficients of an unknown detector
@@ -88,7 +88,7 @@ def test_the_process_that_stands_by_gets_the_job_and_ends_with_the_server(job, m
     closed = []
     monkeypatch.setattr(placement_module.Standby, "take", lambda _self: "a process")
     monkeypatch.setattr(placement_module.Standby, "close", lambda _self: closed.append(True))
-    placement = Placement(ServerConfig())
+    placement = AllowedPlaces(ServerConfig())
     assert placement.launch(job("")).process == "a process"
     placement.close()
     assert closed
@@ -98,16 +98,16 @@ def test_the_configuration_that_the_documents_show_is_one(tmp_path):
     document = Path(__file__).resolve().parents[3] / "docs" / "batch.md"
     blocks = re.findall(r"^```toml\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
     (tmp_path / "c.toml").write_text(next(block for block in blocks if "when_cluster_missing" in block))
-    placement = Placement(load_config(tmp_path / "c.toml", {}, {}))
+    placement = AllowedPlaces(load_config(tmp_path / "c.toml", {}, {}))
     assert placement.names == ("cluster",)
     assert placement.series("").request[2] == "wait"
 
 
 def test_many_at_a_time_leave_room_for_frames(monkeypatch):
     monkeypatch.setattr(placement_module, "default_workers", lambda backend, threads: 9)
-    assert Placement(ServerConfig()).series("").request == (4, None, "refuse")
-    assert Placement(ServerConfig(refine_workers=7)).series("here").request == (7, None, "refuse")
-    elsewhere = Placement(ServerConfig(refine_cluster=ADDRESS, refine_when_cluster_missing="wait"))
+    assert AllowedPlaces(ServerConfig()).series("").request == (4, None, "refuse")
+    assert AllowedPlaces(ServerConfig(refine_workers=7)).series("here").request == (7, None, "refuse")
+    elsewhere = AllowedPlaces(ServerConfig(refine_cluster=ADDRESS, refine_when_cluster_missing="wait"))
     assert elsewhere.series("").request == (None, ADDRESS, "wait")
     assert elsewhere.series("").words == f"cluster {ADDRESS}"
     with pytest.raises(CommandError, match="is not a place"):

@@ -25,7 +25,7 @@ from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refine_job import RefineJob, history_of
@@ -109,7 +109,7 @@ def refining(config: ServerConfig, scan: ScanSession) -> RefineCommands:
         return other
 
     values = CalibrationCommands({}, {}, lambda: scan, lambda _scan: None)
-    return RefineCommands(config, Log(), lambda: scan, values, "test", Placement(config), opened)
+    return RefineCommands(config, Log(), lambda: scan, values, "test", AllowedPlaces(config), opened)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_process_stands_by_when_maps_are_there_or_a_refinement_is_done_and_no_
     commands: RefineCommands, scan: ScanSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stood: list[str] = []
-    monkeypatch.setattr(Placement, "stand_by", lambda _self, header: stood.append(header.uid))
+    monkeypatch.setattr(AllowedPlaces, "stand_by", lambda _self, header: stood.append(header.uid))
     monkeypatch.setattr(refine_commands, "is_compiled_for_gpu", lambda header: header.uid in compiled)
     compiled: set[str] = set()
     commands.scan_finished(scan)

@@ -16,7 +16,7 @@ from ptylive.schema import CommandError, Detector, LiveMap, PtyliveError, Scan, 
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.session.run_names import RunNames, results_of
@@ -40,14 +40,16 @@ def scans(tmp_path: Path) -> list[ScanSession]:
 def commands(scans: list[ScanSession], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(Scripted, "script", ["wait", STOPPED])
     monkeypatch.setattr(Scripted, "started", [])
-    monkeypatch.setattr(Placement, "launch", lambda _self, job: Scripted(job))
-    monkeypatch.setattr(Placement, "stand_by", lambda *_a: None)
+    monkeypatch.setattr(AllowedPlaces, "launch", lambda _self, job: Scripted(job))
+    monkeypatch.setattr(AllowedPlaces, "stand_by", lambda *_a: None)
     monkeypatch.setattr(refine_commands, "ScanNews", lambda *_a: None)
     monkeypatch.setattr(refine_commands, "is_compiled_for_gpu", lambda _header: False)
     log = SimpleNamespace(publish=lambda *_a: None, log=lambda _level, line: log.lines.append(line), lines=[])
     config = ServerConfig(refine_during_scan=True)
     values = CalibrationCommands({}, {}, lambda: scans[0], lambda _scan: None)
-    commands = RefineCommands(config, log, lambda: scans[0], values, "test", Placement(config), lambda _name: scans[0])
+    commands = RefineCommands(
+        config, log, lambda: scans[0], values, "test", AllowedPlaces(config), lambda _name: scans[0]
+    )
     yield commands
     commands.close()
 

@@ -11,7 +11,7 @@ from ptylive.engine.results_file import reserve_run
 from ptylive.schema import Calibration, CommandError, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.files.filelock import locked
 from ptylive.schema.preset import Preset
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.commands.resume_commands import ResumeCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.kept_jobs import Kept, keep, path_of
@@ -69,7 +69,7 @@ def scan(tmp_path):
 @pytest.fixture
 def commands(scan):
     config = ServerConfig(refine_threads=2)
-    return ResumeCommands(config, Refinements(), lambda: scan, Placement(config), "ptylive serve")
+    return ResumeCommands(config, Refinements(), lambda: scan, AllowedPlaces(config), "ptylive serve")
 
 
 def test_a_run_of_an_earlier_server_goes_on_as_it_was_begun(commands, tmp_path):

@@ -12,7 +12,7 @@ from side_processes import Process
 
 from ptylive.schema import CommandError, MetadataError
 from ptylive.server.commands import tune_commands
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.tune import side_work
@@ -40,7 +40,7 @@ def commands(scan, monkeypatch):
     log = SimpleNamespace(log=lambda *_: None)
     config = ServerConfig(refine={"probe_modes": 2})
     shown = {"scan": scan}
-    one = TuneCommands(config, log, lambda: shown["scan"], Placement(config), "ptylive serve")
+    one = TuneCommands(config, log, lambda: shown["scan"], AllowedPlaces(config), "ptylive serve")
     one.shown = shown
     yield one
     one.close()

@@ -14,7 +14,7 @@ from ptylive.engine.results_file import ResultsFileError
 from ptylive.schema import Calibration, Detector, InputFileError, LiveMap, Scan, ScanHeader
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import AllowedPlaces
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.session import finisher as finisher_module
@@ -55,7 +55,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
     values = CalibrationCommands({}, {}, lambda: scan, lambda _scan: None)
     commands = RefineCommands(
-        ServerConfig(), log, lambda: scan, values, "test", Placement(ServerConfig()), lambda _name: scan
+        ServerConfig(), log, lambda: scan, values, "test", AllowedPlaces(ServerConfig()), lambda _name: scan
     )
     finisher = Finisher.__new__(Finisher)
     Finisher.__init__(finisher, log, "test", commands.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))

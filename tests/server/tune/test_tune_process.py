@@ -10,7 +10,7 @@ from ptylive.application.tuning.outcome import outcome
 from ptylive.application.tuning.plain_state import SUMMARY_FILE, kept
 from ptylive.server.tune import tune_process
 from ptylive.server.tune.coordinator import Standing
-from ptylive.server.tune.run import Tuned
+from ptylive.server.tune.run import TuningResult
 
 OVER = (DEFOCUS,)
 REQUEST = {
@@ -36,7 +36,7 @@ def test_a_request_becomes_a_tuning_and_every_step_is_said(tmp_path, monkeypatch
         listener.on_begun(begun)
         listener.on_change(Standing(tuple(trials[:4]), 1, None))
         listener.on_change(Standing(tuple(trials), 0, None))
-        return Tuned(outcome(OVER, trials, SWEEPS, {}), {"report": Path("/r/tune.html")})
+        return TuningResult(outcome(OVER, trials, SWEEPS, {}), {"report": Path("/r/tune.html")})
 
     monkeypatch.setattr(tune_process, "tune_scan", tune_scan)
     tune_process.tune({**REQUEST, "folder": str(tmp_path)}, said.append, threading.Event())

@@ -49,11 +49,11 @@ def align(
     from ptylive.application.analysis.image_shifts import align_source
     from ptylive.application.outputs import check_own_file
     from ptylive.engine.backend.cache import use_persistent_cache
-    from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
+    from ptylive.engine.calibrate.alignment.image_shifts import AlignmentOptions, reference_of
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.whole_file import vet
 
-    wanted = Alignment(bin_px, order, reference_of(reference), rounds, near=not free)
+    wanted = AlignmentOptions(bin_px, order, reference_of(reference), rounds, near=not free)
     if picture is not None:
         if picture.suffix.lower() != ".png":
             raise MetadataError(

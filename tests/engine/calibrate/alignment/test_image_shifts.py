@@ -7,7 +7,13 @@ import pytest
 
 import ptylive
 from ptylive.application.offline import reconstruct_file
-from ptylive.engine.calibrate.alignment.image_shifts import INNER, Alignment, measure_shifts, near_peak, reference_of
+from ptylive.engine.calibrate.alignment.image_shifts import (
+    INNER,
+    AlignmentOptions,
+    measure_shifts,
+    near_peak,
+    reference_of,
+)
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.schema import MetadataError
 
@@ -49,13 +55,13 @@ def test_a_scan_of_nothing_is_not_aligned(scanned):
     blank = store.snapshot()
     blank.bins[:] = store.bins.mean(axis=0)
     with pytest.raises(MetadataError, match="images of the bright field are flat"):
-        measure_shifts(blank, conditions, Alignment())
+        measure_shifts(blank, conditions, AlignmentOptions())
 
 
 @pytest.fixture(scope="module")
 def found(scanned):
     """Twelve aberrations, which several tests compare others with."""
-    return measure_shifts(*scanned, Alignment(order=3))
+    return measure_shifts(*scanned, AlignmentOptions(order=3))
 
 
 def test_twelve_aberrations_and_the_rotation_explain_the_shifts(found):
@@ -77,13 +83,13 @@ def test_bins_near_the_rim_are_not_fitted(found):
 
 
 def test_a_low_order_leaves_more_unexplained(scanned, found):
-    low, high = measure_shifts(*scanned, Alignment(order=1)), found
+    low, high = measure_shifts(*scanned, AlignmentOptions(order=1)), found
     assert set(low.aberrations) == {"C10", "C12a", "C12b"}
     assert low.rms_A > 1.4 * high.rms_A
 
 
 def test_from_nothing_the_same_shifts_are_found_within_half_a_turn(scanned):
-    found = measure_shifts(*scanned, Alignment(near=False))
+    found = measure_shifts(*scanned, AlignmentOptions(near=False))
     turned = found.rotation_deg % 180
     assert turned == pytest.approx(30, abs=5)
     sign = 1 if abs(found.rotation_deg - 30) < 90 else -1
@@ -91,22 +97,22 @@ def test_from_nothing_the_same_shifts_are_found_within_half_a_turn(scanned):
 
 
 def test_a_forced_rotation_stays(scanned):
-    found = measure_shifts(*scanned, Alignment(), rotation_deg=12.0)
+    found = measure_shifts(*scanned, AlignmentOptions(), rotation_deg=12.0)
     assert (found.rotation_deg, found.rotation_error_deg) == (12.0, 0.0)
-    assert found.rms_A > 1.5 * measure_shifts(*scanned, Alignment()).rms_A
+    assert found.rms_A > 1.5 * measure_shifts(*scanned, AlignmentOptions()).rms_A
 
 
 @pytest.mark.slow
 def test_bins_and_reference_are_those_asked_for(scanned):
-    coarse, fine = (measure_shifts(*scanned, Alignment(bin_px=size)) for size in (6, 3))
+    coarse, fine = (measure_shifts(*scanned, AlignmentOptions(bin_px=size)) for size in (6, 3))
     assert len(fine.k) > 3 * len(coarse.k)
-    centre = measure_shifts(*scanned, Alignment(reference=reference_of("centre")))
+    centre = measure_shifts(*scanned, AlignmentOptions(reference=reference_of("centre")))
     assert centre.aberrations["C10"] == pytest.approx(TRUE["C10"], rel=0.2)
-    assert not np.array_equal(centre.shift_A, measure_shifts(*scanned, Alignment()).shift_A)
+    assert not np.array_equal(centre.shift_A, measure_shifts(*scanned, AlignmentOptions()).shift_A)
 
 
 def test_the_aligned_image_is_sharper_than_the_sum(scanned):
-    found = measure_shifts(*scanned, Alignment(order=3))
+    found = measure_shifts(*scanned, AlignmentOptions(order=3))
     plain = np.abs(found.spectra.mean(axis=0)) ** 2
     assert (np.abs(found.aligned()) ** 2)[8:-8, 8:-8].sum() > 1.5 * plain[8:-8, 8:-8].sum()
     assert found.aligned(3).shape == tuple(3 * n for n in plain.shape)
@@ -123,7 +129,7 @@ def test_the_aligned_image_is_sharper_than_the_sum(scanned):
 )
 def test_what_cannot_be_is_refused_by_name(values, words):
     with pytest.raises(MetadataError, match=words):
-        Alignment(**values)
+        AlignmentOptions(**values)
 
 
 def test_a_reference_that_is_none_gets_the_nearest_name():
@@ -134,7 +140,7 @@ def test_a_reference_that_is_none_gets_the_nearest_name():
 
 def test_too_few_bins_are_refused(scanned):
     with pytest.raises(MetadataError, match="bins are too few"):
-        measure_shifts(*scanned, Alignment(bin_px=12, order=3))
+        measure_shifts(*scanned, AlignmentOptions(bin_px=12, order=3))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +161,7 @@ def rimmed(tmp_path_factory):
 @pytest.mark.slow
 def test_what_the_rim_shows_is_no_spherical_aberration(rimmed):
     """A fit to all bins gives C30 = -0.3 mm, 20 of its own standard errors."""
-    found = measure_shifts(*rimmed, Alignment(order=3), -15.0)
+    found = measure_shifts(*rimmed, AlignmentOptions(order=3), -15.0)
     assert abs(found.aberrations["C30"]) < 2 * found.errors_A["C30"]
     assert abs(found.aberrations["C10"] + 400) < 2 * found.errors_A["C10"]
     assert found.errors_A["C10"] < 40
@@ -167,7 +173,7 @@ def test_a_wrong_calibration_is_left(rimmed):
     """A window narrower than the step pulled every shift back to the value of the calibration."""
     store, conditions = rimmed
     wrong = conditions.with_probe(conditions.probe.refocused(25.0))
-    found = measure_shifts(store, wrong, Alignment(order=1), -15.0)
+    found = measure_shifts(store, wrong, AlignmentOptions(order=1), -15.0)
     assert abs(found.aberrations["C10"] + 400) < 10
 
 

@@ -24,7 +24,7 @@ from ptylive.engine.calibrate.descan.measurement import (
 )
 from ptylive.engine.calibrate.disc import Disc, edge_of
 from ptylive.engine.descan import moved
-from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.plan import ReductionPlan
 from ptylive.engine.live.reading import reduced
 from ptylive.schema import Scan
 from ptylive.schema.detector import Descan, scan_places
@@ -43,7 +43,7 @@ def scan():
 
 def store_of(scan, patterns, shape=(32, 32), frames=1024):
     header = replace(scan.header(), frames=frames, scan=Scan(shape=shape, step_A=0.5))
-    plan = Plan.of(header, patterns.mean(axis=0))
+    plan = ReductionPlan.of(header, patterns.mean(axis=0))
     return reduced(header, plan.reduction, lambda: batches(patterns))
 
 
@@ -95,7 +95,9 @@ def test_none_is_invented():
         made = WeakPhaseScan.make({"C10": -30.0 * seed}, n=16, step_A=0.6, strength=0.2, seed=seed)
         counts = np.random.default_rng(seed).poisson(300 * made.patterns).astype(float)
         header = made.header()
-        store = reduced(header, Plan.of(header, counts.mean(axis=0)).reduction, lambda counts=counts: batches(counts))
+        store = reduced(
+            header, ReductionPlan.of(header, counts.mean(axis=0)).reduction, lambda counts=counts: batches(counts)
+        )
         assert find_descan(store, RADIUS) is None, seed
 
 

@@ -11,7 +11,7 @@ from ptylive.engine.backend.device import ArrayDevice, NoRoom
 from ptylive.engine.imaging.accumulation.device_rows import DeviceRows
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
-from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.plan import ReductionPlan
 from ptylive.engine.live.reading import reduced
 
 STRICT = ArrayDevice(device, lambda: math.inf)
@@ -26,7 +26,7 @@ def scan():
 
 
 def reduction_of(scan):
-    return Plan.of(scan.header(), scan.patterns.mean(axis=0)).reduction
+    return ReductionPlan.of(scan.header(), scan.patterns.mean(axis=0)).reduction
 
 
 def filled(scan):
@@ -55,7 +55,9 @@ def test_planes_are_those_of_the_processor(scan):
 
 def test_nothing_new_sends_nothing(scan):
     store = reduced(
-        scan.header(), Plan.of(scan.header(), scan.patterns.mean(axis=0)).reduction, lambda: batches(scan.patterns)
+        scan.header(),
+        ReductionPlan.of(scan.header(), scan.patterns.mean(axis=0)).reduction,
+        lambda: batches(scan.patterns),
     )
     rows = DeviceRows(STRICT)
     rows.update(store, PADDED)
@@ -66,7 +68,9 @@ def test_nothing_new_sends_nothing(scan):
 
 def test_no_room_leaves_it_as_it_was(scan):
     store = reduced(
-        scan.header(), Plan.of(scan.header(), scan.patterns.mean(axis=0)).reduction, lambda: batches(scan.patterns)
+        scan.header(),
+        ReductionPlan.of(scan.header(), scan.patterns.mean(axis=0)).reduction,
+        lambda: batches(scan.patterns),
     )
     free = [1e3]
     rows = DeviceRows(ArrayDevice(device, lambda: free[0]))

@@ -7,12 +7,12 @@ import pytest
 
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.regularisers.scan_grid import SmoothGrid
-from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanArrangement
 
 SHAPE = (4, 5)
 POINT = np.arange(20)
 PLACES = np.stack(np.divmod(POINT, SHAPE[1]), axis=1).astype(float)
-GRID = ScanGrid.of(POINT, SHAPE, PLACES)
+GRID = ScanArrangement.of(POINT, SHAPE, PLACES)
 NOMINAL = np.random.default_rng(0).normal(size=(20, 2))
 BEND = np.stack([PLACES[:, 1] ** 2, np.zeros(20)], axis=1)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid, rows_of_three
+from ptylive.engine.refine.regularisers.scan_neighbours import ScanArrangement, rows_of_three
 
 SHAPE = (4, 5)
 
@@ -33,7 +33,7 @@ def test_three_in_a_row_were_recorded_one_after_the_other(point, triples):
 )
 def test_rows_follow_one_another_without_gaps(rows, following):
     point = np.concatenate([np.arange(SHAPE[1])[: 2 + row] + row * SHAPE[1] for row in rows])
-    grid = ScanGrid.of(point, SHAPE, positions(point))
+    grid = ScanArrangement.of(point, SHAPE, positions(point))
     np.testing.assert_array_equal(grid.row, np.repeat(np.arange(len(rows)), [min(2 + row, 5) for row in rows]))
     np.testing.assert_array_equal(grid.patterns_in_row, [min(2 + row, 5) for row in rows])
     assert [tuple(three) for three in grid.row_triples] == following
@@ -41,7 +41,7 @@ def test_rows_follow_one_another_without_gaps(rows, following):
 
 def test_the_columns_span_all_affine_displacements():
     point = np.arange(20)
-    grid = ScanGrid.of(point, SHAPE, positions(point) + 100.0)
+    grid = ScanArrangement.of(point, SHAPE, positions(point) + 100.0)
     np.testing.assert_allclose(grid.affine.T @ grid.affine, np.eye(3), atol=1e-6)
     displaced = positions(point) @ np.array([[0.1, 0.3], [-0.2, 0.5]]) + (7.0, -3.0)
     np.testing.assert_allclose(grid.affine @ (grid.affine.T @ displaced), displaced, atol=1e-5)  # single precision
