@@ -30,9 +30,9 @@ from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, may_be_freed
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.regime_choice import FAINT_BATCHES, FAINT_FULL_SWEEPS, FAINT_HELD_OUT, FROM_NOTHING
 from ptylive.engine.refine.tuning.start.start_object import given_object
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.advice.words import significant
 from ptylive.schema.model import DoubleArray

@@ -19,7 +19,7 @@ from dataclasses import replace
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import half_turned
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.advice.half_turn import half_turn_words
 

@@ -24,14 +24,13 @@ from ptylive.engine.refine.tuning.held_out import (
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.trial_settings import of_trials
-from ptylive.engine.refine.tuning.tuned import Tuned as Tuned  # noqa: PLC0414  (imported from here by three modules)
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
-from ptylive.schema.units import depth_of_focus_A
 
 POINTS = 7
 """Number of values around the present one that a scan begins with."""
@@ -46,8 +45,6 @@ SMALLEST_SHARE = 0.25
 
 SWEEPS = {Scanned.THICKNESS: 3, Scanned.SLICES: 3}
 """Sweeps before the loss is evaluated; 2 for other quantities. After one sweep, thickness is biased."""
-
-focal_depth_A = depth_of_focus_A  # imported from here by the search for a drift
 
 
 def tune(tuned: Tuned, context: TrialContext) -> Tuned:

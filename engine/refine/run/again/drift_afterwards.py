@@ -36,7 +36,7 @@ from ptylive.engine.refine.run.again.drift_search import FAILURES, DriftSearch
 from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, following
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema.errors import PtyliveError, StoppedError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset

@@ -18,9 +18,9 @@ import numpy as np
 
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.run.again.strained_scan import Slopes
-from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.schema.errors import PtyliveError
 from ptylive.schema.model import DoubleArray
+from ptylive.schema.units import depth_of_focus_A
 
 FAILURES = (PtyliveError, MemoryError, np.linalg.LinAlgError)
 """What may prevent a search, and nothing else: slopes that depend on each other exactly have no next step."""
@@ -62,7 +62,7 @@ class DriftSearch:
         kinds = (held[: slopes.strains], held[slopes.strains :])
         size = np.sqrt(np.concatenate([np.maximum(left * kind, _floor(kind)) for kind in kinds]))
         curvature = np.outer(size, size) * (_correlation(slopes.covariance) if slopes.optics else np.eye(len(size)))
-        focus_A = focal_depth_A(probe.wavelength_A, 1e3 * probe.semiangle_invA * probe.wavelength_A)
+        focus_A = depth_of_focus_A(probe.wavelength_A, 1e3 * probe.semiangle_invA * probe.wavelength_A)
         return cls(point, slopes, curvature, 1 / probe.semiangle_invA, focus_A)
 
     @property

@@ -13,8 +13,8 @@ from ptylive.engine.refine.tuning import drift_check
 from ptylive.engine.refine.tuning.drift_check import HeldOutEvidence, from_given_object, with_checked_drift
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 

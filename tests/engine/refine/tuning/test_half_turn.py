@@ -13,8 +13,8 @@ from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned, start_half_turned
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 

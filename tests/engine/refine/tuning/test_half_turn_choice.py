@@ -9,8 +9,8 @@ from columns import scan_of_columns
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
-from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.warm_start import WarmStart
+from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
