@@ -15,7 +15,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.tuning.held_out import swept
+from ptylive.engine.refine.tuning.held_out import swept_parameters
 from ptylive.engine.refine.validation.validation import ring_correlation
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
@@ -102,7 +102,7 @@ def held_out_loss(dataset, start, parity: int, sweeps: int) -> float:
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     mine, others = (np.flatnonzero(((row + column) % 2 == parity) == chosen) for chosen in (True, False))
     with closing(open_backend("cpu", setup.multislice)) as backend:
-        vector = swept(setup, backend, GIVEN, mine, sweeps)
+        vector = swept_parameters(setup, backend, GIVEN, mine, sweeps)
         return Objective(backend, setup.layout, setup.multislice.count).evaluate(vector, others).loss / len(others)
 
 
