@@ -66,9 +66,9 @@ def _scale(group: Any, name: Any, length: int) -> tuple[Any, Any]:
     """(step, unit) of an axis of that length, nothing where there is none. Raises InputFileError for a damaged one."""
     name = (name.decode(errors="replace") if isinstance(name, bytes) else str(name)).strip()
     try:
-        vector = dataset(group, name) if name not in ("", ".") and name in group else None  # "." stands for no axis
-    except (RuntimeError, ValueError):  # a name that leads out of the file, or round in a circle
-        vector = None
+        vector = dataset(group, name)
+    except (RuntimeError, ValueError):  # "." stands for no axis; other names may lead out of the file, or in a circle
+        return None, None
     if vector is None or vector.shape != (length,) or vector.dtype.kind not in "fiu":
         return None, None
     try:
