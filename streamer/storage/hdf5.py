@@ -37,7 +37,7 @@ def opened(path: Path) -> Iterator[Any]:
             raise found from None
         if h5py.is_hdf5(path):
             raise InputFileError(f"{path} is damaged, cut short, or was not closed properly", _CUT_SHORT) from None
-        if (kind := kind_of(path)) is not None:
+        if (kind := kind_of(path, ".h5")) is not None:
             raise InputFileError(f"{path} is not an HDF5 file, but {kind[0]}", kind[1]) from None
         raise InputFileError(f"{path} is not an HDF5 file, or was not closed properly", _KNOWN) from None
     with file:

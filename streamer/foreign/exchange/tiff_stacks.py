@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.file_kinds import kind_of
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.exchange.tiff_pages import (
@@ -186,6 +187,8 @@ def _raw(path: Path, problem: str) -> ScanFile:
     try:
         pages = RawPages(path)
     except OSError as error:
+        if (kind := kind_of(path, ".tif")) is not None:
+            raise InputFileError(f"{path} is not a TIFF, but {kind[0]}", kind[1]) from None
         raise InputFileError(f"{path}{' ' if problem else ': '}{problem}{error}", _HINT) from None
     if pages.shape[0] == 1 and (count := _announced(pages.description)) > 1:
         raise InputFileError(f"{path} announces {count} pages and lists only the first", _HINT)

@@ -173,6 +173,20 @@ def test_pages_with_strips_for_a_part_of_their_rows_are_refused(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not a TIFF, but empty"),
+        (b"\x89HDF\r\n\x1a\n", "but an HDF5 file"),
+        (b"II*\0", "is not a readable TIFF"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, content, words):
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(InputFileError, match=words), open_source(tmp_path / "a.tif"):
+        pass
+
+
 def unequal(path):
     images = [Image.fromarray(np.zeros(shape, "u2")) for shape in ((4, 4), (4, 5))]
     images[0].save(path, save_all=True, append_images=images[1:])
