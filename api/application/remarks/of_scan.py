@@ -269,8 +269,9 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     if _is_full(frames) and (full_px := int(always.sum())) >= LEAST_FULL_PX:
         most = int(frames.max())
         return [
-            f"{full_px} pixels always hold {most}, the largest number of {most.bit_length()} bits: a saturated detector, "
-            "or bad pixels? defocus and phases are then wrong; record with a weaker beam, or give bad_pixel_mask"
+            f"{full_px} pixels always hold {most}, the largest number of {most.bit_length()} bits: a saturated "
+            "detector, or bad pixels? defocus and phases are then wrong; record with a weaker beam, or give "
+            "bad_pixel_mask"
         ]
     values = frames[:, good if bad is None else good & ~np.asarray(bad, dtype=bool)]
     if not values.size:

@@ -65,10 +65,7 @@ def _attached(data: Any) -> list[tuple[Any, Any]]:
 def _scale(group: Any, name: Any, length: int) -> tuple[Any, Any]:
     """(step, unit) of an axis of that length, nothing where there is none. Raises InputFileError for a damaged one."""
     name = (name.decode(errors="replace") if isinstance(name, bytes) else str(name)).strip()
-    try:
-        vector = dataset(group, name)
-    except (RuntimeError, ValueError):  # "." stands for no axis; other names may lead out of the file, or in a circle
-        return None, None
+    vector = dataset(group, name)
     if vector is None or vector.shape != (length,) or vector.dtype.kind not in "fiu":
         return None, None
     try:

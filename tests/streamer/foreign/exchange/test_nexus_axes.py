@@ -154,6 +154,16 @@ def test_axes_whose_names_lead_nowhere_say_nothing(tmp_path):
     assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)
 
 
+def test_an_axis_that_holds_nothing_is_named(tmp_path):
+    """Regression: an AttributeError, because groups have no file name."""
+    path = nexus(tmp_path / "a.nxs")
+    with h5py.File(path, "a") as file:
+        del file["entry/scan/kx"]
+        file["entry/scan/kx"] = h5py.Empty("f4")
+    with pytest.raises(InputFileError, match=r"a\.nxs: /entry/scan/kx holds nothing"):
+        read(path)
+
+
 def test_a_damaged_axis_is_named(tmp_path):
     """Regression: an OSError of HDF5, which names neither file nor field."""
     path = nexus(tmp_path / "a.nxs")
