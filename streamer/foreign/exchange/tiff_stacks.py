@@ -41,7 +41,7 @@ _ONE_BIT = "1"
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _WHITE_OR_BLACK, _DESCRIPTION, _OFFSETS = 256, 257, 258, 259, 262, 270, 273
 _ORIENTATION, _ROWS_PER_STRIP, _FORMAT, _DEPTH = 274, 278, 339, 32997
 _WHITE_IS_ZERO = 0
-_BYTE, _NEVER_SWAPPED = 8, "I;16B"
+_UP_TO_A_BYTE, _NEVER_SWAPPED = {*range(1, 9)}, "I;16B"
 _ON_ITS_SIDE = (5, 6, 7, 8)
 """Orientations in which rows are columns: Pillow gives such pages the wrong shape."""
 _KINDS = {1: "u", 2: "i", 3: "f"}
@@ -72,14 +72,23 @@ class _Page:
             raise OSError(f"its pages are volumes of {tags[_DEPTH]} layers")
         if tags.get(_ORIENTATION, 1) in _ON_ITS_SIDE:
             raise OSError(f"its pages lie on their side (orientation {tags[_ORIENTATION]})")
-        held = len(tags.get(_OFFSETS, ())) * tags.get(_ROWS_PER_STRIP, tags[_LENGTH])
-        if 0 < held < tags[_LENGTH]:  # Pillow fills the others with zeros
-            raise OSError(f"its pages have {tags[_LENGTH]} rows, and strips for {held}")
+        rows, columns = _whole(tags, _LENGTH), _whole(tags, _WIDTH)
+        held = len(tags.get(_OFFSETS, ())) * _whole(tags, _ROWS_PER_STRIP, rows)
+        if 0 < held < rows:  # Pillow fills the others with zeros
+            raise OSError(f"its pages have {rows} rows, and strips for {held}")
         inverted = image.mode == "L" and tags.get(_WHITE_OR_BLACK) == _WHITE_IS_ZERO
-        return cls(tags[_LENGTH], tags[_WIDTH], f"{kind}{_BYTES[bits[0]]}", inverted)
+        return cls(rows, columns, f"{kind}{_BYTES[bits[0]]}", inverted)
 
     def __str__(self) -> str:
         return f"{self.rows} x {self.columns} {np.dtype(self.dtype).name}"
+
+
+def _whole(tags: Any, name: int, otherwise: int = 0) -> int:
+    """The number of a tag; ``otherwise``, if there is none. Raises OSError for anything but a whole number."""
+    found = tags.get(name, otherwise)
+    if not isinstance(found, int):
+        raise OSError(f"its pages have no whole number in the tag {name}")
+    return found
 
 
 class Pages(PageStack):
@@ -178,8 +187,8 @@ def _decoded(path: Path, image: Any, stack: FileFrames | None, pages: int) -> Sc
 def _may_be_swapped(image: Any) -> bool:
     """Whether Pillow may return the pages with the bytes of each number in reverse: version 13 does for some types."""
     tags = image.tag_v2
-    may_be: bool = tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1 and max(tags.get(_BITS, (1,))) > _BYTE
-    return may_be and bool(image.mode != _NEVER_SWAPPED)
+    may_be = tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1 and set(tags.get(_BITS, (1,))) - _UP_TO_A_BYTE
+    return bool(may_be and image.mode != _NEVER_SWAPPED)
 
 
 def _raw(path: Path, problem: str) -> ScanFile:

@@ -144,6 +144,20 @@ def test_damaged_tags_that_are_not_used_print_nothing(tmp_path, recwarn):
     assert not recwarn.list
 
 
+@pytest.mark.parametrize("tag", [256, 257, 258, 278])
+def test_numbers_that_are_stored_as_text_are_refused(tmp_path, tag):
+    """Regression: a TypeError for the rows of a strip, which names neither file nor field."""
+    path = tiff(tmp_path / "a.tif", COUNTS, compression=8)
+    raw, entry = path.read_bytes(), struct.pack("<HHI", tag, 4, 1)
+    assert entry in raw
+    path.write_bytes(raw.replace(entry, struct.pack("<HHI", tag, 2, 1)))
+    with (
+        pytest.raises(InputFileError, match=r"a\.tif: its pages have|a\.tif is not a readable TIFF"),
+        open_source(path),
+    ):
+        pass
+
+
 def test_tags_with_too_many_values_print_nothing(tmp_path, recwarn):
     path = tiff(tmp_path / "a.tif", COUNTS, t270=[1, 2, 3])
     np.testing.assert_array_equal(read(path), COUNTS)
