@@ -17,6 +17,7 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"PK\x03\x04", "a zip archive", "unpack it; if numpy.savez wrote it, name it .npz"),
     (257, b"ustar", "a tar archive", "unpack it with tar -xf"),
     (0, b"MATLAB 5.0 MAT-file", "a MATLAB file from before version 7.3", _MATLAB),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "name it .h5"),
     (0, b"\x93NUMPY", "an array of numpy", "name it .npy"),
     (0, b"\xed\xfe\x00\x00", "a StreamPix sequence (.seq)", _FRAMES),
     (0, b"II\x97\x01", "a series of TIA (.ser)", _FRAMES),

@@ -65,9 +65,10 @@ def mean_step(values: Any) -> float | None:
     if count < 2:
         return None
     found = np.asarray(values[:_MOST_VALUES], dtype=np.float64)
-    step = float(found[-1] - found[0]) / (len(found) - 1)
-    off = found - found[0] - step * np.arange(len(found))
-    even = bool(np.sqrt(np.mean(off**2)) <= _NEARLY_EVEN * abs(step))
+    with np.errstate(all="ignore"):  # infinite ones are not even
+        step = float((found[-1] - found[0]) / (len(found) - 1))
+        off = found - found[0] - step * np.arange(len(found))
+        even = bool(np.sqrt(np.mean(off**2)) <= _NEARLY_EVEN * abs(step))
     return step if even else None
 
 

@@ -37,7 +37,7 @@ def opened(path: Path) -> Iterator[Any]:
             raise found from None
         if h5py.is_hdf5(path):
             raise InputFileError(f"{path} is damaged, cut short, or was not closed properly", _CUT_SHORT) from None
-        if (kind := kind_of(path)) is not None:
+        if (kind := kind_of(path, ".h5")) is not None:
             raise InputFileError(f"{path} is not an HDF5 file, but {kind[0]}", kind[1]) from None
         raise InputFileError(f"{path} is not an HDF5 file, or was not closed properly", _KNOWN) from None
     with file:
@@ -46,15 +46,15 @@ def opened(path: Path) -> Iterator[Any]:
 
 def dataset(file: Any, name: str) -> Any:
     """Return a data set stored in this very file, or None. Raises InputFileError if its data lie elsewhere."""
-    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+    if isinstance(_found(file, name, getlink=True), h5py.ExternalLink):
         raise _external_error(file, name, "an external link")
-    found = file.get(name)
+    found = _found(file, name)
     if not isinstance(found, h5py.Dataset):
         return None
     if found.file.filename != file.file.filename:
         raise _external_error(file, name, "a link to another file")
     if found.shape is None:
-        raise InputFileError(f"{file.filename}: /{name} holds nothing", "give a file in which it was saved")
+        raise InputFileError(f"{file.file.filename}: {found.name} holds nothing", "give a file in which it was saved")
     if found.is_virtual:
         raise _external_error(file, name, "a virtual data set")
     if found.external:
@@ -65,11 +65,11 @@ def dataset(file: Any, name: str) -> Any:
 
 def group(file: Any, name: str) -> Any:
     """Return a group stored in this very file, or None. Raises InputFileError if it lies elsewhere, or is no group."""
-    link, place = file.get(name, getlink=True), f"{file.name.rstrip('/')}/{name}"
+    link, place = _found(file, name, getlink=True), f"{file.name.rstrip('/')}/{name}"
     hint = f"store the values as attributes of a group {place}, as docs/conventions.md has them"
     if isinstance(link, h5py.ExternalLink):
         raise InputFileError(f"{file.file.filename}: {place} is a link to {link.filename}", hint)
-    found = file.get(name)
+    found = _found(file, name)
     if found is not None and not isinstance(found, h5py.Group):
         raise InputFileError(f"{file.file.filename}: {place} is not a group", hint)
     return found
@@ -77,8 +77,16 @@ def group(file: Any, name: str) -> Any:
 
 def link_to_nowhere(file: Any, name: str) -> str:
     """Return where a soft link of this name leads, if nothing is there; empty otherwise."""
-    link = file.get(name, getlink=True)
-    return str(link.path) if isinstance(link, h5py.SoftLink) and file.get(name) is None else ""
+    link = _found(file, name, getlink=True)
+    return str(link.path) if isinstance(link, h5py.SoftLink) and _found(file, name) is None else ""
+
+
+def _found(file: Any, name: str, *, getlink: bool = False) -> Any:
+    """Return what has this name, or the link to it; None for nothing, and where links lead round in a circle."""
+    try:
+        return file.get(name, getlink=getlink)
+    except (RuntimeError, ValueError):  # ValueError: not a possible name
+        return None
 
 
 def external_link(file: Any) -> tuple[str, str]:

@@ -47,7 +47,7 @@ PILED, LEAST_FULL_PX = 30, 10
 LOOKED_AT, LEAST_LOOKED_AT, LOOKED_AT_BYTES = 256, 4, 2**26
 """Most and fewest patterns in which saturation and flashes are looked for, and their size."""
 LEAST_FULL = 255
-"""Least number that is taken for the largest one of a type."""
+"""Least number that is taken for the largest one of a counter."""
 OFTEN, HEADROOM = 90.0, 1.5
 """Percentile over the patterns that counts as the usual number of a pixel, and a limit that is proposed for counts over
 the largest that is no flash.
@@ -261,16 +261,17 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     """A remark if the largest number in some recorded patterns (n, Qy, Qx) is more common than the one below it.
 
     Without saturation a number is the rarer the closer it is to the largest one. Pixels that always hold the same
-    number are considered only if that is the largest of its type; whole rows and columns of them are dead.
+    number are considered only if that is a full counter's; whole rows and columns of them are dead.
     """
     good = frames.min(axis=0) < frames.max(axis=0)
     always = ~good & (frames[0] == frames.max()) & (True if bad is None else ~np.asarray(bad, dtype=bool))
     always &= ~always.all(axis=0) & ~always.all(axis=1)[:, None]
     if _is_full(frames) and (full_px := int(always.sum())) >= LEAST_FULL_PX:
+        most = int(frames.max())
         return [
-            f"{full_px} pixels always hold {frames.max():.10g}, the largest number of its type: a saturated "
-            "detector, or bad pixels? defocus and phases "
-            "are then wrong; record with a weaker beam, or give bad_pixel_mask"
+            f"{full_px} pixels always hold {most}, the largest number of {most.bit_length()} bits: a saturated "
+            "detector, or bad pixels? defocus and phases are then wrong; record with a weaker beam, or give "
+            "bad_pixel_mask"
         ]
     values = frames[:, good if bad is None else good & ~np.asarray(bad, dtype=bool)]
     if not values.size:
@@ -289,7 +290,7 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
 
 
 def _is_full(frames: Array) -> bool:
-    """Whether the largest number is that of unsigned integers of 8 bits or more."""
+    """Whether the largest number has all its bits set, 8 or more, as that of a full counter has."""
     most = frames.max(initial=0)
     return bool(frames.dtype.kind in "iu" and most >= LEAST_FULL and int(most) & (int(most) + 1) == 0)
 

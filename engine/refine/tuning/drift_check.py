@@ -42,7 +42,7 @@ BEYOND_DOUBT = 6.0
 """Standard deviations by which held-out patterns must prefer a drift to its opposite, however certain the lattice and
 however many the slices. They count the scatter of the patterns only: trials that hold out others differ by up to five
 of them, and trials of models that are slightly wrong, or have not settled, prefer one of two drifts that are not there
-by as much (docs/automatic/drift.md). A drift that they leave alone is tested again on the refined object."""
+by as much (docs/measured/automatic/drift.md). A drift that they leave alone is tested again on the refined object."""
 WITH_THE_TURN = 3.0
 """Standard deviations by which a drift that is preferred to its opposite, but not to none, has to be better together
 with the rotation that the lattice shows: than the positions as they are, and than the rotation alone."""

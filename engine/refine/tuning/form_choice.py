@@ -46,7 +46,7 @@ FIRST_SWEEPS, SWEEPS = 2, 5
 """Sweeps before a phase may be given up, and in all: after one sweep it may be behind and still win in the end."""
 WORTH = 0.1
 """Share by which a phase must predict better. Where it was the better object, it did so by 16 % and more; where a
-complex one was better, by at most 6 % (docs/automatic/slices.md)."""
+complex one was better, by at most 6 % (docs/measured/automatic/slices.md)."""
 THIN_DEPTHS = 1.25
 """Depths of focus within which an object is damped unless a phase is far better or far behind
 (docs/automatic/slices.md)."""
@@ -57,7 +57,7 @@ LATTICE = 3.0
 of them 2.7, as one crystal has that is also better as a phase; other crystals have 3.6 and more."""
 FREEING = 0.01
 """Share by which a damped object must predict better without the bound: it did by 1.9 % and more where that improved a
-film, by 0.9 % at most where a particle or a crystal was worse (docs/automatic/slices.md)."""
+film, by 0.9 % at most where a particle or a crystal was worse (docs/measured/automatic/slices.md)."""
 
 
 def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:

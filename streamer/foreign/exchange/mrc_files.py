@@ -27,9 +27,11 @@ _TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _COMPLEX_OR_PACKED = {3: "complex integers", 4: "complex numbers", 101: "numbers of 4 bits"}
 _MAP, _STAMP = slice(208, 212), slice(212, 214)
 _BIG_ENDIAN = b"\x11\x11"
-_VOLUME_STACK = 401
+_VOLUME_STACKS = range(401, 631)
+"""Space groups from P1 to the last one, plus 400: a stack of volumes."""
 _IMOD, _SIGNED = 1146047817, 1
 """IMOD's mark of a header, and the bit of its flags that says whether bytes have a sign."""
+_CUT_SHORT = "wait until it is written, or copy it again"
 _HINT = "save the patterns as numbers of 8 or 16 bits or float32, or with numpy.save"
 
 
@@ -59,7 +61,7 @@ class _Header:
         mark, flags = struct.unpack_from(f"{order}2i", raw, 152)
         unsigned = mode == 0 and mark == _IMOD and not flags & _SIGNED
         dtype = np.dtype("u1" if unsigned else f"{order}{_TYPES[mode]}")
-        rows_of_scan = sections // volume if space == _VOLUME_STACK and volume > 0 and sections % volume == 0 else 0
+        rows_of_scan = sections // volume if space in _VOLUME_STACKS and volume > 0 and sections % volume == 0 else 0
         leading = (rows_of_scan, volume) if rows_of_scan else (sections,)
         return cls((*leading, rows, columns), dtype, _HEADER_BYTES + extended)
 
@@ -75,15 +77,17 @@ def open_mrc(path: Path) -> Iterator[ScanFile]:
     check_is_file(path)
     with path.open("rb") as file:
         raw = file.read(_HEADER_BYTES)
-    if len(raw) < _HEADER_BYTES or not recognises(raw):
+    if not recognises(raw):
         if (kind := kind_of(path, ".mrc")) is not None:
             raise InputFileError(f"{path} is not an MRC file, but {kind[0]}", kind[1])
         raise InputFileError(f"{path} is not an MRC file: its header lacks the mark MAP", _HINT)
+    if len(raw) < _HEADER_BYTES:
+        raise InputFileError(f"{path} is cut short: it has {len(raw)} bytes, fewer than its header", _CUT_SHORT)
     header = _Header.of(path, raw)
     size, needed = path.stat().st_size, header.start + math.prod(header.shape) * header.dtype.itemsize
     if size < needed:
         problem = f"{path} is cut short: it has {size} bytes, and its header announces {needed}"
-        raise InputFileError(problem, "wait until it is written, or copy it again")
+        raise InputFileError(problem, _CUT_SHORT)
     notes: tuple[str, ...] = ()
     if len(header.shape) == 4:
         rows, columns = header.shape[:2]

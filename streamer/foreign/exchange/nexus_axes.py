@@ -19,7 +19,7 @@ from ptylive.streamer.storage.scan_file import ScanFile
 def with_nexus_axes(data: Any, notes: tuple[str, ...]) -> ScanFile:
     """Frames of a data set (h5py) in the contract's order, with step and pixel size where its group states them.
 
-    Raises InputFileError for spectra.
+    Raises InputFileError for spectra, and for a damaged axis.
     """
     scales = _scales(data)
     if any(is_energy(unit) for _, unit in scales):
@@ -63,8 +63,13 @@ def _attached(data: Any) -> list[tuple[Any, Any]]:
 
 
 def _scale(group: Any, name: Any, length: int) -> tuple[Any, Any]:
+    """(step, unit) of an axis of that length, nothing where there is none. Raises InputFileError for a damaged one."""
     name = (name.decode(errors="replace") if isinstance(name, bytes) else str(name)).strip()
-    vector = dataset(group, name) if name not in ("", ".") and name in group else None  # "." stands for no axis
+    vector = dataset(group, name)
     if vector is None or vector.shape != (length,) or vector.dtype.kind not in "fiu":
         return None, None
-    return mean_step(vector), attributes(vector).get("units")
+    try:
+        return mean_step(vector), attributes(vector).get("units")
+    except OSError:
+        remedy = f'restore the file from a copy, or remove this axis: with h5py, del file["{vector.name}"]'
+        raise InputFileError(f"{group.file.filename}: the axis {vector.name} is damaged", remedy) from None

@@ -24,7 +24,9 @@ from ptylive.schema.model import Array
 MOST_PIXELS = 2**26
 """Limit on a page."""
 MOST_PAGES = 10**7
-_MOST_TAGS, _MOST_TAG_BYTES = 4096, 2**24
+_MOST_TAGS, _MOST_TAG_BYTES, _MOST_SAMPLES = 4096, 2**24, 8
+_LARGER = 2**16
+"""Bytes beyond twice those of its pixels that a stored strip or tile may have."""
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _FILL_ORDER, _DESCRIPTION, _OFFSETS = 256, 257, 258, 259, 266, 270, 273
 _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _COUNTS, _PREDICTOR, _TILE_WIDTH, _TILE_LENGTH = (
     274,
@@ -36,6 +38,10 @@ _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _COUNTS, _PREDICTOR, _TILE_WIDTH, _TILE
     323,
 )
 _TILE_OFFSETS, _TILE_COUNTS, _FORMAT = 324, 325, 339
+_USED = (
+    *(_WIDTH, _LENGTH, _BITS, _COMPRESSION, _FILL_ORDER, _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _COUNTS),
+    *(_PREDICTOR, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS, _FORMAT),
+)
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _TEXT = 2
 _KINDS = {1: "u", 2: "i", 3: "f"}
@@ -116,6 +122,17 @@ class _Layout:
     def __str__(self) -> str:
         return f"{self.rows} x {self.columns} {self.dtype.name}"
 
+    @property
+    def pieces(self) -> int:
+        """Number of strips or tiles."""
+        height, width = self.block
+        return -(-self.rows // height) * -(-self.columns // width)
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that a stored strip or tile has at most: deflating it may make it larger, but not by much."""
+        return 2 * self.block[0] * self.block[1] * self.dtype.itemsize + _LARGER
+
     def places(self) -> Iterator[tuple[slice, slice]]:
         """Rows and columns of each strip or tile, in the order of their offsets; tiles reach over the edges."""
         height, width = self.block
@@ -148,11 +165,11 @@ class _Layout:
 def _pixel(tags: Tags, order: str) -> np.dtype[Any]:
     """Type of a pixel. Raises OSError for one that is not a single real number."""
     bits, kind = tags.get(_BITS, (1,)), _KINDS.get(_one(tags, _FORMAT, 1))
-    if len(bits) != 1 or _one(tags, _SAMPLES, 1) != 1:
-        raise OSError(f"its pages have {bits_in_words(bits)} per pixel")
+    if (samples := _one(tags, _SAMPLES, 1)) not in (1, len(bits)):
+        raise OSError(f"its pages have {samples} numbers per pixel")
     if kind is None:
         raise OSError("its pixels are not real numbers")
-    if bits[0] not in (_FLOATS if kind == "f" else _INTEGERS):
+    if len(bits) != 1 or bits[0] not in (_FLOATS if kind == "f" else _INTEGERS):
         raise OSError(f"its pages have {bits_in_words(bits)} per pixel")
     return np.dtype(f"{order}{kind}{bits[0] // 8}")
 
@@ -166,8 +183,9 @@ def _predictor(tags: Tags, dtype: np.dtype[Any]) -> int:
 
 
 def bits_in_words(bits: tuple[int, ...]) -> str:
-    """Name the bits of each sample of a pixel."""
-    return f"{' + '.join(map(str, bits))} bit{'' if bits == (1,) else 's'}"
+    """Name the bits of each sample of a pixel, of the first ones if there are many."""
+    more = " + …" if len(bits) > _MOST_SAMPLES else ""
+    return f"{' + '.join(map(str, bits[:_MOST_SAMPLES]))}{more} bit{'' if bits == (1,) else 's'}"
 
 
 def _words(dtype: np.dtype[Any]) -> str:
@@ -218,13 +236,13 @@ class RawPages(PageStack):
             raise unlike(self._path, number, layout, self._first)
         names = (_TILE_OFFSETS, _TILE_COUNTS) if layout.tiled else (_OFFSETS, _COUNTS)
         starts, counts = (tags.get(name, ()) for name in names)
-        places = list(layout.places())
-        if not len(starts) == len(counts) == len(places):
-            raise OSError(f"page {number} has {len(starts)} pieces where {len(places)} are needed")
+        if not len(starts) == len(counts) == layout.pieces:
+            raise OSError(f"page {number} has {len(starts)} pieces where {layout.pieces} are needed")
         out = np.empty((layout.rows, layout.columns), self.dtype)
-        for (rows, columns), start, count in zip(places, starts, counts, strict=True):
+        for (rows, columns), start, count in zip(layout.places(), starts, counts, strict=True):
             target = out[rows, columns]
-            stored = layout.pixels(self._read(start, count), layout.block[0] if layout.tiled else len(target))
+            raw = self._read(start, min(count, layout.most_bytes))
+            stored = layout.pixels(raw, layout.block[0] if layout.tiled else len(target))
             target[:] = stored[: target.shape[0], : target.shape[1]]
         return out
 
@@ -254,7 +272,7 @@ class RawPages(PageStack):
         listed = self._read(place + (8 if self._big else 2), entry.size * self._count(place))
         for name, kind, count, value in entry.iter_unpack(listed):
             size = count * (1 if kind == _TEXT else struct.calcsize(f"<{_NUMBERS.get(kind, 'B')}"))
-            wanted = kind in _NUMBERS or (kind == _TEXT and name == _DESCRIPTION)
+            wanted = (kind in _NUMBERS and name in _USED and name not in tags) or (kind, name) == (_TEXT, _DESCRIPTION)
             if not wanted or size > _MOST_TAG_BYTES:
                 continue
             far = struct.unpack(f"{self._order}{'Q' if self._big else 'I'}", value)[0]
@@ -270,7 +288,7 @@ class RawPages(PageStack):
         return int.from_bytes(raw, "little" if self._order == "<" else "big")
 
     def _read(self, place: int, size: int) -> bytes:
-        raw = os.pread(self._handle, size, place) if place < 2**63 else b""
+        raw = os.pread(self._handle, size, place) if place + size <= os.fstat(self._handle).st_size else b""
         if len(raw) < size:
             raise OSError("it is cut off, or was not written to its end")
         return raw

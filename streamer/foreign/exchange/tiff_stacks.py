@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.files.file_kinds import kind_of
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.exchange.tiff_pages import (
@@ -38,9 +39,9 @@ _MODES = ("L", "I;16", "I;16B", "I;16L", "I", "F")
 """Pillow's modes of grey pages. "L" and "I" are signed or not, which only the tags say."""
 _ONE_BIT = "1"
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _WHITE_OR_BLACK, _DESCRIPTION, _OFFSETS = 256, 257, 258, 259, 262, 270, 273
-_ORIENTATION, _FORMAT, _DEPTH = 274, 339, 32997
+_ORIENTATION, _ROWS_PER_STRIP, _FORMAT, _DEPTH = 274, 278, 339, 32997
 _WHITE_IS_ZERO = 0
-_BYTE, _NEVER_SWAPPED = 8, "I;16B"
+_UP_TO_A_BYTE, _NEVER_SWAPPED = {*range(1, 9)}, "I;16B"
 _ON_ITS_SIDE = (5, 6, 7, 8)
 """Orientations in which rows are columns: Pillow gives such pages the wrong shape."""
 _KINDS = {1: "u", 2: "i", 3: "f"}
@@ -71,11 +72,23 @@ class _Page:
             raise OSError(f"its pages are volumes of {tags[_DEPTH]} layers")
         if tags.get(_ORIENTATION, 1) in _ON_ITS_SIDE:
             raise OSError(f"its pages lie on their side (orientation {tags[_ORIENTATION]})")
+        rows, columns = _whole(tags, _LENGTH), _whole(tags, _WIDTH)
+        held = len(tags.get(_OFFSETS, ())) * _whole(tags, _ROWS_PER_STRIP, rows)
+        if 0 < held < rows:  # Pillow fills the others with zeros
+            raise OSError(f"its pages have {rows} rows, and strips for {held}")
         inverted = image.mode == "L" and tags.get(_WHITE_OR_BLACK) == _WHITE_IS_ZERO
-        return cls(tags[_LENGTH], tags[_WIDTH], f"{kind}{_BYTES[bits[0]]}", inverted)
+        return cls(rows, columns, f"{kind}{_BYTES[bits[0]]}", inverted)
 
     def __str__(self) -> str:
         return f"{self.rows} x {self.columns} {np.dtype(self.dtype).name}"
+
+
+def _whole(tags: Any, name: int, otherwise: int = 0) -> int:
+    """The number of a tag; ``otherwise``, if there is none. Raises OSError for anything but a whole number."""
+    found = tags.get(name, otherwise)
+    if not isinstance(found, int):
+        raise OSError(f"its pages have no whole number in the tag {name}")
+    return found
 
 
 class Pages(PageStack):
@@ -83,20 +96,23 @@ class Pages(PageStack):
 
     def __init__(self, path: Path, image: Any, first: _Page, pages: int) -> None:
         self._path, self._image, self._first, self._lock = path, image, first, threading.Lock()
+        self._damaged: dict[int, str] = {}
+        """Why pages could not be read: asked again for the one that it has just failed on, Pillow returns zeros."""
         super().__init__(pages, first.rows, first.columns, np.dtype(first.dtype))
 
     def _page(self, number: int) -> Array:
         with self._lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about tags that are damaged, which are not used
+            if number in self._damaged:
+                raise OSError(self._damaged[number])
             try:
                 self._image.seek(number)
                 page = _Page.of(self._image)
                 if page == self._first:
                     return self._pixels()
-            except OSError:
-                raise
             except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
-                raise OSError(f"page {number}: {error}") from None
+                self._damaged[number] = str(error) if isinstance(error, OSError) else f"page {number}: {error}"
+                raise OSError(self._damaged[number]) from None
         raise unlike(self._path, number, page, self._first)
 
     def _pixels(self) -> Array:
@@ -145,28 +161,34 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
         yield _raw(path, "is not a readable TIFF: ")
         return
     with image:
-        if _may_be_swapped(image):
-            yield _raw(path, "")
-            return
-        if stack is not None:
-            metadata, notes = _scan_shape(_description(image), stack.shape)
-            yield ScanFile(stack, metadata, notes=("its pages follow the first, without tags of their own", *notes))
-            return
-        try:
-            first = _Page.of(image)
-        except (OSError, LookupError) as error:
-            raise InputFileError(f"{path}: {error}", _HINT) from None
-        if first.rows * first.columns > MOST_PIXELS or pages > MOST_PAGES:
-            raise InputFileError(f"{path}: {pages} pages of {first.rows} x {first.columns} are not a scan", _HINT)
-        metadata, notes = _scan_shape(_description(image), (pages, first.rows, first.columns))
-        yield ScanFile(Pages(path, image, first, pages), metadata, notes=notes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about tags with too many values
+            found = _decoded(path, image, stack, pages)
+        yield found
+
+
+def _decoded(path: Path, image: Any, stack: FileFrames | None, pages: int) -> ScanFile:
+    """Pages that Pillow decodes, or that lie in the file as a ``stack``. Raises InputFileError."""
+    if _may_be_swapped(image):
+        return _raw(path, "")
+    if stack is not None:
+        metadata, notes = _scan_shape(_description(image), stack.shape)
+        return ScanFile(stack, metadata, notes=("its pages follow the first, without tags of their own", *notes))
+    try:
+        first = _Page.of(image)
+    except (OSError, LookupError) as error:
+        raise InputFileError(f"{path}: {error}", _HINT) from None
+    if first.rows * first.columns > MOST_PIXELS or pages > MOST_PAGES:
+        raise InputFileError(f"{path}: {pages} pages of {first.rows} x {first.columns} are not a scan", _HINT)
+    metadata, notes = _scan_shape(_description(image), (pages, first.rows, first.columns))
+    return ScanFile(Pages(path, image, first, pages), metadata, notes=notes)
 
 
 def _may_be_swapped(image: Any) -> bool:
     """Whether Pillow may return the pages with the bytes of each number in reverse: version 13 does for some types."""
     tags = image.tag_v2
-    may_be: bool = tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1 and max(tags.get(_BITS, (1,))) > _BYTE
-    return may_be and bool(image.mode != _NEVER_SWAPPED)
+    may_be = tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1 and set(tags.get(_BITS, (1,))) - _UP_TO_A_BYTE
+    return bool(may_be and image.mode != _NEVER_SWAPPED)
 
 
 def _raw(path: Path, problem: str) -> ScanFile:
@@ -174,6 +196,8 @@ def _raw(path: Path, problem: str) -> ScanFile:
     try:
         pages = RawPages(path)
     except OSError as error:
+        if (kind := kind_of(path, ".tif")) is not None:
+            raise InputFileError(f"{path} is not a TIFF, but {kind[0]}", kind[1]) from None
         raise InputFileError(f"{path}{' ' if problem else ': '}{problem}{error}", _HINT) from None
     if pages.shape[0] == 1 and (count := _announced(pages.description)) > 1:
         raise InputFileError(f"{path} announces {count} pages and lists only the first", _HINT)

@@ -3,6 +3,7 @@
 import gzip
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,6 +30,7 @@ def numpy_s(path):
         ),
         (zipped, ("a zip archive", "unpack it; if numpy.savez wrote it, name it .npz")),
         (numpy_s, ("an array of numpy", "name it .npy")),
+        (lambda path: h5py.File(path, "w").close(), ("an HDF5 file", "name it .h5")),
         (lambda path: Image.new("L", (4, 4)).save(path, format="TIFF"), ("a TIFF", "name it .tif")),
         (lambda path: path.write_bytes(bytes(208) + b"MAP "), ("an MRC file", "name it .mrc")),
         (lambda path: path.touch(), ("empty", "is the program that writes it finished? otherwise copy it again")),

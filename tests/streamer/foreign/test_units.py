@@ -44,6 +44,8 @@ def test_nearly_square_pixels_have_their_mean_and_others_are_told_of(rows, colum
         ([1.0, 1.0, 1.0], 0.0),
         ([np.nan, 1.0], None),
         ([1.0], None),
+        ([-np.inf, np.inf, np.inf], None),
+        ([0.0, 1e200, 3e200], None),
     ],
 )
 def test_the_step_of_an_axis_is_that_of_all_its_values(values, step):

@@ -126,6 +126,23 @@ def test_metadata_that_are_no_group_of_the_file_are_refused(tmp_path, name, valu
     assert "store the values as attributes of a group /metadata" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["metadata", "metadata/sent"])
+def test_links_that_lead_round_in_a_circle_lead_nowhere(tmp_path, name):
+    """Regression: a RuntimeError of HDF5, which names neither file nor field."""
+    with h5py.File(native(tmp_path / "a.h5"), "a") as file:
+        file[name] = h5py.SoftLink(f"/{name}")
+    with open_source(tmp_path / "a.h5") as source:
+        assert source.frame_count
+
+
+def test_patterns_behind_a_link_that_leads_round_in_a_circle_are_missing(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = h5py.SoftLink("/data")
+    words = "has no data set /data: it is a link to /data, which is not in the file"
+    with pytest.raises(InputFileError, match=words), open_source(tmp_path / "a.h5"):
+        pass
+
+
 def test_values_in_the_wrong_place_are_told_of(tmp_path):
     """Regression: attributes of the file or of its patterns were ignored without a word."""
     with h5py.File(native(tmp_path / "a.h5"), "a") as file:

@@ -133,8 +133,8 @@ class _DriftCorrection:
         """Whether the slopes of the first object are beyond doubt."""
         self._evidence: DriftEvidence | None = None
         """Of lattice and first object, for a drift that trials left alone."""
-        self._epochs = first.problem.strategy.epochs
-        """Planned for the first run, and for each that follows."""
+        self._uncorrected = first.problem
+        """Problem of the first run, with the reason of its drift: each correction replaces those before it."""
         self._resolution_A = 1 / measured.probe.semiangle_invA
         self._steps = 0
         """Number of runs that followed the first."""
@@ -278,7 +278,8 @@ class _DriftCorrection:
         run = self._best.run
         continuation = Continuation(run, self._environment, self._steps)
         scan = UncorrectedScan(run.nominal, self._strains, run.begin)
-        problem = self._correction_at(point, search).problem(run.problem, scan, self._environment, self._epochs)
+        uncorrected, correction = self._uncorrected, self._correction_at(point, search)
+        problem = correction.problem(uncorrected, scan, self._environment, uncorrected.strategy.epochs)
         end = self._best.end.another()
         result, ended = continuation.refined(problem, end)
         if ended is None:

@@ -22,7 +22,8 @@ from ptylive.engine.refine.run.again.strained_scan import Slopes
 from ptylive.schema.model import DoubleArray
 
 WRONG = 1 / 40
-"""Share of scans whose lattice may be certain of anything: one of 41 that were simulated (docs/automatic/drift.md)."""
+"""Share of scans whose lattice may be certain of anything: one of 41 that were simulated
+(docs/measured/automatic/drift.md)."""
 WRONG_OF_SEVERAL = 1 / 10
 """The same share for specimens in several slices: one of 13 thick crystals, the same scan among them."""
 FREEDOM = 4
@@ -32,12 +33,12 @@ ENOUGH = 10.0
 POSSIBLE = 5.0
 """Evidence from which a drift is tried nevertheless if one slice explains the patterns: its model does not err."""
 POSSIBLE_OF_SEVERAL = 8.0
-"""The same for several slices (docs/automatic/drift.md)."""
+"""The same for several slices (docs/measured/automatic/drift.md)."""
 EXPLAINED = 1.1
 """Ratio of the loss to that of counting noise up to which a run explains its patterns."""
 MISSED = -3.0
 """Standard deviations of both slopes together below which a drift is rejected: -8 to -21 for drifts that are not there
-or a sixth as large, -0.2 to 4.3 for most of those that are, -2.5 for one (docs/automatic/drift.md)."""
+or a sixth as large, -0.2 to 4.3 for most of those that are, -2.5 for one (docs/measured/automatic/drift.md)."""
 UNCONFIRMED = -1.0
 """The same limit for a drift that is only possible: -0.8 to 1.3 for those that are there, -1.3 to -6.8 for others."""
 

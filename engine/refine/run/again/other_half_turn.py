@@ -38,7 +38,7 @@ SOME = 1.1
 """Ratio of the loss to that of counting noise above which a half turn that the maps left undecided is tested."""
 LESS = 0.97
 """Ratio of losses below which it is given up where no more is left than the usual faults of a model; otherwise wrong
-minima mislead: 0.972 was once the ratio of a wrong half turn to a right one (docs/automatic/depth.md)."""
+minima mislead: 0.972 was once the ratio of a wrong half turn to a right one (docs/measured/automatic/depth.md)."""
 
 
 class OtherHalfTurn(Alternative):

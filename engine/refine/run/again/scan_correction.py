@@ -26,6 +26,8 @@ from ptylive.schema.preset import Preset
 
 UNMEASURED = Drift((0.0, 0.0), (0.0, 0.0), math.nan, math.nan, False, NO_DRIFT)
 """Stands for the lattice's drift where there is none."""
+NONE_BEYOND = ": no drift is shown beyond that"
+"""What is said of a rotation that is corrected alone."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ScanCorrection:
         along = [f"the rotation ({turn_deg:+.2f} ± {turn_uncertainty_deg:.2g}°)"] if strains.turns else []
         along += [_words(optics_A)] if optics_A else []
         if strains.kept_drift_A is not None:
-            words = f"{' and '.join(along)} corrected, found with {found_with}: no drift is shown beyond that"
+            words = f"{' and '.join(along)} corrected, found with {found_with}{NONE_BEYOND}"
             return cls(earlier, turn_deg, turn_uncertainty_deg, optics_A, words.removeprefix("the "))
         slow_A, fast_A = (float(sd) for sd in np.sqrt(np.diag(covariance))[:2])
         how = f" along with {' and '.join(along)}" if along else ""

@@ -33,7 +33,7 @@ from ptylive.schema.preset import Preset
 
 MUCH = 2.0
 """Ratio of the loss to that of counting noise above which a second run may be worth its time: below it most results
-are right (docs/automatic/columns.md)."""
+are right (docs/measured/automatic/columns.md)."""
 MIDDLE = 1024
 """Maximum number of patterns in the middle of the scan that are refined in either way."""
 

@@ -31,7 +31,7 @@ from ptylive.schema.preset import Preset
 MUCH, MORE = 1.5, 1.2
 """Ratios of the likelihood to that of counting noise above which one slice may be too little, and a thickness that is
 better than one slice may be too small still. One slice leaves 1.5 to 7.5 in the thick crystals that trials took for
-thin, sheets, particles and films up to 1.4 (docs/automatic/depth.md)."""
+thin, sheets, particles and films up to 1.4 (docs/measured/automatic/depth.md)."""
 LEAST_ERROR = 0.1
 """Relative error of the modelled counts above which depth may be what one slice lacks: 0.14 to 0.8 in the thick
 crystals, 0.065 in particles of gold that left 1.5 times the noise because under many electrons small faults of a model

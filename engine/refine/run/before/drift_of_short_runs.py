@@ -23,7 +23,13 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run.again.continuation import RunEnvironment, is_plain, with_drift_remark
 from ptylive.engine.refine.run.again.drift_search import FAILURES, DriftSearch
-from ptylive.engine.refine.run.again.scan_correction import ScanCorrection, UncorrectedScan, drift_may_show, following
+from ptylive.engine.refine.run.again.scan_correction import (
+    NONE_BEYOND,
+    ScanCorrection,
+    UncorrectedScan,
+    drift_may_show,
+    following,
+)
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import Slopes, StrainedScan
 from ptylive.engine.refine.run.checkpoint import Checkpoint
@@ -37,7 +43,8 @@ SWEEPS = 4
 """Sweeps of a short run."""
 MOST_STEPS = 6
 """Maximum number of corrections; in a run of fewer than 12 epochs, half as many as epochs."""
-UNSETTLED = f"; objects of {SWEEPS} sweeps show another, but no correction leaves none"
+UNSETTLED = f"; objects of {SWEEPS} sweeps show another, but no correction removes it"
+UNSETTLED_BEYOND = ": they show a drift beyond that, but no correction removes it"
 ROUNDED = 3
 """Decimals of a correction, Å: a resumed run repeats the search, and has to begin with the same positions, though sums
 over threads differ in their last digits."""
@@ -109,6 +116,13 @@ class _ShortRun:
     """(n,) parameters after the sweeps; None: they are not finite."""
 
 
+def _with_drift_beyond(run: _ShortRun) -> _ShortRun:
+    """The short run with a corrected rotation, after which a drift shows that remains unless another run removes it."""
+    strategy = run.problem.strategy
+    strategy = replace(strategy, reason=strategy.reason.replace(NONE_BEYOND, UNSETTLED_BEYOND))
+    return replace(run, problem=replace(run.problem, strategy=strategy))
+
+
 @dataclass(frozen=True)
 class _Search:
     """The search from one short run to the next."""
@@ -162,6 +176,7 @@ class _Search:
             if not slopes.are_beyond_doubt or strains.are_of_rotation(slopes):
                 break
             search = self._begun(np.concatenate([drift_A, point]), scan, slopes, strains)
+            settled = settled if search.is_settled else (_with_drift_beyond(run), settled[1])
         unsettled = replace(first, problem=with_drift_remark(first.problem, UNSETTLED)), 0.0
         return unsettled if settled is None else settled
 

@@ -20,7 +20,7 @@ from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.tuned import Tuned
 
 WORTH = 0.05
-"""Share by which a damped object must predict better: docs/automatic/slices.md."""
+"""Share by which a damped object must predict better: docs/measured/automatic/slices.md."""
 BEYOND_DOUBT = 3.0
 """Standard deviations by which it must: gold that gained 6 ± 3 % was worse with absorption, 0.874 instead of 0.891."""
 LEAST_LEFT = 1 + 2 * WORTH

@@ -30,7 +30,7 @@ BEYOND_DOUBT = 4.0
 """Standard deviations at which the intermediate epochs decide: a fall or rise of that size is not reversed later."""
 WORTH = 0.01
 """Share by which the loss must fall from the early to the late epochs: by 2 % and more where the weaker pull made a
-better object, by 0.6 % where it made a worse one (docs/automatic/slices.md)."""
+better object, by 0.6 % where it made a worse one (docs/measured/automatic/slices.md)."""
 
 
 def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:

@@ -46,7 +46,7 @@ THICKEST_A = 2000.0
 ANY_DEPTH = (1.0, 2.0, 4.0)
 """Thicknesses, in depths of focus, that optics of unknown depth are compared through. Two slices a single depth of
 focus apart preferred an astigmatism that was not there in three crystals of 2.3 to 4.8, by 2 to 3 %; in six slices none
-did (docs/automatic/optics.md)."""
+did (docs/measured/automatic/optics.md)."""
 SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
 """Number of slices per depth of focus in a trial of one thickness, and in all trials that search for it."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0

@@ -3,7 +3,7 @@
 Several slices are refined by least squares of amplitudes as a complex or damped object, one slice by the likelihood of
 its counts as a phase at or above vacuum, or damped. In a trial the slices may therefore follow noise and predict worse,
 however right their depth is: crystals of 76 and 94 Å predicted worse by 10 to 27 %, and better by 2 to 8 % as phases by
-their counts. They then made the better object, refined in either form (docs/automatic/slices.md).
+their counts. They then made the better object, refined in either form (docs/measured/automatic/slices.md).
 """
 
 from __future__ import annotations

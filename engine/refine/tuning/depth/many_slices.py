@@ -21,8 +21,8 @@ MANY_SLICES = 2 * COARSE_SLICES
 """Number of slices above which few are tried first: their trial takes a fraction of the time."""
 HOPELESS = 0.1
 """Share by which few slices predict worse than one where many need not be tried. Films and crystals that were better in
-several predicted better by 2.5 to 63 % in few, twice worse, by 2.5 and 2.8 %; a sheet worse by 20 % (docs/automatic/
-depth.md)."""
+several predicted better by 2.5 to 63 % in few, twice worse, by 2.5 and 2.8 %; a sheet worse by 20 %
+(docs/measured/automatic/depth.md)."""
 
 
 def hopeless_gain(thin: Tuned, tuned: Tuned, thickness_A: float, context: TrialContext) -> Gain | None:

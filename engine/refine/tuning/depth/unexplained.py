@@ -2,8 +2,8 @@
 
 Depth shows in differences of a few per cent between short trials, and in a thick crystal it may not show. What one
 slice leaves unexplained shows at once: up to 1.3 times the loss of counting noise in thin specimens, and mostly 1.5 to
-19 times in crystals (docs/automatic/depth.md). If that is much, several slices are tried even if no depth was seen; if
-it is next to nothing, depth that two slices do not show is not looked for.
+19 times in crystals (docs/measured/automatic/depth.md). If that is much, several slices are tried even if no depth was
+seen; if it is next to nothing, depth that two slices do not show is not looked for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOO_MUCH = 1.35
 NEXT_TO_NOTHING = 1.05
 """Ratio up to which depth that two slices do not show is not looked for: ten sheets, shells and particles that left at
 most 1.04 times the noise of their mean pattern had none; eleven thick crystals left 1.09 and more
-(docs/automatic/depth.md)."""
+(docs/measured/automatic/depth.md)."""
 
 
 @dataclass(frozen=True)

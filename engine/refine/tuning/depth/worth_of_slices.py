@@ -33,7 +33,7 @@ from ptylive.engine.refine.tuning.tuned import Tuned
 
 WORTH = 0.01
 """Share by which several slices must predict better: by 1.3 % and more where they made the better object, by 0.3 and
-0.4 % where they made a worse one (docs/automatic/slices.md)."""
+0.4 % where they made a worse one (docs/measured/automatic/slices.md)."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which several slices must lead after the sweeps to end the trials there."""
 

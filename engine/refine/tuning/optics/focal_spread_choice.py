@@ -34,7 +34,7 @@ WIDER = 2
 """Factor on the usual focal spread and on the number of modes."""
 FAR_BEHIND = 0.03
 """Share by which the wider one trails after half of the sweeps if it does not catch up: 0.5 and 1.6 % where it was
-better in the end, 18 and 45 % where it was not (docs/automatic/probe.md)."""
+better in the end, 18 and 45 % where it was not (docs/measured/automatic/probe.md)."""
 SURE = 4.0
 """Standard deviations by which the wider one must predict better: 5 and more where it made a better object, 2 where it
 made a worse one (docs/automatic/probe.md)."""

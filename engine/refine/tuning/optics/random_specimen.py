@@ -18,7 +18,7 @@ from ptylive.schema.model import DoubleArray
 
 CONTRAST = 2.5
 """Mean square of the power over the square of its mean, in rings, below which a specimen is random. Films and particles
-in ice have 1.9 to 2.3, lattices 2.8 and more (docs/automatic/orientation.md)."""
+in ice have 1.9 to 2.3, lattices 2.8 and more (docs/measured/automatic/orientation.md)."""
 RINGS = 8
 """Number of rings within one semi-angle."""
 EDGE = 0.05

@@ -50,7 +50,7 @@ SWEEPS = 4
 STAGES = ((1, -0.8, 3), (2, -0.35, 2), (4, -0.05, 2), (8, -math.inf, 1))
 """Sweeps of a start, the gain below which it is then given up, and how many starts are kept: those that eventually
 predicted better by a tenth were above -0.48, -0.19 and -0.02 by then, and among the first two or three
-(docs/automatic/columns.md)."""
+(docs/measured/automatic/columns.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
 FIRST_LOOK = 2
@@ -60,13 +60,14 @@ LEAST_NOISE = 0.9
 SAME, COARSE = 0.975, 6.0
 """Correlation above which columns have become a given object, and the blur that is subtracted, in units of ``BLUR``:
 0.985 and more where a whole run from them ends in the same object, 0.97 and less where it may not
-(docs/automatic/columns.md)."""
+(docs/measured/automatic/columns.md)."""
 CLEAR = 0.2
 """Gain that is accepted after few sweeps; a smaller or uncertain one is judged by longer trials."""
 EPOCHS = 4
 """Epochs of L-BFGS after the sweeps of an automatic run, by which the rest is judged."""
 KEPT = 0.95
-"""Share of the lead of the columns after the sweeps that must remain after these epochs (docs/automatic/columns.md)."""
+"""Share of the lead of the columns after the sweeps that must remain after these epochs
+(docs/measured/automatic/columns.md)."""
 DEEP = 2.0
 """Depths of focus above which one slice is also examined one depth of focus out of focus."""
 PEAK_RAD, POWER = 5.0, 2.0

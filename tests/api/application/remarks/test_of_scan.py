@@ -259,10 +259,14 @@ def test_a_disc_that_is_always_saturated_is_told():
     counts = np.random.default_rng(3).poisson(4, (6, 16, 16)).astype("<u4")
     counts[:, 5:9, 6:9] = 2**32 - 1
     (said,) = saturation_remarks(counts, None)
-    assert said.startswith("12 pixels always hold 4294967295, the largest number of its type")
+    assert said.startswith("12 pixels always hold 4294967295, the largest number of 32 bits")
     assert saturation_remarks(counts, counts[0] > 100) == []
     assert saturation_remarks(np.minimum(counts, 4094), None) == []
-    assert len(saturation_remarks(np.minimum(counts, 4095), None)) == 1
+    (said,) = saturation_remarks(np.minimum(counts, 4095), None)
+    assert said.startswith("12 pixels always hold 4095, the largest number of 12 bits")
+    counts = counts.astype("<u8")
+    counts[:, 5:9, 6:9] = 2**64 - 1
+    assert "hold 18446744073709551615, the largest number of 64 bits" in saturation_remarks(counts, None)[0]
     assert saturation_remarks(np.minimum(counts, 4095).astype("f4"), None) == []
     counts[:, 7:] = 3  # six pixels are left, which may be hot
     assert saturation_remarks(counts, None) == []

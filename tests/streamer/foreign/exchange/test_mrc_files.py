@@ -74,13 +74,26 @@ def test_bytes_of_imod_have_a_sign_only_if_it_says_so(tmp_path):
         ({"b64": 3, "b72": 1}, r"its axes are stored in the order \(3, 2, 1\), not \(1, 2, 3\)"),
         ({"b208": 0}, "a.mrc is not an MRC file: its header lacks the mark MAP"),
         ({"b88": 401, "b36": 4}, None),
+        ({"b88": 631, "b36": 3}, None),
     ],
 )
 def test_headers_that_are_not_of_patterns(tmp_path, fields, said):
     path = mrc(tmp_path / "a.mrc", counts("i2"), **fields)
-    if said is None:  # six sections are no whole number of volumes of four
+    if said is None:  # six sections are no whole number of volumes of four; there are 230 space groups
         assert read(path)[1].scan.shape is None
         return
     with pytest.raises(InputFileError, match=said) as caught:
         read(path)
     assert "\n" not in caught.value.line()
+
+
+def test_volumes_of_any_space_group(tmp_path):
+    assert read(mrc(tmp_path / "a.mrc", counts("i2"), b88=630, b36=3))[1].scan.shape == (2, 3)
+
+
+def test_a_cut_header_is_named_as_such(tmp_path):
+    """Regression: of a header cut behind its mark, the mark was said to be missing."""
+    path = mrc(tmp_path / "a.mrc", counts("i2"))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(InputFileError, match=r"a\.mrc is cut short: it has 500 bytes, fewer than its header"):
+        read(path)

@@ -143,6 +143,43 @@ def test_scales_that_are_gone_say_nothing(tmp_path):
     assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)
 
 
+def test_axes_whose_names_lead_nowhere_say_nothing(tmp_path):
+    """Regression: a RuntimeError of HDF5, which names neither file nor field."""
+    path = nexus(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file["entry/scan/circle"] = h5py.SoftLink("/entry/scan/circle")
+        file["entry/scan"].attrs["axes"] = ["..", "/", "circle", "kx"]
+    frames, header, _ = read(path)
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)
+
+
+def test_an_axis_that_holds_nothing_is_named(tmp_path):
+    """Regression: an AttributeError, because groups have no file name."""
+    path = nexus(tmp_path / "a.nxs")
+    with h5py.File(path, "a") as file:
+        del file["entry/scan/kx"]
+        file["entry/scan/kx"] = h5py.Empty("f4")
+    with pytest.raises(InputFileError, match=r"a\.nxs: /entry/scan/kx holds nothing"):
+        read(path)
+
+
+def test_a_damaged_axis_is_named(tmp_path):
+    """Regression: an OSError of HDF5, which names neither file nor field."""
+    path = nexus(tmp_path / "a.nxs")
+    with h5py.File(path, "a") as file:
+        del file["entry/scan/kx"]
+        found = file.create_dataset("entry/scan/kx", data=1.5 * np.arange(5), chunks=(5,), compression="gzip")
+        found.attrs["units"] = "mrad"
+        chunk = found.id.get_chunk_info(0)
+    raw = bytearray(path.read_bytes())
+    raw[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
+    path.write_bytes(raw)
+    with pytest.raises(InputFileError, match=r"a\.nxs: the axis /entry/scan/kx is damaged") as caught:
+        read(path)
+    assert 'del file["/entry/scan/kx"]' in caught.value.line()
+
+
 @pytest.mark.parametrize("axes", ["y", np.array(["y", "x"], "S"), 7])
 def test_axes_that_are_not_all_named_say_nothing(tmp_path, axes):
     path = nexus(tmp_path / "a.h5")

@@ -1,10 +1,10 @@
 """Pages of TIFF files read by their tags: every type and byte order, strips and tiles, predictors, damage."""
 
 import struct
-import zlib
 
 import numpy as np
 import pytest
+from written_tiffs import tiff
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.foreign.exchange import tiff_pages
@@ -12,7 +12,6 @@ from ptylive.streamer.foreign.exchange.tiff_pages import RawPages
 from ptylive.streamer.source import open_source
 
 RNG = np.random.default_rng(27)
-FORMATS = {"u": 1, "i": 2, "f": 3}
 
 
 def numbers(dtype, shape=(3, 7, 10)):
@@ -21,71 +20,6 @@ def numbers(dtype, shape=(3, 7, 10)):
         return RNG.normal(0, 3, shape).astype(dtype)
     limits = np.iinfo(dtype)
     return RNG.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-
-
-def differences(block, predictor):
-    """A strip or tile (rows, columns) as the predictor stores it."""
-    rows, columns = block.shape
-    if predictor == 2:
-        whole = block.view(f"{block.dtype.str[0]}u{block.itemsize}").astype(f"u{block.itemsize}")
-        return np.diff(whole, axis=1, prepend=whole.dtype.type(0)).astype(f"{block.dtype.str[0]}u{block.itemsize}")
-    if predictor == 3:
-        raw = block.astype(block.dtype.newbyteorder(">")).view("u1").reshape(rows, columns, block.itemsize)
-        planes = raw.swapaxes(1, 2).reshape(rows, -1)
-        return np.diff(planes, axis=1, prepend=np.uint8(0))
-    return block
-
-
-def blocks_of(page, size, tiled):
-    """Strips or tiles of a page; tiles are filled up with zeros."""
-    for row in range(0, page.shape[0], size[0]):
-        for column in range(0, page.shape[1], size[1]):
-            part = page[row : row + size[0], column : column + size[1]]
-            lacking = [(0, full - have) for full, have in zip(size, part.shape, strict=True)]
-            yield np.pad(part, lacking) if tiled else part
-
-
-def tiff(path, data, order="<", *, big=False, size=None, tiled=False, compression=1, predictor=1, text="", **changed):
-    """Write (N, rows, columns), a directory for each. ``size``: of strips or tiles. ``changed``: t<tag>=value."""
-    _, rows, columns = data.shape
-    size = size or (rows, columns)
-    number = "Q" if big else "I"
-    start = struct.pack(f"{order}2sHHHQ" if big else f"{order}2sHI", b"MM" if order == ">" else b"II",
-                        *((43, 8, 0, 16) if big else (42, 8)))  # fmt: skip
-    raw = bytearray(start)
-    for n, page in enumerate(data):
-        parts = []
-        for block in blocks_of(np.ascontiguousarray(page.astype(page.dtype.newbyteorder(order))), size, tiled):
-            stored = differences(np.ascontiguousarray(block), predictor).tobytes()
-            parts.append(stored if compression == 1 else zlib.compress(stored))
-        tags = {256: columns, 257: rows, 258: 8 * data.itemsize, 259: compression, 262: 1, 277: 1, 317: predictor,
-                339: FORMATS[data.dtype.kind]}  # fmt: skip
-        tags |= {322: size[1], 323: size[0]} if tiled else {278: size[0]}
-        tags |= {int(name[1:]): value for name, value in changed.items()}
-        names = (324, 325) if tiled else (273, 279)
-        tags |= {names[0]: None, names[1]: [len(part) for part in parts]} | ({270: text} if text else {})
-        entry = struct.calcsize(f"<HH{number}{number}")
-        data_at = len(raw) + (8 if big else 2) + entry * len(tags) + struct.calcsize(f"<{number}")
-        tags[names[0]] = (data_at + np.cumsum([0, *map(len, parts)])[:-1]).tolist()
-        far = bytearray(b"".join(parts))
-        raw += struct.pack(f"{order}{'Q' if big else 'H'}", len(tags))
-        for tag, value in sorted(tags.items()):
-            values = value if isinstance(value, list) else [value]
-            kind, content = (16 if big else 4), b""
-            if isinstance(value, str):
-                kind, content, values = 2, value.encode() + b"\0", value + "\0"
-            elif isinstance(value, list):
-                content = struct.pack(f"{order}{len(values)}{number}", *values)
-            if content and len(content) > struct.calcsize(number):
-                inline = struct.pack(f"{order}{number}", data_at + len(far))
-                far += content
-            else:
-                inline = (content or struct.pack(f"{order}{number}", value)).ljust(struct.calcsize(number), b"\0")
-            raw += struct.pack(f"{order}HH{number}", tag, kind, len(values)) + inline
-        last = n == len(data) - 1
-        raw += struct.pack(f"{order}{number}", 0 if last else data_at + len(far)) + far
-    path.write_bytes(raw)
-    return path
 
 
 def read(path):
@@ -129,6 +63,8 @@ def test_strips_tiles_and_predictors(tmp_path, dtype, predictor, size, tiled, or
         ({"t256": 0}, "its pages are 7 x 0"),
         ({"t278": 2}, "a.tif: frame"),
         ({"t278": 0}, "its pages are stored in pieces of 0 x 10"),
+        ({"t277": 5}, "its pages have 5 numbers per pixel"),
+        ({"t258": list(range(500))}, r"0 \+ 1 \+ 2 \+ 3 \+ 4 \+ 5 \+ 6 \+ 7 \+ … bits per pixel"),
         ({"t257": 8, "t278": 8}, "a.tif: frame"),
         ({"text": '{"shape": [3, 7, 10], "truncated": true}'}, "announces 3 pages and lists only the first"),
     ],
@@ -138,6 +74,53 @@ def test_what_is_not_read_is_one_line(tmp_path, changed, said):
     with pytest.raises(InputFileError, match=said) as caught:
         read(path)
     assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize("stated", [2**40, 2**63 + 5])
+@pytest.mark.parametrize("name", ["start", "count"])
+def test_places_and_sizes_beyond_the_file_are_damage(tmp_path, name, stated):
+    """Regression: a MemoryError or OverflowError, which names neither file nor page."""
+    data = numbers("f8", (1, 7, 10))
+    path = tiff(tmp_path / "a.tif", data, big=True)
+    tag, right = (273, path.stat().st_size - data.nbytes) if name == "start" else (279, data.nbytes)
+    raw, entry = path.read_bytes(), struct.pack("<HHQQ", tag, 16, 1, right)
+    assert entry in raw
+    path.write_bytes(raw.replace(entry, struct.pack("<HHQQ", tag, 16, 1, stated)))
+    with pytest.raises(InputFileError, match="frame 0 cannot be read: its bytes are damaged"):
+        read(path)
+
+
+def test_of_a_strip_no_more_bytes_are_read_than_it_may_have(tmp_path, monkeypatch):
+    path = tiff(tmp_path / "a.tif", numbers("f8", (1, 7, 10)))
+    raw, entry = path.read_bytes(), struct.pack("<HHII", 279, 4, 1, 560)
+    path.write_bytes(raw.replace(entry, struct.pack("<HHII", 279, 4, 1, 2**22)) + bytes(2**22))
+    pages, sizes, pread = RawPages(path), [], tiff_pages.os.pread
+    monkeypatch.setattr(
+        tiff_pages.os, "pread", lambda handle, size, place: [sizes.append(size), pread(handle, size, place)][1]
+    )
+    assert pages[0].shape == (7, 10)
+    assert max(sizes) < 2**17
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_pieces_are_counted_before_they_are_listed(tmp_path, tiled, monkeypatch):
+    """Regression: a page of 2^26 pieces, of which a damaged file states one, filled the memory."""
+    size = {"t322": 1, "t323": 1} if tiled else {"t278": 1}
+    path = tiff(tmp_path / "a.tif", numbers("f8", (1, 7, 10)), tiled=tiled, t256=8192, t257=8192, **size)
+    monkeypatch.setattr(tiff_pages._Layout, "places", None)
+    with pytest.raises(OSError, match=f"page 0 has 1 pieces where {8192 ** (2 if tiled else 1)} are needed"):
+        RawPages(path)[0]
+
+
+def test_tags_that_are_not_used_or_come_twice_are_not_read(tmp_path):
+    """Each may stand for 16 MiB anywhere in the file, and a page may have thousands."""
+    path = tiff(tmp_path / "a.tif", numbers("f8", (1, 7, 10)), t400=[1] * 50, t401=5)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(struct.pack("<HHII", 401, 4, 1, 5), struct.pack("<HHII", 256, 4, 1, 5)))
+    pages = RawPages(path)
+    tags, _ = pages._tags(pages._places[0])
+    assert 400 not in tags
+    assert pages.shape == (1, 7, 10)
 
 
 @pytest.mark.parametrize("big", [False, True])

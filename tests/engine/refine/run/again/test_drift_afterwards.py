@@ -237,6 +237,24 @@ def test_a_rotation_that_explains_the_slopes_is_corrected_alone(moving, shows, d
     assert taken_A(result.drift) == taken_A(drift)
 
 
+@pytest.mark.parametrize("drift", quick_first([LEFT, None]))
+def test_a_rotation_that_is_corrected_in_two_steps_is_told_of_once(moving, shows, monkeypatch, drift):
+    """Regression: the angle of the first step stood before that of the second, which replaces it."""
+    calibration, turn_A = moving.dataset.calibration, 0.5
+    stated_deg, length_A = calibration.get("rotation_deg"), Lattice.of(moving.dataset).lengths_A[0]
+    rotation = replace(calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
+    asked = shows((0.0, 0.0), drift, turn_A=turn_A, share=0.8 * SHARE, fall=10 * STIFFNESS)
+    asked.update(rotation_deg=stated_deg, length_A=length_A)
+    monkeypatch.setattr(drift_afterwards, "WORTH_A_RUN", 0.0)
+    told, dataset = [], replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    result = refine(dataset, PRESET, backend="cpu", on_progress=told.append)
+    assert sum("object refined without it" in one.message for one in told) == 2
+    turn_deg = result.calibration.get("rotation_deg") - stated_deg
+    assert turn_deg == pytest.approx(np.degrees(turn_A / length_A), abs=1e-3)
+    assert result.reason.count("found with the refined object") == 1
+    assert f"rotation ({turn_deg:+.2f} ± " in result.reason
+
+
 def test_a_rotation_under_which_nothing_is_better_is_not_said_to_be_a_drift(moving, shows, monkeypatch):
     calibration = moving.dataset.calibration
     rotation = replace(calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)

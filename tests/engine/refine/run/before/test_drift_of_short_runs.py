@@ -18,10 +18,11 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.prepare import NO_DRIFT
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards, drift_search
+from ptylive.engine.refine.run.again.scan_correction import NONE_BEYOND
 from ptylive.engine.refine.run.again.scan_strains import ScanStrains
 from ptylive.engine.refine.run.again.strained_scan import SHOWN, UNSURE, StrainedScan
 from ptylive.engine.refine.run.before import drift_of_short_runs
-from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS, UNSETTLED
+from ptylive.engine.refine.run.before.drift_of_short_runs import MOST_STEPS, SWEEPS, UNSETTLED, UNSETTLED_BEYOND
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Refinement
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
@@ -203,12 +204,14 @@ def test_a_drift_that_shows_once_the_rotation_is_right_is_corrected_next(moving,
         replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation)), PRESET, backend="cpu"
     )
     assert runs[:-1] == [SWEEPS] * (3 if steps > 1 else 2)
+    assert NONE_BEYOND not in result.reason
     turn_deg = result.calibration.get("rotation_deg") - stated_deg
     if steps > 1:
         assert result.drift.drift_A == pytest.approx(TRUE_A, abs=0.001)
         assert turn_deg == pytest.approx(np.degrees(turn_A / length_A), abs=0.001)
     else:
         assert not result.drift.applied and UNSETTLED not in result.reason
+        assert f"found with objects of {SWEEPS} sweeps{UNSETTLED_BEYOND}; drift" in result.reason
         assert turn_deg == pytest.approx(np.degrees((turn_A + 0.5 * TRUE_A[1]) / length_A), abs=0.001)
 
 
