@@ -145,8 +145,9 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
 
     settled_A = settled_thickness_A(thick_at, vertex_A, trials.thickest_A, context)
     same = abs(math.log(settled_A / vertex_A)) < AT_REST
-    possible_A = (settled_A,) if same else (settled_A, vertex_A)  # refined trials may have led too far
-    gain, several = _worth_it(thin, [thick_at(thickness_A) for thickness_A in possible_A], context)
+    possible = [thick_at(thickness_A) for thickness_A in (settled_A, vertex_A)]  # refined trials may have led too far
+    possible = [thick for thick in possible if thick.preset.object.slices > 1][: 1 if same else 2]
+    gain, several = _worth_it(thin, possible, context)
     form = several.preset.object
     thickness_A = sum(form.slice_thickness_A)
     if gain is not None and not are_worth_it(gain):

@@ -6,10 +6,11 @@ of phase in wide gaps, never holes. The phase of a short trial, which may have e
 the positive side. If it is skewed to the negative side beyond doubt, the half turn is wrong.
 
 This requires atoms that are resolved, or lie at random: the third cumulant of many independent peaks is the sum of
-theirs, however they overlap. In a honeycomb formed by first-order beams alone, the gaps look like the peaks. If the
-atoms of a lattice are not resolved, the phase is therefore also smoothed until no lattice is left: what stands out then
-are particles, which are denser than their surroundings, or, in sheets, their gaps. The phase before and after smoothing
-has to be skewed to the same side.
+theirs, however they overlap. In a honeycomb formed by first-order beams alone, the gaps look like the peaks. Atoms
+count as resolved if the bright field resolves their bonds, or if the phase shows frequencies that fine: overlapping
+patterns resolve more than the bright field does. If the atoms of a lattice are not resolved, the phase is also smoothed
+until no lattice is left: what stands out then are particles, which are denser than their surroundings, or, in sheets,
+their gaps. The phase before and after smoothing has to be skewed to the same side.
 
 For atoms at random, depth does not determine the half turn (:mod:`~ptylive.engine.refine.tuning.half_turn_choice`): a
 film that scatters only once is the same film upside down, and the errors of the model decide. For crystals depth does.
@@ -27,12 +28,16 @@ from dataclasses import replace
 from scipy import ndimage
 
 from ptylive.engine.calibrate.sign import RESOLVED_A, Skewness
-from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
-from ptylive.engine.refine.tuning.optics.random_specimen import is_random, projected_phase, semiangle_invA
+from ptylive.engine.refine.tuning.optics.random_specimen import (
+    finest_period_A,
+    is_random,
+    projected_phase,
+    semiangle_invA,
+)
 from ptylive.engine.refine.tuning.trial_settings import in_one_slice
 from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Calibration, Origin
@@ -41,8 +46,10 @@ from ptylive.schema.model import DoubleArray
 
 SMOOTHED_A = 1.9
 """Standard deviation of the Gaussian that smooths unresolved lattices: 1 % is left of a lattice of 4 Å."""
-SWEEPS = 2
-"""Number of sweeps of the trial: the skewness is then the same as after eight."""
+BOND_A = 1.4
+"""Period of the finest frequency of a lattice up to which its atoms are resolved: bonds are no shorter."""
+SWEEPS = 8
+"""Number of sweeps of the trial: after two, unresolved sheets of many electrons may still be skewed the wrong way."""
 BEYOND_DOUBT = 4.0
 """Standard deviations of a skewness that turns a scan. Those of wrong half turns were 5.5 to 7."""
 BEYOND_CHANCE = 3.0
@@ -69,11 +76,12 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     """
     if not _is_testable(tuned):
         return tuned
-    resolved = _atoms_are_resolved(tuned.dataset)
-    dense = "atoms" if resolved else "particles"
-    context.before(f"whether {dense} are peaks of the phase")
+    context.before("whether atoms are peaks of the phase")
     phase, pixel_A = _phase(tuned, replace(context, start=None))
-    random = is_random(phase, pixel_A, semiangle_invA(tuned.dataset))
+    aperture_invA = semiangle_invA(tuned.dataset)
+    random = is_random(phase, pixel_A, aperture_invA)
+    resolved = 0.5 / aperture_invA < RESOLVED_A or finest_period_A(phase, pixel_A, aperture_invA) < BOND_A
+    dense = "atoms" if resolved else "particles"
     smoothings_A = (0.0,) if resolved or random else (0.0, SMOOTHED_A)
     skewnesses = [Skewness.of(_smoothed(phase, pixel_A, smoothed_A)) for smoothed_A in smoothings_A]
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
@@ -109,11 +117,6 @@ def _is_testable(tuned: Tuned) -> bool:
     ):
         return False
     return bool(dataset.calibration.get("convergence_semiangle_mrad") and dataset.calibration.wavelength_A)
-
-
-def _atoms_are_resolved(dataset: Dataset) -> bool:
-    """Whether atoms are resolved in the bright field."""
-    return 0.5 / semiangle_invA(dataset) < RESOLVED_A
 
 
 def _as_undecided(calibration: Calibration) -> Calibration:

@@ -328,6 +328,15 @@ def test_slices_are_laid_out_for_the_thickness_that_trials_lead_to(monkeypatch):
     assert FoundDepth.heard(tuned.words[-1]).thickness_A == pytest.approx(2 * DEPTH_A, rel=0.01)
 
 
+@pytest.mark.parametrize("share", [0.2, 0.97])
+def test_a_thickness_of_one_slice_that_trials_lead_to_is_not_tried(monkeypatch, share):
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.04, 0.0005))
+    found_to_be(monkeypatch, 0.255)
+    monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: share * thickness_A)
+    form = found(scan_of_columns(points=16)).preset.object
+    assert (form.slices, form.total_thickness_A) == (2, pytest.approx(0.255 * DEPTH_A))
+
+
 def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.04, 0.0005))
     found_to_be(monkeypatch, 40.0 / DEPTH_A)

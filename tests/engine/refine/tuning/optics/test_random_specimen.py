@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ptylive.engine.refine.tuning.optics.random_specimen import CONTRAST, is_random, spectral_contrast
+from ptylive.engine.refine.tuning.optics.random_specimen import (
+    CONTRAST,
+    finest_period_A,
+    is_random,
+    spectral_contrast,
+)
 
 PIXEL_A = np.array([0.3, 0.4])
 SEMIANGLE_INVA = 0.35
@@ -68,3 +73,25 @@ def test_what_lies_beyond_the_resolution_is_not_looked_at():
 def test_a_field_of_too_few_frequencies_tells_nothing():
     assert spectral_contrast(np.random.default_rng(0).normal(size=(6, 6)), PIXEL_A, 0.2) == math.inf
     assert spectral_contrast(np.zeros(SHAPE), PIXEL_A, SEMIANGLE_INVA) == math.inf
+
+
+def waves(*periods_A: float) -> np.ndarray:
+    """Plane waves along the columns."""
+    places_A = np.arange(SHAPE[1]) * PIXEL_A[1]
+    return np.broadcast_to(sum(np.cos(2 * np.pi * places_A / period_A) for period_A in periods_A), SHAPE)
+
+
+@pytest.mark.parametrize("finest_A", [1.2, 2.0])
+def test_the_finest_period_is_that_of_the_lattice_in_noise(finest_A):
+    noise = 3.0 * np.random.default_rng(0).normal(size=SHAPE)
+    found_A = finest_period_A(waves(4.1, finest_A) + noise, PIXEL_A, SEMIANGLE_INVA)
+    two_frequencies = 2 * finest_A / (SHAPE[1] * PIXEL_A[1])
+    assert found_A == pytest.approx(finest_A, rel=two_frequencies)
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (40, 30), SHAPE])
+def test_noise_shows_no_period(shape):
+    """Nor do rings of few frequencies, of which noise may have one far above the median."""
+    noises = (np.random.default_rng(seed).normal(size=shape) for seed in range(100))
+    assert {finest_period_A(noise, PIXEL_A, SEMIANGLE_INVA) for noise in noises} == {math.inf}
+    assert finest_period_A(np.zeros(shape), PIXEL_A, SEMIANGLE_INVA) == math.inf

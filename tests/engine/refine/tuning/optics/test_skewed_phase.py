@@ -67,8 +67,9 @@ def given_skewness(monkeypatch, *deviations: float) -> None:
 
 
 def unresolved(monkeypatch, *, random: bool = False) -> None:
-    """Atoms that are not resolved, on a lattice or not."""
+    """Atoms that neither the bright field resolves nor the phase, on a lattice or not."""
     monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+    monkeypatch.setattr(skewed_phase, "finest_period_A", lambda *picture: math.inf)
     monkeypatch.setattr(skewed_phase, "is_random", lambda *picture: random)
 
 
@@ -136,6 +137,17 @@ def test_atoms_that_are_not_told_apart_are_smoothed_to_particles_too(still, monk
         not settled
         or f"holes in place of particles (skewness {sharp:.2g} ± 1, smoothed {smoothed:.2g} ± 1)" in tuned.words[-1]
     )
+
+
+@pytest.mark.parametrize(("finest_A", "resolved"), [(1.39, True), (1.41, False)])
+def test_atoms_are_resolved_if_the_phase_is_as_fine_as_their_bonds(still, monkeypatch, finest_A, resolved):
+    """Whatever the aperture resolves: smoothed sheets show gaps, which would contradict their atoms."""
+    unresolved(monkeypatch)
+    monkeypatch.setattr(skewed_phase, "finest_period_A", lambda *picture: finest_A)
+    given_skewness(monkeypatch, -9.0, 2.0)
+    tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
+    assert tuned.half_turn is tuned.half_turn_settled is resolved
+    assert not resolved or "holes in place of atoms (skewness -9 ± 1)" in tuned.words[-1]
 
 
 def test_smoothing_takes_a_lattice_away(still, monkeypatch):
