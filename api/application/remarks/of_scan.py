@@ -263,17 +263,19 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     Without saturation a number is the rarer the closer it is to the largest one. Pixels that always hold the same
     number are considered only if that is a full counter's; whole rows and columns of them are dead.
     """
-    good = frames.min(axis=0) < frames.max(axis=0)
-    always = ~good & (frames[0] == frames.max()) & (True if bad is None else ~np.asarray(bad, dtype=bool))
+    known = np.ones(frames.shape[1:], bool) if bad is None else ~np.asarray(bad, dtype=bool)
+    if not frames[:, known].size:
+        return []
+    most, changing = frames[:, known].max(), frames.min(axis=0) < frames.max(axis=0)
+    always = known & ~changing & (frames[0] == most)
     always &= ~always.all(axis=0) & ~always.all(axis=1)[:, None]
-    if _is_full(frames) and (full_px := int(always.sum())) >= LEAST_FULL_PX:
-        most = int(frames.max())
+    if _fills_a_counter(most) and (full_px := int(always.sum())) >= LEAST_FULL_PX:
         return [
-            f"{full_px} pixels always hold {most}, the largest number of {most.bit_length()} bits: a saturated "
-            "detector, or bad pixels? defocus and phases are then wrong; record with a weaker beam, or give "
+            f"{full_px} pixels always hold {int(most)}, the largest number of {int(most).bit_length()} bits: a "
+            "saturated detector, or bad pixels? defocus and phases are then wrong; record with a weaker beam, or give "
             "bad_pixel_mask"
         ]
-    values = frames[:, good if bad is None else good & ~np.asarray(bad, dtype=bool)]
+    values = frames[:, known & changing]
     if not values.size:
         return []
     full = values == values.max()
@@ -289,10 +291,9 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     ]
 
 
-def _is_full(frames: Array) -> bool:
-    """Whether the largest number has all its bits set, 8 or more, as that of a full counter has."""
-    most = frames.max(initial=0)
-    return bool(frames.dtype.kind in "iu" and most >= LEAST_FULL and int(most) & (int(most) + 1) == 0)
+def _fills_a_counter(most: np.generic) -> bool:
+    """Whether a number has all its bits set, 8 or more, as that of a full counter has."""
+    return bool(most.dtype.kind in "iu" and most >= LEAST_FULL and int(most) & (int(most) + 1) == 0)
 
 
 def flash_remarks(frames: Array, bad: BoolArray | None) -> list[str]:

@@ -272,6 +272,22 @@ def test_a_disc_that_is_always_saturated_is_told():
     assert saturation_remarks(counts, None) == []
 
 
+def test_what_bad_pixels_hold_hides_no_saturation():
+    counts = np.random.default_rng(3).poisson(4, (6, 16, 16)).astype("<u2")
+    counts[:, 5:9, 6:9] = 4095
+    bad = np.zeros((16, 16), dtype=bool)
+    bad[0, 0], counts[:, 0, 0] = True, 65535
+    assert saturation_remarks(counts, None) == []
+    (said,) = saturation_remarks(counts, bad)
+    assert said.startswith("12 pixels always hold 4095")
+
+
+def test_no_patterns_or_bad_pixels_only_are_not_saturated():
+    counts = np.full((6, 16, 16), 4095, dtype="<u2")
+    assert saturation_remarks(counts, np.ones((16, 16), dtype=bool)) == []
+    assert saturation_remarks(counts[:0], None) == []
+
+
 @pytest.mark.parametrize("electrons", [0.001, 0.1, 1.0])
 @pytest.mark.parametrize("gain", [1, 100])
 def test_few_electrons_flashes_and_dead_pixels_are_no_saturation(electrons, gain):
