@@ -293,7 +293,7 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
 
 def _fills_a_counter(most: np.generic) -> bool:
     """Whether a number has all its bits set, 8 or more, as that of a full counter has."""
-    return bool(most.dtype.kind in "iu" and most >= LEAST_FULL and int(most) & (int(most) + 1) == 0)
+    return most.dtype.kind in "iu" and int(most) >= LEAST_FULL and int(most) & (int(most) + 1) == 0
 
 
 def flash_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
