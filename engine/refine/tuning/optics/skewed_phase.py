@@ -28,6 +28,7 @@ from dataclasses import replace
 from scipy import ndimage
 
 from ptylive.engine.calibrate.sign import RESOLVED_A, Skewness
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.tuning.half_turn import half_turn_is_open, half_turned
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
@@ -77,10 +78,10 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     if not _is_testable(tuned):
         return tuned
     context.before("whether atoms are peaks of the phase")
-    phase, pixel_A = _phase(tuned, replace(context, start=None))
+    phase, pixel_A, scan = _phase(tuned, replace(context, start=None))
     aperture_invA = semiangle_invA(tuned.dataset)
-    random = is_random(phase, pixel_A, aperture_invA)
-    resolved = 0.5 / aperture_invA < RESOLVED_A or finest_period_A(phase, pixel_A, aperture_invA) < BOND_A
+    random = is_random(phase, pixel_A, scan, aperture_invA)
+    resolved = 0.5 / aperture_invA < RESOLVED_A or finest_period_A(phase, pixel_A, scan, aperture_invA) < BOND_A
     dense = "atoms" if resolved else "particles"
     smoothings_A = (0.0,) if resolved or random else (0.0, SMOOTHED_A)
     skewnesses = [Skewness.of(_smoothed(phase, pixel_A, smoothed_A)) for smoothed_A in smoothings_A]
@@ -125,8 +126,8 @@ def _as_undecided(calibration: Calibration) -> Calibration:
     return calibration.having(rotation_deg=replace(rotation, origin=Origin.UNDECIDED))
 
 
-def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArray]:
-    """Phase of a trial (rows, columns), in the area of the positions except those at the rim, and its pixel size."""
+def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArray, Lattice | None]:
+    """Phase of a trial (rows, columns) in the area of its positions but those at the rim, its pixel size and scan."""
     part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
     trial = Trial.of(part, in_one_slice(tuned.preset, SETTINGS), context)
     state, _ = trial.sweep_to(None, trial.enough_sweeps(SWEEPS), trial.enough_sweeps(SWEEPS), context)

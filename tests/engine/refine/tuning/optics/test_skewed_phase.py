@@ -150,6 +150,13 @@ def test_atoms_are_resolved_if_the_phase_is_as_fine_as_their_bonds(still, monkey
     assert not resolved or "holes in place of atoms (skewness -9 ± 1)" in tuned.words[-1]
 
 
+def test_the_phase_comes_with_its_scan(still):
+    """Its steps are those of the scan in the frame of the phase."""
+    _, _, scan = skewed_phase._phase(Tuned(still, PRESET), CPU)
+    assert scan is not None
+    np.testing.assert_allclose(scan.fast, still.positions_A[1] - still.positions_A[0])
+
+
 def test_smoothing_takes_a_lattice_away(still, monkeypatch):
     """A Gaussian of 1.9 Å leaves less than half of the contrast of atoms an ångström wide."""
     seen = []
