@@ -58,6 +58,8 @@ from ptylive.schema.preset.object import MOST_SLICES
 
 THINNEST = 0.25
 """A given thickness below this many depths of focus is one slice."""
+LEAST = 0.3
+"""Thickness, in depths of focus, that is tried where trials find less, but one slice leaves too much."""
 BY_COLUMNS = "several slices predict held-out patterns better from columns than from an empty object"
 FINE_PATTERNS = 800
 """Maximum number of patterns for the last thicknesses, which are tried with the slices and modes of the run; a scan
@@ -135,7 +137,9 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
     best = trials.fine(half.coarse.nearest, largest=half.coarse.largest)
     vertex_A = best.depths * depth_A
     if _slices_of(base.preset, vertex_A, best.depths) == 1:
-        return _because(thin, f"trials of several slices find only {significant(vertex_A, 3)} Å, although {why}")
+        if not OneSlice(thin, context).is_too_little:
+            return _because(thin, f"trials of several slices find only {significant(vertex_A, 3)} Å, although {why}")
+        vertex_A = LEAST * depth_A
     focused = with_optics_moved(tuned.dataset, best.moved_A)
 
     def thick_at(thickness_A: float) -> Tuned:

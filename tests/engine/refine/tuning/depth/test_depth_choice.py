@@ -11,10 +11,10 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth import depth_choice, seen_depth
-from ptylive.engine.refine.tuning.depth.depth_choice import with_found_depth, with_given_depth
+from ptylive.engine.refine.tuning.depth.depth_choice import LEAST, with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
 from ptylive.engine.refine.tuning.depth.seen_depth import CLEAR
-from ptylive.engine.refine.tuning.depth.unexplained import OneSlice
+from ptylive.engine.refine.tuning.depth.unexplained import OneSlice, Unexplained
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.tuned import Tuned
 from ptylive.schema import Origin, Quantity
@@ -218,14 +218,17 @@ def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_mu
     assert tried == [0.05, asked]
 
 
-def test_several_that_come_to_next_to_nothing_are_one_slice_where_it_was(monkeypatch):
+@pytest.mark.parametrize("times", [1.2, 2.0])
+def test_several_that_come_to_next_to_nothing_are_one_slice_unless_it_leaves_too_much(monkeypatch, times):
     dataset = scan_of_columns(points=16)
     found_to_be(monkeypatch, 0.2)
+    monkeypatch.setattr(OneSlice, "left", Unexplained((times,), times))
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.06, 0.009))
     tuned = found(dataset)
-    assert tuned.preset.object.slices == 1
+    assert tuned.preset.object.slices == (2 if times > 1.5 else 1)
+    assert times < 1.5 or tuned.preset.object.total_thickness_A == pytest.approx(LEAST * DEPTH_A)
     assert tuned.dataset.calibration.aberrations == dataset.calibration.aberrations
-    assert "one slice: trials of several slices find only" in tuned.words[-1]
+    assert times > 1.5 or "one slice: trials of several slices find only" in tuned.words[-1]
 
 
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
@@ -304,8 +307,7 @@ def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
 
 def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
     few = scan_of_columns(points=4)
-    tuned = found(few)
-    assert (tuned.preset.object.num_slices, tuned.words) == (1, ())
+    assert (found(few).preset.object.num_slices, found(few).words) == (1, ())
     given = Preset(num_slices=3, total_thickness_A=30.0)
     assert with_given_depth(few, given) is given
     assert found(few, given) == Tuned(few, given)
