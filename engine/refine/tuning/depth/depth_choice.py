@@ -137,9 +137,10 @@ def _with_thickness(thin: Tuned, base: Tuned, why: str, context: TrialContext, d
     best = trials.fine(half.coarse.nearest, largest=half.coarse.largest)
     vertex_A = best.depths * depth_A
     if _slices_of(base.preset, vertex_A, best.depths) == 1:
-        if not OneSlice(thin, context).is_too_little:
+        least_A = LEAST * depth_A
+        if _slices_of(base.preset, least_A, LEAST) == 1 or not OneSlice(thin, context).is_too_little:
             return _because(thin, f"trials of several slices find only {significant(vertex_A, 3)} Å, although {why}")
-        vertex_A = LEAST * depth_A
+        vertex_A = least_A
     focused = with_optics_moved(tuned.dataset, best.moved_A)
 
     def thick_at(thickness_A: float) -> Tuned:

@@ -218,17 +218,17 @@ def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_mu
     assert tried == [0.05, asked]
 
 
-@pytest.mark.parametrize("times", [1.2, 2.0])
-def test_several_that_come_to_next_to_nothing_are_one_slice_unless_it_leaves_too_much(monkeypatch, times):
-    dataset = scan_of_columns(points=16)
+@pytest.mark.parametrize(("times", "distance_A", "slices"), [(1.2, None, 1), (2.0, None, 2), (2.0, 50.0, 1)])
+def test_next_to_nothing_is_one_slice_unless_that_leaves_too_much(monkeypatch, times, distance_A, slices):
+    dataset, given_A = scan_of_columns(points=16), None if distance_A is None else (distance_A,)
     found_to_be(monkeypatch, 0.2)
     monkeypatch.setattr(OneSlice, "left", Unexplained((times,), times))
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.06, 0.009))
-    tuned = found(dataset)
-    assert tuned.preset.object.slices == (2 if times > 1.5 else 1)
-    assert times < 1.5 or tuned.preset.object.total_thickness_A == pytest.approx(LEAST * DEPTH_A)
+    tuned = found(dataset, Preset(probe_modes=1, slice_distances_A=given_A))
+    assert tuned.preset.object.slices == slices
+    assert slices == 1 or tuned.preset.object.total_thickness_A == pytest.approx(LEAST * DEPTH_A)
+    assert slices == 2 or "one slice: trials of several slices find only" in tuned.words[-1]
     assert tuned.dataset.calibration.aberrations == dataset.calibration.aberrations
-    assert times > 1.5 or "one slice: trials of several slices find only" in tuned.words[-1]
 
 
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
