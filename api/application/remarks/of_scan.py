@@ -264,9 +264,10 @@ def saturation_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
     number are considered only if that is a full counter's; whole rows and columns of them are dead.
     """
     known = np.ones(frames.shape[1:], bool) if bad is None else ~np.asarray(bad, dtype=bool)
-    if not frames[:, known].size:
+    seen = frames[:, known]
+    if not seen.size:
         return []
-    most, changing = frames[:, known].max(), frames.min(axis=0) < frames.max(axis=0)
+    most, changing = seen.max(), frames.min(axis=0) < frames.max(axis=0)
     always = known & ~changing & (frames[0] == most)
     always &= ~always.all(axis=0) & ~always.all(axis=1)[:, None]
     if _fills_a_counter(most) and (full_px := int(always.sum())) >= LEAST_FULL_PX:

@@ -37,7 +37,7 @@ FAR_BEHIND = 0.03
 better in the end, 18 and 45 % where it was not (docs/measured/automatic/probe.md)."""
 SURE = 4.0
 """Standard deviations by which the wider one must predict better: 5 and more where it made a better object, 2 where it
-made a worse one (docs/automatic/probe.md)."""
+made a worse one (docs/measured/automatic/probe.md)."""
 EPOCHS = 8
 """Epochs of L-BFGS: 96 Å of a crystal, taken for thin, gained 10 % by the wider one after the sweeps and lost 3 % after
 twelve epochs."""
