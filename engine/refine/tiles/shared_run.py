@@ -152,6 +152,7 @@ class SharedRun:
             sets.save(partial(_saved_state, crew, serial))
         except OSError as error:
             self._warning = f"{sets.index} could not be written: {error.strerror or error}"
+            self._report(self._warning)  # at once: after the last state there is no other report
         except LookupError:
             pass  # the tiles have moved on: the next state will be saved
         else:
