@@ -61,15 +61,16 @@ class PatternStatistics:
         bright_counts = float(mean[bright].mean()) if bright.any() else float(mean[window.measured].mean())
         missing = float((amplitude**2)[~window.measured].sum()) * bright_counts
         counts = float(mean[window.measured].sum()) + missing
-        gain = float(dataset.calibration.get("counts_per_electron") or 1.0)
+        given = dataset.calibration.get("counts_per_electron")
         differences = _second_differences(window.patterns) if len(window.patterns) >= LEAST_PATTERNS else None
         share, faint_share = _counting_shares(window.patterns, differences, dark)
+        noise_share = faint_share if faint_share is not None else given
         return cls(
             counts_per_pattern=counts,
             bright_counts=bright_counts,
             dark_counts=float(mean[dark].mean()) if dark.any() else 0.0,
-            dose_e_per_A2=counts / gain / _area_per_pattern(dataset.positions_A),
-            noise_spread=_noise_spread(differences, window.measured & (amplitude >= 1)),
+            dose_e_per_A2=counts / float(given or 1.0) / _area_per_pattern(dataset.positions_A),
+            noise_spread=_noise_spread(differences, mean, window.measured & (amplitude >= 1), noise_share),
             counting_share=share,
             faint_share=faint_share,
             patterns=len(window.patterns),
@@ -103,11 +104,15 @@ def _area_per_pattern(positions_A: DoubleArray) -> float:
     return max(float(longer * max(shorter, longer / points)) / points, 1e-6)
 
 
-def _noise_spread(differences: Array | None, interior: BoolArray) -> float:
-    """Correlation of the second differences of successive patterns between neighbouring pixels of the disc.
+def _noise_spread(
+    differences: Array | None, mean: DoubleArray, interior: BoolArray, noise_share: float | None
+) -> float:
+    """Least correlation of the noise of neighbouring pixels of the disc, from second differences of patterns.
 
     A detector that spreads one electron over a few pixels correlates only the nearest neighbours; a changing specimen
     also correlates over longer distances, and is not counted: the result is 0 unless the correlation falls at once.
+    Under many electrons a specimen may change as finely as that. What the differences vary beyond counting
+    (``noise_share``: variance over mean of counting alone, if known) is therefore taken to be correlated entirely.
     """
     if differences is None or interior.sum() < 16:
         return 0.0
@@ -115,7 +120,13 @@ def _noise_spread(differences: Array | None, interior: BoolArray) -> float:
     residual -= residual.mean(axis=0)
     correlation = [_lag_correlation(residual, interior, lag) for lag in range(1, SPREAD_LAGS + 1)]
     nearest, farther = correlation[0], max(abs(c) for c in correlation[1:])
-    return nearest if nearest > 2 * farther else 0.0
+    if nearest <= 2 * farther:
+        return 0.0
+    if noise_share is None:
+        return nearest
+    variance = float((residual**2).mean(axis=0, dtype=np.float64).sum()) / 6
+    noise = min(noise_share * float(mean[interior].sum()), variance)
+    return max(0.0, 1 - (1 - nearest) * variance / noise) if noise > 0 else 0.0
 
 
 def _counting_shares(patterns: Array, differences: Array | None, dark: BoolArray) -> tuple[float, float | None]:

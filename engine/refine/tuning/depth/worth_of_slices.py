@@ -29,11 +29,14 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.as_refined import EPOCHS, as_refined
 from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.tuning.start.goodness_of_fit import counts_per_electron
 from ptylive.engine.refine.tuning.tuned import Tuned
 
 WORTH = 0.01
 """Share by which several slices must predict better: by 1.3 % and more where they made the better object, by 0.3 and
 0.4 % where they made a worse one (docs/measured/automatic/slices.md)."""
+FAINT = 1.0
+"""Mean number of electrons outside the bright field below which least squares of amplitudes pull pixels to zero."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which several slices must lead after the sweeps to end the trials there."""
 
@@ -65,9 +68,12 @@ def _as_damped_as(thin: Tuned, thick: Tuned) -> Tuned:
 
 
 def _by_amplitudes(thick: Tuned, context: TrialContext) -> bool:
-    """Whether several slices are compared by amplitudes, without that being requested."""
-    auto = thick.preset.loss.algorithm == "auto"
-    return auto and as_refined(thick, context).problem.strategy.kind is DataTermKind.AMPLITUDE
+    """Whether several slices are compared by amplitudes of faint pixels, without that being requested."""
+    if thick.preset.loss.algorithm != "auto":
+        return False
+    problem = as_refined(thick, context).problem
+    faint = problem.statistics.dark_counts < FAINT * (counts_per_electron(problem) or 1.0)
+    return faint and problem.strategy.kind is DataTermKind.AMPLITUDE
 
 
 def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | None:

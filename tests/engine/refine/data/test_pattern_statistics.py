@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
@@ -120,3 +121,47 @@ def test_a_flat_dark_field_does_not_tell_the_two_apart(seed):
     tail = DARK * (1 + 0.1 * K / SIZE) * np.ones((SIZE, 1))
     counts = (5 * rng.poisson(tail, (600, SIZE, SIZE))).astype(np.float32)
     assert statistics(replace(dataset, patterns=counts)).faint_share == pytest.approx(5.0, rel=0.06)
+
+
+def smeared(electrons):
+    """Each electron counted by its own pixel and by the two next to it."""
+    return electrons + np.roll(electrons, 1, 1) + np.roll(electrons, 1, 2)
+
+
+def changing_finely(amount, points=600):
+    """Counted electrons of a specimen that moves grains of one to two detector pixels over the disc."""
+    grains = ndimage.gaussian_filter(np.random.default_rng(8).normal(size=(points, SIZE, SIZE)), (0, 0.6, 0.6))
+    mean = discs([(0.0, 0.0)] * points).patterns * np.exp(amount * grains / grains.std())
+    return np.random.default_rng(9).poisson(mean)
+
+
+def test_noise_of_counted_electrons_is_not_correlated():
+    assert statistics(counted(1.0)).noise_spread < 0.02  # 600 differences of 80 pairs of pixels: 0.005 by chance
+
+
+@pytest.mark.parametrize("counts_per_electron", [1.0, 5.0])
+def test_a_detector_that_smears_electrons_correlates_their_noise(counts_per_electron):
+    dataset = counted(counts_per_electron)
+    found = statistics(replace(dataset, patterns=smeared(dataset.patterns)))
+    assert found.noise_spread == pytest.approx(1 / 3, abs=0.05)  # neighbours share one of three pixels
+
+
+@pytest.mark.parametrize("amount", [0.3, 1.0])
+def test_a_specimen_that_changes_as_finely_is_not_a_detector(amount):
+    """Regression: under many electrons sheets and crystals were taken for detectors that smear electrons.
+
+    Several slices were then never compared with one slice, nor either with counting noise.
+    """
+    dataset = counted(1.0)
+    changing = replace(dataset, patterns=changing_finely(amount).astype(np.float32))
+    assert statistics(changing).noise_spread < 0.05
+
+
+def test_nor_where_the_calibration_states_what_an_electron_counts():
+    """The disc alone, as from a detector that is no larger: no faint pixels tell the noise."""
+    patterns = 5 * changing_finely(0.3) * (np.hypot(K[:, None], K) < RADIUS_PX)
+    alone = replace(counted(1.0), patterns=patterns.astype(np.float32))
+    assert statistics(alone).faint_share is None
+    assert statistics(alone).noise_spread > 0.2
+    stated = alone.calibration.having(counts_per_electron=Quantity(5.0, Origin.GIVEN))
+    assert statistics(replace(alone, calibration=stated)).noise_spread < 0.05

@@ -8,7 +8,7 @@ from quick_first import quick_first
 from shared_data import shared_data
 
 from ptylive.engine.backend.multislice.problem import DataTermKind
-from ptylive.engine.refine.data.pattern_statistics import PatternStatistics, _noise_spread, _second_differences
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.problem.strategy import choose, for_counts
@@ -236,17 +236,6 @@ def test_amplitudes_and_published_engines_keep_their_own(settings):
 def test_frames_of_one_slice_are_counted(read_dataset):
     strategy = prepare(read_dataset(shared_data("tiny_mos2_80kV_focus")), Preset(), None).strategy  # 2e5 e/Å²
     assert strategy.anchor == pytest.approx(0.005, rel=0.01)
-
-
-def test_noise_spread_sees_a_detector_that_smears_electrons():
-    rng = np.random.default_rng(0)
-    interior = np.ones((20, 20), bool)
-    independent = rng.poisson(5, (400, 20, 20)).astype(np.uint16)
-    smeared = independent + np.roll(independent, 1, 1) + np.roll(independent, 1, 2)
-    assert (
-        abs(_noise_spread(_second_differences(independent), interior)) < 0.05
-    )  # 400 patterns of 400 pixels: 1 / 400 by chance
-    assert _noise_spread(_second_differences(smeared), interior) > 0.25  # neighbours share one of three
 
 
 @pytest.mark.slow
