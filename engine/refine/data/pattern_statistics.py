@@ -64,6 +64,7 @@ class PatternStatistics:
         given = dataset.calibration.get("counts_per_electron")
         differences = _second_differences(window.patterns) if len(window.patterns) >= LEAST_PATTERNS else None
         share, faint_share = _counting_shares(window.patterns, differences, dark)
+        # as measured, if it was: what is smeared varies by less than the counts of an electron
         noise_share = faint_share if faint_share is not None else given
         return cls(
             counts_per_pattern=counts,

@@ -165,3 +165,13 @@ def test_nor_where_the_calibration_states_what_an_electron_counts():
     assert statistics(alone).noise_spread > 0.2
     stated = alone.calibration.having(counts_per_electron=Quantity(5.0, Origin.GIVEN))
     assert statistics(replace(alone, calibration=stated)).noise_spread < 0.05
+
+
+def test_noise_below_that_of_stated_electrons_is_all_noise():
+    """A detector that smears electrons varies by less than it counts for each of them."""
+    dataset = counted(1.0)
+    patterns = smeared(dataset.patterns) * (np.hypot(K[:, None], K) < RADIUS_PX)
+    stated = dataset.calibration.having(counts_per_electron=Quantity(10.0, Origin.GIVEN))
+    found = statistics(replace(dataset, patterns=patterns, calibration=stated))
+    assert found.faint_share is None
+    assert found.noise_spread == pytest.approx(1 / 3, abs=0.05)
