@@ -154,14 +154,21 @@ def test_axes_whose_names_lead_nowhere_say_nothing(tmp_path):
     assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)
 
 
-def test_an_axis_that_holds_nothing_is_named(tmp_path):
-    """Regression: an AttributeError, because groups have no file name."""
+def test_an_axis_that_cannot_be_read_here_is_noted(tmp_path):
+    """Regression: the scan was refused, with a remedy that was meant for patterns in another file."""
     path = nexus(tmp_path / "a.nxs")
     with h5py.File(path, "a") as file:
-        del file["entry/scan/kx"]
+        for axis in ("y", "kx"):
+            del file["entry/scan"][axis]
+        file["entry/scan/y"] = h5py.ExternalLink("motors.h5", "/y")
         file["entry/scan/kx"] = h5py.Empty("f4")
-    with pytest.raises(InputFileError, match=r"a\.nxs: /entry/scan/kx holds nothing"):
-        read(path)
+    frames, header, notes = read(path)
+    np.testing.assert_array_equal(frames.reshape(DATA.shape), DATA)
+    assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)
+    unread = [note for note in notes if "not used as an axis; give scan_step_A or detector_pixel_mrad" in note]
+    assert len(unread) == 2
+    assert any("a.nxs: y is an external link" in note for note in unread)
+    assert any("a.nxs: /entry/scan/kx holds nothing" in note for note in unread)
 
 
 def test_a_damaged_axis_is_named(tmp_path):
