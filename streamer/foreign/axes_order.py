@@ -52,12 +52,14 @@ def in_order(frames: Any, scales: Sequence[tuple[Any, Any]]) -> tuple[Any, list[
 
 
 def put_in_order(
-    frames: Any, scales: Sequence[tuple[Any, Any]], order: Order, basis: str
+    frames: Any, scales: Sequence[tuple[Any, Any]], order: Order, basis: str, *, guessed: bool = False
 ) -> tuple[Any, list[tuple[Any, Any]], tuple[str, ...]]:
-    """Like :func:`in_order`, with a known position of each axis in the file; ``basis``: how it is known."""
+    """Like :func:`in_order`, with a known position of each axis in the file; ``basis``: how it is known; ``guessed``:
+    it may be another one.
+    """
     if order == tuple(range(len(order))):
         return frames, list(scales), ()
-    doubt = CHECK_IT if basis == BY_UNITS and not all_units_known(scales) else ""
+    doubt = CHECK_IT if guessed or (basis == BY_UNITS and not all_units_known(scales)) else ""
     note = f"{basis} its axes are {_reordered(order)}{doubt}"
     return ReorderedFrames(frames, order), [scales[axis] for axis in order], (note,)
 

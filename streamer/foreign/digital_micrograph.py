@@ -43,7 +43,8 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
     array = _mapped(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
     order, basis = _order(found, scales)
-    frames, scales, notes = put_in_order(unmapped(path, array), scales, order, basis)
+    guessed = basis == _order_tag(None)
+    frames, scales, notes = put_in_order(unmapped(path, array), scales, order, basis, guessed=guessed)
     if order == IN_ORDER:
         notes = (f"detector axes are the last two, {basis}",)
     seconds = (time_us(value_at(found, f"{_TAGS}.{tag}")) for tag in _SECONDS)
@@ -63,8 +64,12 @@ def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple
     if len(scales) != len(IN_ORDER):
         return tuple(range(len(scales))), ""
     swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
-    basis = f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
-    return IN_ORDER if swapped else ROWS_FIRST, basis
+    return IN_ORDER if swapped else ROWS_FIRST, _order_tag(swapped)
+
+
+def _order_tag(swapped: Any) -> str:
+    """How an order is known by the tag, None where a file has none."""
+    return f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
 
 
 def _mapped(path: Path, found: Mapping[str, Any]) -> Array:

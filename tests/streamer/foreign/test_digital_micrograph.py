@@ -95,6 +95,7 @@ def test_without_units_the_tag_decides(tmp_path, meta, scan, said):
     _, header, notes = read(written(tmp_path / "a.dm4", axes=[(1.0, "")] * 4, tags={"Meta Data": meta}))
     assert header.scan.shape == scan
     assert said in notes[0]
+    assert notes[0].endswith(": check it") == (not meta)  # an old file, or one by another program
     assert (header.scan.step_A, header.optics.energy_eV) == (None, None)
 
 
