@@ -33,11 +33,23 @@ SHARE_OF_FREE = 0.5
 LEFT_FREE_BYTES, LEFT_FREE_SHARE = 2 * 10**9, 0.1
 """What a file leaves free on its disk, on which scans may be recorded at the same time: the smaller of both."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _GLIBC_MOST = (64 * 2**20, 32 * 2**20)
 """Values to which glibc itself raises both thresholds in a program that frees large arrays."""
+MOST_ARENAS = 2
+"""Pools that all threads of a server allocate from, instead of eight for each core."""
 
 log = logging.getLogger(__name__)
+
+
+def share_freed_memory() -> bool:
+    """Make threads allocate from ``MOST_ARENAS`` pools of the C library; return whether it worked. Call it before any
+    thread is started.
+
+    By default every thread has a pool of its own, in which what others have freed cannot be used. In a server the holes
+    in them grow by megabytes with each scan (docs/performance.md). Works with glibc only.
+    """
+    return _set_glibc({_M_ARENA_MAX: MOST_ARENAS})
 
 
 def keep_freed_memory() -> bool:
@@ -47,12 +59,16 @@ def keep_freed_memory() -> bool:
     array above 128 KiB is then mapped and unmapped, with a page fault for each 4 KiB, a fifth of a refinement's time.
     Works with glibc only.
     """
+    return _set_glibc(dict(zip((_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD), _GLIBC_MOST, strict=True)))
+
+
+def _set_glibc(options: dict[int, int]) -> bool:
+    """Set options of glibc's allocator; return whether it took them all."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # no glibc; TypeError: Windows
         return False
-    options = zip((_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD), _GLIBC_MOST, strict=True)
-    return all([mallopt(option, size) == 1 for option, size in options])
+    return all([mallopt(option, value) == 1 for option, value in options.items()])
 
 
 def available_bytes() -> float:

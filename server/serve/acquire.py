@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.file_guard import guarded
+from ptylive.engine.memory import share_freed_memory
 from ptylive.schema import PtyliveError
 from ptylive.schema.plain_errors import say_unraisable_in_a_line, tell_parent
 from ptylive.server.process.compilation import EVERYTHING
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     config, command_line = ServerConfig.model_validate_json(arguments[0]), arguments[1]
     if config.dashboard is None:  # otherwise nobody would see the log
         print_log()
+    share_freed_memory()
     use_persistent_cache()
     exit_with_parent()
     try:

@@ -190,3 +190,38 @@ def test_freed_memory_is_kept_where_the_environment_says_otherwise():
         ran = subprocess.run([sys.executable, "-c", _FAULTS, how], env=environment, capture_output=True, check=True)
         faults[how] = int(ran.stdout)
     assert faults["kept"] < 256 < faults["given back"] / 2, faults
+
+
+_ARENAS = """
+import ctypes, sys, threading
+import numpy as np
+if sys.argv[1] == "shared":
+    from ptylive.engine.memory import share_freed_memory
+    assert share_freed_memory()
+together = threading.Barrier(8)
+def allocate():
+    held = []
+    for _ in range(100):
+        held.append(np.ones(1000))
+        together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[2].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
+def test_threads_use_what_others_have_freed(tmp_path):
+    """Each of eight threads that allocate at a time has a pool of its own, unless they share some."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    pools = {}
+    for how in ("apart", "shared"):
+        info = tmp_path / f"{how}.xml"
+        subprocess.run([sys.executable, "-c", _ARENAS, how, str(info)], env=environment, check=True)
+        pools[how] = info.read_text().count("<heap nr=")
+    assert pools["shared"] <= memory.MOST_ARENAS < pools["apart"], pools

@@ -80,7 +80,7 @@ def test_what_can_be_done_is_done_and_the_damaged_say_why(scans, here):
     assert {name: row["state"] for name, row in found.items()} == {
         "cut.h5": "failed", "noise.h5": "failed", "s0.h5": "done", "s1.h5": "done", "s2.h5": "done",
     }  # fmt: skip
-    assert "truncated file" in found["cut.h5"]["reason"]
+    assert "cut.h5 is damaged, cut short" in found["cut.h5"]["reason"]
     assert "is not an HDF5 file" in found["noise.h5"]["reason"]
     assert all(float(found[f"s{n}.h5"]["loss"]) > 0 and found[f"s{n}.h5"]["information_limit_A"] for n in range(3))
     assert len(list((out / "thumbnails").glob("*.png"))) == 6
