@@ -40,7 +40,7 @@ class BinnedPixels:
         """Return the finest binning of the disc (radius in grid units, plus soft edge) with at most ``max_bins``."""
         inside = (grid.radius < disc_radius + 0.5 * grid.pixel) & ~bad
         row, col = _steps(grid.k_row / grid.pixel), _steps(grid.k_col / grid.pixel)
-        width = max(1, math.floor(math.sqrt(max(inside.sum(), 1) / max_bins)))
+        width = max(1, math.floor(math.sqrt(max(int(inside.sum()), 1) / max_bins)))
         while True:
             label = np.floor((row + width / 2) / width) * 65536 + np.floor((col + width / 2) / width)
             names, number = np.unique(label[inside], return_inverse=True)

@@ -121,7 +121,7 @@ class CommonField:
         """
         rounded = [np.rint(shift).astype(int) for shift in shifts_px]
         start = -np.min([*rounded, np.zeros(2, int)], axis=0)
-        stop = np.asarray(maps[0].data.shape) - np.max([*rounded, np.zeros(2, int)], axis=0)
+        stop: Array = np.asarray(maps[0].data.shape) - np.max([*rounded, np.zeros(2, int)], axis=0)
         if (stop - start < LEAST_SIDE_PX).any():
             return None
         shape = (int(stop[0] - start[0]), int(stop[1] - start[1]))

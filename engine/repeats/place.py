@@ -14,7 +14,7 @@ from ptylive.engine.repeats.registration import Registration, agreement, registe
 from ptylive.engine.repeats.repeated_scan import RepeatedScan
 from ptylive.schema.advice.dose_curve import DoseCurve, DosePoint, Verdict
 from ptylive.schema.maps import LiveMap, RingQuality
-from ptylive.schema.model import DoubleArray
+from ptylive.schema.model import Array, DoubleArray
 
 MOST_SCANS = 16
 """Largest number of scans of one place; beyond it the oldest are left out of the sum."""
@@ -45,7 +45,7 @@ class Place:
         whole = np.rint(recent[-1][1])
         offsets = [shift - whole for _, shift in recent]
         low = np.max([np.ceil(np.maximum(-offset, 0)) for offset in offsets], axis=0).astype(int)
-        high = np.asarray(scan.live_map.data.shape) - np.max(
+        high: Array = np.asarray(scan.live_map.data.shape) - np.max(
             [np.ceil(np.maximum(offset, 0)) for offset in offsets], axis=0
         )
         if (high - low < LEAST_SIDE_PX).any():

@@ -104,4 +104,4 @@ def histogram(picture: Picture) -> dict[str, Any]:
     if high <= low:
         low, high = low - 0.5, high + 0.5
     counts, _ = np.histogram(values, BINS, (low, high))
-    return {"bins": [round(float(v), 3) for v in counts / max(counts.max(), 1)], "range": [low, high]}
+    return {"bins": [round(float(v), 3) for v in counts / max(int(counts.max()), 1)], "range": [low, high]}

@@ -64,5 +64,5 @@ def solved(information: ComplexArray, image: ComplexArray) -> ComplexArray:
     """Solve for the phases of aliases (n,) by Cholesky in single precision, or in double if that fails."""
     _, phases, failed = lapack.cposv(information, image)
     if failed:
-        phases = np.linalg.lstsq(information.astype(np.complex128), image, rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(information.astype(np.complex128), image, rcond=None)[0])
     return np.asarray(phases)

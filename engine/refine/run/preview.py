@@ -22,7 +22,7 @@ def build_preview(
 ) -> Preview:
     """Return images of a parameter vector; vectors are never modified, so this may be called at any time."""
     transmission, modes = layout.to_complex(backend.to_numpy(vector))
-    mean = transmission.mean(axis=0)
+    mean = np.asarray(transmission.mean(axis=0), dtype=transmission.dtype)
     slices = np.stack([wrapped_phase(plane) for plane in mean])
     amplitude = projected_amplitude(mean)
     slice_amplitudes = None if amplitude is None else np.abs(mean).astype(np.float32)

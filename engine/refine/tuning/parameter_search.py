@@ -29,6 +29,7 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.words import significant
 from ptylive.schema.calibration import FOUND
 from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
 
@@ -201,7 +202,7 @@ def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -
     return Curve(quantity, tuple(values), tuple(mean), present, best, uncertainty, applied, words)
 
 
-def vertex(values: Sequence[float], losses: Sequence[float]) -> float:
+def vertex(values: Sequence[float], losses: Sequence[float] | DoubleArray) -> float:
     """Minimum of the parabola through the lowest point and its neighbours."""
     k = int(np.argmin(losses))
     if k in (0, len(values) - 1):

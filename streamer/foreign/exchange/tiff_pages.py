@@ -159,7 +159,7 @@ class _Layout:
             return found
         whole: Any = np.dtype(f"u{size}")
         bits = found.view(whole.newbyteorder(self.dtype.byteorder))
-        return np.cumsum(bits, axis=1, dtype=whole).view(self.dtype.newbyteorder("="))
+        return np.asarray(np.cumsum(bits, axis=1, dtype=whole).view(self.dtype.newbyteorder("=")))
 
 
 def _pixel(tags: Tags, order: str) -> np.dtype[Any]:
