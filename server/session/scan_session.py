@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.application.remarks.of_counts import mean_remarks
 from ptylive.application.remarks.of_scan import remarks
 from ptylive.engine.calibrate.detector import given_quantities
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
@@ -221,7 +222,10 @@ class ScanSession:
         of = (self.source, self.header, self.rendering)
         before, found = self._remarks
         if len(before) != len(of) or any(a is not b for a, b in zip(before, of, strict=True)):
-            found = remarks(self.source, self.header, self.calibration, self.mean)
+            mean = self.mean
+            found = remarks(self.source, self.header, self.calibration, mean)
+            if mean is not None and self.header.basis.is_raw:
+                found = [*mean_remarks(mean, self.header.arrays.get("bad_pixel_mask")), *found]
             self._remarks = of, found
         return found
 
