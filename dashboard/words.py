@@ -105,11 +105,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def with_doubt(value: float, doubt: float, digits: int = 3, decimals: int | None = None) -> str:
     """A value and its standard deviation, as `value ± deviation`, both in one notation where they can be.
 
-    The value has ``digits`` significant digits (or ``decimals``), and more if the deviation says that they count.
+    The value has ``digits`` significant digits (or ``decimals``), and more or fewer if the deviation says so.
     """
     if (decimals is None and not 1e-3 <= abs(value) < 1e5) or not 1e-6 <= doubt < 1e5:
         return f"{number(value, digits) if decimals is None else signed(value, decimals)} ± {number(doubt, 2)}"
-    least = _decimals(value, digits) if decimals is None else decimals
+    least = min(_decimals(value, digits), _decimals(doubt, 2)) if decimals is None else decimals
     exact = max(least, math.ceil(-math.log10(2 * doubt)))
     return f"{signed(value, exact)} ± {doubt:.{_decimals(doubt, 2)}f}"
 
@@ -212,9 +212,15 @@ def angle(semiangle_mrad: float | None) -> str:
 
 
 def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
-    """C10 in words, in Å below 0.1 µm, nm below 1 µm, otherwise µm; negative C10 is underfocus."""
-    if abs(c10_A) < 0.05 and not uncertainty_A:
-        return "in focus"
+    """C10 in words, in Å below 0.1 µm, nm below 1 µm, otherwise µm; negative C10 is underfocus.
+
+    A defocus of less than half its uncertainty has no direction.
+    """
+    if abs(c10_A) < (0.5 * uncertainty_A if uncertainty_A else 0.05):
+        if not uncertainty_A:
+            return "in focus"
+        unit, size = defocus_unit(uncertainty_A)
+        return f"in focus ± {number(uncertainty_A / size, 2)} {unit}"
     unit, size = defocus_unit(c10_A)
     focus = abs(c10_A) / size
     text = with_doubt(focus, uncertainty_A / size) if uncertainty_A else number(focus)

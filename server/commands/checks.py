@@ -26,6 +26,7 @@ from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, 
 from ptylive.engine.refine.tuning.depth.depth_choice import slices_of_thickness
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, THICKEST_A
 from ptylive.schema import Calibration, CommandError, InputFileError, Origin, ScanHeader
+from ptylive.schema.advice.words import with_doubt
 from ptylive.schema.units import depth_of_focus_A
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.process.config import ServerConfig
@@ -141,10 +142,9 @@ class Checked:
         if origin in (None, Origin.DEFAULT):
             return Check("defocus", "warn", "not known: 0 is assumed")
         if origin is Origin.UNDECIDED:
-            size_A = abs(float(self.calibration.get("C10") or 0.0))
-            return Check(
-                "defocus", "warn", f"{size_A:.3g} Å under or over: the sign changes with half a turn of the scan"
-            )
+            found = self.calibration.entries["C10"]
+            size = with_doubt(abs(float(found.value)), found.uncertainty)
+            return Check("defocus", "warn", f"{size} under or over: the sign changes with half a turn of the scan")
         if self.inverted and "C10" in half_turn_given_by(self.calibration):
             said = "the dark field shows the other sign, but it can be wrong in thick crystals"
             return Check("defocus", "warn", f"{origin}, {said}", ("C10",))

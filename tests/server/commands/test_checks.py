@@ -200,7 +200,7 @@ def test_a_defocus_that_was_found_places_no_plane(engine: LiveEngine) -> None:
 
 def test_a_defocus_known_but_for_the_half_turn_is_not_called_zero(engine: LiveEngine) -> None:
     check = in_doubt(engine, C10=Quantity(-60.0, Origin.UNDECIDED, 5.0)).defocus()
-    assert (check.state, check.text[:22]) == ("warn", "60 Å under or over: th")
+    assert (check.state, check.text[:22]) == ("warn", "60 ± 5 Å under or over")
 
 
 def test_a_defocus_that_the_dark_field_contradicts_may_be_estimated(engine: LiveEngine) -> None:
