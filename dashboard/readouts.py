@@ -151,7 +151,8 @@ def drift(found: Drift | None) -> str:
     if found is None:
         return UNKNOWN
     too_much = f" (> {found.bound_A:.3g} Å)" if found.A > found.bound_A else ""
-    return f"{number(found.A) if found.A >= LEAST_DRIFT_A else f'< {LEAST_DRIFT_A:g}'} Å since {found.since}{too_much}"
+    size = number(found.A) if found.A >= LEAST_DRIFT_A else f"< {LEAST_DRIFT_A:g}"
+    return f"{size} Å since scan {found.since}{too_much}"
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:
@@ -343,7 +344,8 @@ def shortfall(state: ServerState) -> str:
         ended = "is incomplete" if state.state == "incomplete" else "was aborted"
         words.append(f"this scan {ended}" + (f": {frames} did not arrive" if missing != 0 else ""))
     if state.refused:
-        words.append(f"{count(state.refused)} {'was' if state.refused == 1 else 'were'} refused, see “rejected”")
+        refused = "1 frame or message was" if state.refused == 1 else f"{count(state.refused)} frames or messages were"
+        words.append(f"{refused} refused, see “rejected”")
     return ", ".join(words)
 
 

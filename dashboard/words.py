@@ -64,7 +64,7 @@ _SCANNED: Mapping[str, tuple[str, str]] = {
     "scan_scale": ("factor of the scan step", ""),
 }
 """Label and unit of values that a refinement finds by trials."""
-_FOR_THE_COMMAND_LINE = re.compile(r"; a series of tilted parallel beams: ptylive larbed\b")
+_FOR_THE_COMMAND_LINE = re.compile(r"; a series of tilted parallel beams: ptylive larbed\b| \(queue=true\)")
 _HYPHEN_AS_MINUS = re.compile(r"(?<![^\s(\[])-(?=\d)")
 """A hyphen that begins a number; one inside a word, a file name or an assignment is left alone."""
 _POWER_OF_TEN = re.compile(r"(?:(?<![\w=.-])|(?<=[\s(\[]-))(\d+(?:\.\d+)?)e([+-])0*(\d+)\b")

@@ -189,8 +189,10 @@ def test_a_line_of_the_log_is_shown_for_a_while_whatever_the_clocks_say(hours: i
 def test_what_a_scan_lacks_is_said() -> None:
     lacking = {"state": "incomplete", "expected": 4096, "frames": 4000}
     said = readouts.sentence(FeedView(state=state(**lacking, refused=3)), "")
-    assert said == "this scan is incomplete: 96 of 4\u2009096 frames did not arrive, 3 were refused, see “rejected”"
-    assert readouts.sentence(FeedView(state=state(state="scanning", refused=1)), "") == "1 was refused, see “rejected”"
+    lost = "this scan is incomplete: 96 of 4\u2009096 frames did not arrive"
+    assert said == f"{lost}, 3 frames or messages were refused, see “rejected”"
+    scanning = FeedView(state=state(state="scanning", refused=1))
+    assert readouts.sentence(scanning, "") == "1 frame or message was refused, see “rejected”"
     both = readouts.sentence(FeedView(state=state(**lacking, message="no step")), "")
     assert both.endswith("did not arrive\nno step")
     assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
@@ -289,8 +291,8 @@ def test_dose_in_electrons_where_a_count_is_known() -> None:
 def test_a_drift_within_rounding_has_no_digits() -> None:
     """Regression: it was 6.22e−9 Å for a repeated scan."""
     still = {"A": 6.2e-9, "bound_A": 1.0, "since": "0141"}
-    assert readouts.stream_texts(state(drift=still))["drift"] == "< 0.01 Å since 0141"
-    assert readouts.stream_texts(state(drift=still | {"A": 2.5}))["drift"] == "2.50 Å since 0141 (> 1 Å)"
+    assert readouts.stream_texts(state(drift=still))["drift"] == "< 0.01 Å since scan 0141"
+    assert readouts.stream_texts(state(drift=still | {"A": 2.5}))["drift"] == "2.50 Å since scan 0141 (> 1 Å)"
 
 
 def test_a_beam_of_which_nothing_is_known_is_not_told() -> None:

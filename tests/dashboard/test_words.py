@@ -128,6 +128,10 @@ def test_what_rounds_to_nothing_has_no_sign() -> None:
             "a trotter needs scan_step_A: give it with --set scan_step_A=…",
             "a trotter needs scan step: give scan step under Calibration (✎)",
         ),
+        (
+            "refinement run1 is running: queue this one behind it (queue=true), or stop it first",
+            "refinement run1 is running: queue this one behind it, or stop it first",
+        ),
         ("use NAME = VALUE, for example energy_eV = 80 keV", "use NAME = VALUE, for example energy_eV = 80 keV"),
         ("give it with --set scan_shape=ROWS,COLUMNS", "give it with --set scan_shape=ROWS,COLUMNS"),
     ],
