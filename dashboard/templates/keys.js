@@ -108,6 +108,8 @@
     Escape: () => {
       help(false);
       full(null);
+      const refused = [...document.querySelectorAll("[data-refused]")].some(place => place.textContent);
+      if (refused) window.ptylive.ask("set", {key: "forget"});
     },
     "/": () => {
       const field = document.querySelector("[data-note-field]");
