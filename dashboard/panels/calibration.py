@@ -151,8 +151,8 @@ class CalibrationPanel:
         return {taker.__name__: taker for taker in handlers}
 
     def set(self, request: Request) -> None:
-        """Set a value; a refusal stays next to the row. With the key ``forget``, drop a refused value, or without a name
-        all of them.
+        """Set a value; a refusal stays next to the row. With the key ``forget``, drop a refused value, or all of them
+        where there is no name.
         """
         name = request.name
         if request.key == "forget" and not name:
