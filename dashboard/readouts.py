@@ -139,8 +139,8 @@ def stream_texts(state: ServerState) -> dict[str, str]:
 
 
 def dose(value: Dose) -> str:
-    """The mean dose; in counts if the calibration of a count is unknown."""
-    if value.per_A2 is None:
+    """The mean dose; in counts if the calibration of a count is unknown. None follows from negative counts."""
+    if value.per_A2 is None or value.per_A2 < 0:
         return UNKNOWN
     full = f", {value.saturated_frames} frames saturated" if value.saturated_frames else ""
     return f"{dose_text(value.per_A2, value.unit)}{full}"

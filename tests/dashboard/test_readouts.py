@@ -283,6 +283,7 @@ def test_dose_in_electrons_where_a_count_is_known() -> None:
     assert readouts.stream_texts(state(dose={"per_A2": 2.5e5}))["dose"] == "250\u2009000 counts/Å²"
     assert readouts.stream_texts(state(dose={"per_A2": 99823.0}))["dose"] == "99\u2009800 counts/Å²"
     assert readouts.stream_texts(state(dose={"per_A2": 0.0123}))["dose"] == "0.0123 counts/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": -3.5e4}))["dose"] == "–", "too much was subtracted"
     full = readouts.stream_texts(state(dose={"per_A2": 0.0123, "saturated_frames": 3}))["dose"]
     assert full == "0.0123 counts/Å², 3 frames saturated"
     assert readouts.stream_texts(state())["dose"] == "–"
