@@ -32,6 +32,7 @@ from ptylive.dashboard.words import (
     number,
     pair,
     percent,
+    recording,
     rejected,
     seconds,
     signed,
@@ -133,7 +134,7 @@ def stream_texts(state: ServerState) -> dict[str, str]:
         "duplicates": count(state.duplicates),
         "rejected": rejected(state.rejected),
         "ring": percent(state.ring_fill),
-        "recording": file_name(state.recording) if state.record or state.recording else "off",
+        "recording": recording(state.recording, state.recording_state, wanted=bool(state.record)),
         "results": file_name(state.results),
     }
 
@@ -250,6 +251,7 @@ def marks(view: FeedView) -> dict[str, str]:
         "lost": "alarm" if state.lost else "",
         "late": "alarm" if state.late else "",
         "rejected": "alarm" if sum(state.rejected.values()) else "",
+        "recorded": state.recording_state if state.recording_state in ("failed", "waiting") else "",
         "ring": "alarm" if (state.ring_fill or 0) > 0.8 else "",
         "drift": "" if state.drift is None else "alarm" if state.drift.A > state.drift.bound_A else "known",
         "refinement": state.refinement.state,
@@ -291,6 +293,7 @@ def _title(state: ServerState) -> str:
         word = "refining "
     else:
         word = {"complete": "✓ ", "incomplete": "✗ ", "aborted": "✗ ", "failed": "✗ "}.get(state.state, "")
+    word = f"(not recorded) {word}" if state.recording_state == "failed" else word
     drifts = state.drift is not None and state.drift.A > state.drift.bound_A
     return f"{'(drift) ' if drifts else ''}{word}{state.series or ''}".strip()
 
@@ -319,6 +322,8 @@ def saved(state: ServerState) -> str:
     if not state.recording:
         return "nothing was being recorded"
     file = file_name(state.recording)
+    if state.recording_state == "failed":
+        return f"the recording {file} had failed"
     if state.state not in ("armed", "scanning", "finishing"):
         return f"{file} holds the last scan"
     arrived = f"{count(state.received)} of {count(state.expected)} frames of {state.series} had arrived"

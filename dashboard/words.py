@@ -260,6 +260,14 @@ def file_name(path: str | None) -> str:
     return PurePath(path).name if path else UNKNOWN
 
 
+def recording(path: str | None, state: str, *, wanted: bool) -> str:
+    """The file of a scan, and whether it could not be written so far."""
+    word = {"failed": "FAILED", "waiting": "WAITS"}.get(state, "")
+    if path or not word:
+        return f"{word} {file_name(path) if wanted or path else 'off'}".strip()
+    return word
+
+
 def rejected(reasons: Mapping[str, int]) -> str:
     """Counts of rejected messages: the sum, and the reasons, most frequent first."""
     total = sum(reasons.values())

@@ -187,6 +187,7 @@ class ScanSession:
             "received": frames,
             "frames": frames,
             "lost": expected - frames,
+            "refused": 0,
             "late": 0,
             "duplicates": 0,
             "unchecked": 0,
@@ -195,6 +196,8 @@ class ScanSession:
             "silent_s": None,
             "why_closed": "",
             "recording": str(self.recording or ""),
+            "recording_state": "failed" if self.recording_error else "complete" if self.recording else "off",
+            "recording_error": self.recording_error,
         }
 
     @property

@@ -149,6 +149,10 @@ def test_banner_says_since_when() -> None:
             "2\u2009048 of 4\u2009096 frames of 0142 had arrived and are on disk; the next start writes them to",
         ),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "0142.h5 holds the last scan"),
+        (
+            {"state": "complete", "recording": "/a b/0142.h5", "recording_state": "failed"},
+            "the recording 0142.h5 had failed",
+        ),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "ptylive serve --record '/a b'"),
         ({"recording": None}, "nothing was being recorded"),
         ({"recording": None}, "if it does not: ptylive serve (and its other options). This"),
@@ -184,6 +188,26 @@ def test_a_line_of_the_log_is_shown_for_a_while_whatever_the_clocks_say(hours: i
     assert "disk nearly full" in readouts.sentence(FeedView(log=line), "")
     old = line.model_copy(update={"arrived": time.monotonic() - 1e4})
     assert readouts.sentence(FeedView(log=old), "") == ""
+
+
+@pytest.mark.parametrize(
+    ("recording", "text", "mark", "title"),
+    [
+        ({"recording_state": "complete", "recording": "/a/0142.h5"}, "0142.h5", "", "✓ 0142"),
+        ({"recording_state": "failed", "recording": ""}, "FAILED", "failed", "(not recorded) ✓ 0142"),
+        ({"recording_state": "failed", "recording": "/a/0142.h5"}, "FAILED 0142.h5", "failed", "(not recorded) ✓ 0142"),
+        ({"recording_state": "waiting", "recording": "/a/0142.h5"}, "WAITS 0142.h5", "waiting", "✓ 0142"),
+        ({"recording_state": "off", "recording": "", "record": False}, "off", "", "✓ 0142"),
+    ],
+)
+def test_a_scan_that_is_not_recorded_does_not_look_like_one_that_is(
+    recording: dict[str, Any], text: str, mark: str, title: str
+) -> None:
+    """Regression: of a complete scan whose recording had failed, only the line at the bottom said so."""
+    shown = state(**{"state": "complete", "record": True, "series": "0142"} | recording)
+    assert readouts.stream_texts(shown)["recording"] == text
+    assert readouts.marks(FeedView(state=shown))["recorded"] == mark
+    assert readouts.heard(shown)["title"] == title
 
 
 def test_what_a_scan_lacks_is_said() -> None:
