@@ -164,7 +164,8 @@ class Checked:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
             return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")
         spread = self.measured.spread_deg or 0.0
-        angle = f"{_degrees(fit.rotation_deg, 2 if 0 < spread < FINE_SPREAD_DEG else 1)} ± {spread:.1g}°"
+        angle = f"{_degrees(fit.rotation_deg, 2 if 0 < spread < FINE_SPREAD_DEG else 1)}"
+        angle += f" ± {spread:.1g}°" if spread else "°"  # it cannot be told from a few rows
         if fit.transposed:
             text = f"{used}, the data say {angle} and a transposed detector"
             return Check("rotation", "bad", text, ("rotation_deg", "detector_transform"))

@@ -1,5 +1,6 @@
 """Findings before a refinement: what is fine, doubtful, hopeless, or cannot be known."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -151,6 +152,15 @@ def in_doubt(engine: LiveEngine, **quantities: Quantity) -> Checked:
     assert measured is not None
     sure = replace(measured, fit=replace(measured.fit, sign=Agreement(0.9)))
     return replace(found, measured=sure, calibration=found.calibration.having(**quantities))
+
+
+@pytest.mark.parametrize(("spread", "says"), [(None, "°"), (0.0, "°"), (0.4, " ± 0.4°")])
+def test_a_rotation_of_unknown_spread_is_not_certain(engine: LiveEngine, spread: float | None, says: str) -> None:
+    """Regression: a scan of a few rows had a rotation of −1.6 ± 0°."""
+    found = rotation_checked(engine, 20.0, "none")
+    assert found.measured is not None
+    text = replace(found, measured=replace(found.measured, spread_deg=spread)).rotation().text
+    assert re.search(r"the data say −?[\d.]+(°| ± [\d.]+°)", text)[1] == says
 
 
 def test_half_a_turn_from_what_the_dark_field_says_is_doubtful(engine: LiveEngine) -> None:
