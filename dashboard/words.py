@@ -55,7 +55,9 @@ LABELS: Mapping[str, str] = {
 """Metadata name -> label of its row of the calibration."""
 _ASSIGNED = r"--set (\w+)=[^\s;,]+"
 _GIVE = re.compile(rf"give (?:it with )?{_ASSIGNED}(?:,? {_ASSIGNED})*")
-_NAMES = re.compile(rf"\b({'|'.join(LABELS)})\b(?! ?=)")
+_CALLED: Mapping[str, str] = {**LABELS, "defocus_A": "defocus"}
+"""Names that stand in sentences."""
+_NAMES = re.compile(rf"\b({'|'.join(_CALLED)})\b(?! ?=)")
 _BY_TRIALS = re.compile(r"\b(\w+) (\S+) ± (\S+) by held-out loss, (\S+) before")
 _SCANNED: Mapping[str, tuple[str, str]] = {
     "defocus_A": ("defocus", " Å"),
@@ -176,7 +178,7 @@ def in_page_words(text: str) -> str:
     """
     found = _BY_TRIALS.sub(_found_by_trials, _FOR_THE_COMMAND_LINE.sub("", text))
     found = _GIVE.sub(_fields_to_fill, found)
-    return _NAMES.sub(lambda name: LABELS[name[1]], found)
+    return _NAMES.sub(lambda name: _CALLED[name[1]], found)
 
 
 def _found_by_trials(said: re.Match[str]) -> str:
