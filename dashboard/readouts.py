@@ -32,6 +32,7 @@ from ptylive.dashboard.words import (
     number,
     pair,
     percent,
+    recording,
     rejected,
     seconds,
     signed,
@@ -133,14 +134,14 @@ def stream_texts(state: ServerState) -> dict[str, str]:
         "duplicates": count(state.duplicates),
         "rejected": rejected(state.rejected),
         "ring": percent(state.ring_fill),
-        "recording": file_name(state.recording) if state.record or state.recording else "off",
+        "recording": recording(state.recording, state.recording_state, wanted=bool(state.record)),
         "results": file_name(state.results),
     }
 
 
 def dose(value: Dose) -> str:
-    """The mean dose; in counts if the calibration of a count is unknown."""
-    if value.per_A2 is None:
+    """The mean dose; in counts if the calibration of a count is unknown. None follows from negative counts."""
+    if value.per_A2 is None or value.per_A2 < 0:
         return UNKNOWN
     full = f", {value.saturated_frames} frames saturated" if value.saturated_frames else ""
     return f"{dose_text(value.per_A2, value.unit)}{full}"
@@ -151,7 +152,8 @@ def drift(found: Drift | None) -> str:
     if found is None:
         return UNKNOWN
     too_much = f" (> {found.bound_A:.3g} Å)" if found.A > found.bound_A else ""
-    return f"{number(found.A) if found.A >= LEAST_DRIFT_A else f'< {LEAST_DRIFT_A:g}'} Å since {found.since}{too_much}"
+    size = number(found.A) if found.A >= LEAST_DRIFT_A else f"< {LEAST_DRIFT_A:g}"
+    return f"{size} Å since scan {found.since}{too_much}"
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:
@@ -249,6 +251,7 @@ def marks(view: FeedView) -> dict[str, str]:
         "lost": "alarm" if state.lost else "",
         "late": "alarm" if state.late else "",
         "rejected": "alarm" if sum(state.rejected.values()) else "",
+        "recorded": state.recording_state if state.recording_state in ("failed", "waiting") else "",
         "ring": "alarm" if (state.ring_fill or 0) > 0.8 else "",
         "drift": "" if state.drift is None else "alarm" if state.drift.A > state.drift.bound_A else "known",
         "refinement": state.refinement.state,
@@ -290,6 +293,7 @@ def _title(state: ServerState) -> str:
         word = "refining "
     else:
         word = {"complete": "✓ ", "incomplete": "✗ ", "aborted": "✗ ", "failed": "✗ "}.get(state.state, "")
+    word = f"(not recorded) {word}" if state.recording_state == "failed" else word
     drifts = state.drift is not None and state.drift.A > state.drift.bound_A
     return f"{'(drift) ' if drifts else ''}{word}{state.series or ''}".strip()
 
@@ -318,6 +322,8 @@ def saved(state: ServerState) -> str:
     if not state.recording:
         return "nothing was being recorded"
     file = file_name(state.recording)
+    if state.recording_state == "failed":
+        return f"the recording {file} had failed"
     if state.state not in ("armed", "scanning", "finishing"):
         return f"{file} holds the last scan"
     arrived = f"{count(state.received)} of {count(state.expected)} frames of {state.series} had arrived"
@@ -343,7 +349,8 @@ def shortfall(state: ServerState) -> str:
         ended = "is incomplete" if state.state == "incomplete" else "was aborted"
         words.append(f"this scan {ended}" + (f": {frames} did not arrive" if missing != 0 else ""))
     if state.refused:
-        words.append(f"{count(state.refused)} {'was' if state.refused == 1 else 'were'} refused, see “rejected”")
+        refused = "1 frame or message was" if state.refused == 1 else f"{count(state.refused)} frames or messages were"
+        words.append(f"{refused} refused, see “rejected”")
     return ", ".join(words)
 
 

@@ -55,7 +55,9 @@ LABELS: Mapping[str, str] = {
 """Metadata name -> label of its row of the calibration."""
 _ASSIGNED = r"--set (\w+)=[^\s;,]+"
 _GIVE = re.compile(rf"give (?:it with )?{_ASSIGNED}(?:,? {_ASSIGNED})*")
-_NAMES = re.compile(rf"\b({'|'.join(LABELS)})\b(?! ?=)")
+_CALLED: Mapping[str, str] = {**LABELS, "defocus_A": "defocus"}
+"""Names that stand in sentences."""
+_NAMES = re.compile(rf"\b({'|'.join(_CALLED)})\b(?! ?=)")
 _BY_TRIALS = re.compile(r"\b(\w+) (\S+) ± (\S+) by held-out loss, (\S+) before")
 _SCANNED: Mapping[str, tuple[str, str]] = {
     "defocus_A": ("defocus", " Å"),
@@ -64,7 +66,7 @@ _SCANNED: Mapping[str, tuple[str, str]] = {
     "scan_scale": ("factor of the scan step", ""),
 }
 """Label and unit of values that a refinement finds by trials."""
-_FOR_THE_COMMAND_LINE = re.compile(r"; a series of tilted parallel beams: ptylive larbed\b")
+_FOR_THE_COMMAND_LINE = re.compile(r"; a series of tilted parallel beams: ptylive larbed\b| \(queue=true\)")
 _HYPHEN_AS_MINUS = re.compile(r"(?<![^\s(\[])-(?=\d)")
 """A hyphen that begins a number; one inside a word, a file name or an assignment is left alone."""
 _POWER_OF_TEN = re.compile(r"(?:(?<![\w=.-])|(?<=[\s(\[]-))(\d+(?:\.\d+)?)e([+-])0*(\d+)\b")
@@ -105,11 +107,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def with_doubt(value: float, doubt: float, digits: int = 3, decimals: int | None = None) -> str:
     """A value and its standard deviation, as `value ± deviation`, both in one notation where they can be.
 
-    The value has ``digits`` significant digits (or ``decimals``), and more if the deviation says that they count.
+    The value has ``digits`` significant digits (or ``decimals``), and more or fewer if the deviation says so.
     """
     if (decimals is None and not 1e-3 <= abs(value) < 1e5) or not 1e-6 <= doubt < 1e5:
         return f"{number(value, digits) if decimals is None else signed(value, decimals)} ± {number(doubt, 2)}"
-    least = _decimals(value, digits) if decimals is None else decimals
+    least = min(_decimals(value, digits), _decimals(doubt, 2)) if decimals is None else decimals
     exact = max(least, math.ceil(-math.log10(2 * doubt)))
     return f"{signed(value, exact)} ± {doubt:.{_decimals(doubt, 2)}f}"
 
@@ -176,7 +178,7 @@ def in_page_words(text: str) -> str:
     """
     found = _BY_TRIALS.sub(_found_by_trials, _FOR_THE_COMMAND_LINE.sub("", text))
     found = _GIVE.sub(_fields_to_fill, found)
-    return _NAMES.sub(lambda name: LABELS[name[1]], found)
+    return _NAMES.sub(lambda name: _CALLED[name[1]], found)
 
 
 def _found_by_trials(said: re.Match[str]) -> str:
@@ -212,9 +214,15 @@ def angle(semiangle_mrad: float | None) -> str:
 
 
 def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
-    """C10 in words, in Å below 0.1 µm, nm below 1 µm, otherwise µm; negative C10 is underfocus."""
-    if abs(c10_A) < 0.05 and not uncertainty_A:
-        return "in focus"
+    """C10 in words, in Å below 0.1 µm, nm below 1 µm, otherwise µm; negative C10 is underfocus.
+
+    A defocus of less than half its uncertainty has no direction.
+    """
+    if abs(c10_A) < (0.5 * uncertainty_A if uncertainty_A else 0.05):
+        if not uncertainty_A:
+            return "in focus"
+        unit, size = defocus_unit(uncertainty_A)
+        return f"in focus ± {number(uncertainty_A / size, 2)} {unit}"
     unit, size = defocus_unit(c10_A)
     focus = abs(c10_A) / size
     text = with_doubt(focus, uncertainty_A / size) if uncertainty_A else number(focus)
@@ -252,6 +260,14 @@ def pair(value: Any, digits: int = 4, *, same_once: bool = False) -> str:
 def file_name(path: str | None) -> str:
     """The last part of a path."""
     return PurePath(path).name if path else UNKNOWN
+
+
+def recording(path: str | None, state: str, *, wanted: bool) -> str:
+    """The file of a scan, and whether it could not be written so far."""
+    word = {"failed": "FAILED", "waiting": "WAITS"}.get(state, "")
+    if path or not word:
+        return f"{word} {file_name(path) if wanted or path else 'off'}".strip()
+    return word
 
 
 def rejected(reasons: Mapping[str, int]) -> str:

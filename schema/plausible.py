@@ -21,6 +21,8 @@ from ptylive.schema.units import UNITS, as_written, kind_of_unit, number_and_uni
 
 UNEQUAL_STEPS = 4.0
 """Steps along rows and columns whose ratio exceeds this are questioned: `1,25` may be a decimal comma."""
+IN_METRES = (1e-9, 1e-5)
+"""Size of a defocus in Å which is far below any uncertainty, and usual if its unit were the metre."""
 _SIGN_WORDS = {"under": 1.0, "underfocus": 1.0, "over": -1.0, "overfocus": -1.0}
 """Words after a defocus; the sign is that of ``defocus_A``."""
 
@@ -155,6 +157,8 @@ def question(name: str, value: Any) -> str:
     if odd is None:
         if name == "scan_step_A" and len(numbers) == 2 and max(numbers) > UNEQUAL_STEPS * min(numbers):
             return f"{name} = {numbers[0]:g}, {numbers[1]:g} Å are very unequal steps of rows and columns: intended?"
+        if name in ("defocus_A", "C10") and IN_METRES[0] <= abs(numbers[0]) <= IN_METRES[1]:
+            return f"{name} = {spoken(numbers[0], rule)}? did you mean {numbers[0]:g} m?"
         return ""
     unit = _likelier_unit(odd, rule)
     return f"{name} = {spoken(odd, rule)}?" + (f" did you mean {odd:g} {unit}?" if unit else " this is unusual")
@@ -182,6 +186,8 @@ def _likelier_unit(value: float, rule: Plausible) -> str:
 def _answers(rule: Plausible, value: Any) -> str:
     numbers = _flat(value)
     odd = next((v for v in numbers if not rule.holds(v, rule.usual)), None)
+    if odd is None and len(numbers) == 1:  # a defocus in metres
+        return f"write the unit: '{numbers[0]:g} m', or '{numbers[0]:g} {rule.unit}' if that is right"
     if odd is None:  # two unequal steps, each of them usual
         return _pair_answers(*(f"{v:g}" for v in numbers))
     if not rule.unit:

@@ -384,8 +384,8 @@ class Acquisition:
         self._announcer.emit(event)
         if self._current is scan:
             self._current = next(reversed(self._open.values()), None)
-        if self._shown is scan and (other := self._current) and other.progress.is_heard(self._patience):
-            self._shown = other  # sent at the same time; a scan taken up from the disk may wait for its sender for ever
+        if self._shown is scan and (other := self._current) and other.progress.is_beside(scan.progress, self._patience):
+            self._shown = other  # not one that broke off before, or was taken up from the disk: its sender may be gone
 
     def _take_held(self, name: str, *behind: FramesMessage) -> None:
         """Process held messages, then the frames ``behind`` them: of their scan, or of what its uid now means."""

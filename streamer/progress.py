@@ -16,6 +16,8 @@ from ptylive.streamer.shared_stream import SharedStreamWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
 
 _RATE_WINDOW_S = 1.0
+PING_S = 1.0
+"""Longest interval at which a sender that pauses says that its scan continues (docs/protocol.md)."""
 
 
 class ScanProgress:
@@ -37,7 +39,7 @@ class ScanProgress:
         self.unchecked = 0
         """Number of duplicates that cannot be compared: they came in another coding, or after a restart."""
         self.end: EndMessage | None = None
-        self.active_at = time.monotonic()
+        self.began_at = self.active_at = time.monotonic()
         self.pauses = FramePauses(self.active_at, header.scan.dwell_time_us)
         self.end_requested = False  # by a person: it ends with what has arrived
         self.why_closed = ""
@@ -136,9 +138,9 @@ class ScanProgress:
         """Whether the sender has been silent for too long."""
         return time.monotonic() - self.active_at > self._patience_s(patience)
 
-    def is_heard(self, patience: Patience) -> bool:
-        """Whether the sender has been heard, and not too long ago."""
-        return self.heard and not self.is_silent(patience)
+    def is_beside(self, other: ScanProgress, patience: Patience) -> bool:
+        """Whether the sender has been heard not too long ago, and since the ``other`` scan began or just before."""
+        return self.heard and not self.is_silent(patience) and self.active_at > other.began_at - PING_S
 
     def is_over(self, patience: Patience) -> bool:
         """Whether an open scan is to be closed: on request, or for silence unless it is still waiting to begin."""

@@ -125,6 +125,7 @@ class ServerState(Message):
     lag_s: float | None = None
     ring_fill: float | None = None
     recording: str | None = None
+    recording_state: str = ""
     results: str | None = None
     record: bool | None = None
     data: str = ""

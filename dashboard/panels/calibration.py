@@ -151,8 +151,12 @@ class CalibrationPanel:
         return {taker.__name__: taker for taker in handlers}
 
     def set(self, request: Request) -> None:
-        """Set a value; a refusal stays next to the row. With the key ``forget``, drop a refused value."""
+        """Set a value; a refusal stays next to the row. With the key ``forget``, drop a refused value, or all of them
+        where there is no name.
+        """
         name = request.name
+        if request.key == "forget" and not name:
+            self._refused.clear()
         if name != "other" and name not in EDITABLE:
             return
         self._refused.pop(name, None)
@@ -174,6 +178,7 @@ class CalibrationPanel:
 
     def estimate(self, request: Request) -> None:
         """Estimate one quantity, or all those that can always be estimated."""
+        self._refused.pop(request.name, None)
         if request.name in ESTIMABLE:
             done = f"{_LABELS[request.name]} is estimated from the data"
             self._orders.send("calibrate", done, self._note_missing, names=[request.name])
@@ -204,10 +209,12 @@ class CalibrationPanel:
 
     def reset(self, _request: Request) -> None:
         """Return to the values that were sent."""
+        self._refused.clear()
         self._orders.send("reset", "the sent values are restored; undo reverts this")
 
     def undo(self, _request: Request) -> None:
         """Go back one step."""
+        self._refused.clear()
         self._orders.send("undo", "the earlier values are restored")
 
     def depth(self, request: Request) -> None:

@@ -24,19 +24,19 @@
     }
   }
 
-  // Settings that the browser stores: the layout of the maps, and the theme. A browser that cannot store them is no
-  // error.
+  // Settings that the browser stores: the layout of the maps, and the theme; for a page that is loaded again, also its
+  // view. A browser that cannot store them is no error.
   const LAYOUTS = ["four", "six", "pair", "large", "one"];
-  const kept = name => {
+  const kept = (name, storage = "localStorage") => {
     try {
-      return localStorage.getItem(`ptylive.${name}`);
+      return window[storage].getItem(`ptylive.${name}`);
     } catch {
       return null;
     }
   };
-  const keep = (name, value) => {
+  const keep = (name, value, storage = "localStorage") => {
     try {
-      localStorage.setItem(`ptylive.${name}`, value);
+      window[storage].setItem(`ptylive.${name}`, value);
     } catch {
       /* then it is not stored */
     }
@@ -58,7 +58,10 @@
   }
 
   window.ptylive.theme_kept = on => keep("theme", on ? "light" : "dark");
-  window.ptylive.as_kept = () => {
+  window.ptylive.view_kept = name => keep("view", name, "sessionStorage");
+  window.ptylive.as_kept = views => {
+    const place = views.labels.findIndex(label => label.toLowerCase() === kept("view", "sessionStorage"));
+    if (place > 0) views.active = place;
     window.ptylive.ask("layout", {key: document.body.dataset.layout});
     if (kept("theme") === "light") window.ptylive.ask("key", {key: "d"});
   };
@@ -105,6 +108,8 @@
     Escape: () => {
       help(false);
       full(null);
+      const refused = [...document.querySelectorAll("[data-refused]")].some(place => place.textContent);
+      if (refused) window.ptylive.ask("set", {key: "forget"});
     },
     "/": () => {
       const field = document.querySelector("[data-note-field]");

@@ -178,8 +178,17 @@ window.ptylive = (() => {
     painters.sent?.(sent);
   }
 
+  // Where a view was scrolled to: one that is shown for the first time begins at its top.
+  const scrolled = new Map();
+
   function view(name) {
-    document.body.dataset.view = name;
+    const {dataset} = document.body;
+    const before = dataset.view;
+    dataset.view = name;
+    if (!asked || name === before) return;
+    scrolled.set(before, window.scrollY);
+    window.scrollTo(0, scrolled.get(name) ?? 0);
+    window.ptylive.view_kept?.(name);
   }
 
   function light(on) {
@@ -225,7 +234,7 @@ window.ptylive = (() => {
     name_fields();
     document.addEventListener("focusin", name_fields);  // some fields are created later
     ask("ready");
-    window.ptylive.as_kept?.();
+    window.ptylive.as_kept?.(page.document.get_model_by_name("view"));
   }
 
   // The dashboard itself has gone: report it, and reload the page as soon as it responds.

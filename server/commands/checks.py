@@ -26,6 +26,7 @@ from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, 
 from ptylive.engine.refine.tuning.depth.depth_choice import slices_of_thickness
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, THICKEST_A
 from ptylive.schema import Calibration, CommandError, InputFileError, Origin, ScanHeader
+from ptylive.schema.advice.words import with_doubt
 from ptylive.schema.units import depth_of_focus_A
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.process.config import ServerConfig
@@ -141,10 +142,9 @@ class Checked:
         if origin in (None, Origin.DEFAULT):
             return Check("defocus", "warn", "not known: 0 is assumed")
         if origin is Origin.UNDECIDED:
-            size_A = abs(float(self.calibration.get("C10") or 0.0))
-            return Check(
-                "defocus", "warn", f"{size_A:.3g} Å under or over: the sign changes with half a turn of the scan"
-            )
+            found = self.calibration.entries["C10"]
+            size = with_doubt(abs(float(found.value)), found.uncertainty)
+            return Check("defocus", "warn", f"{size} under or over: the sign changes with half a turn of the scan")
         if self.inverted and "C10" in half_turn_given_by(self.calibration):
             said = "the dark field shows the other sign, but it can be wrong in thick crystals"
             return Check("defocus", "warn", f"{origin}, {said}", ("C10",))
@@ -164,7 +164,8 @@ class Checked:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
             return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")
         spread = self.measured.spread_deg or 0.0
-        angle = f"{_degrees(fit.rotation_deg, 2 if 0 < spread < FINE_SPREAD_DEG else 1)} ± {spread:.1g}°"
+        angle = f"{_degrees(fit.rotation_deg, 2 if 0 < spread < FINE_SPREAD_DEG else 1)}"
+        angle += f" ± {spread:.1g}°" if spread else "°"  # it cannot be told from a few rows
         if fit.transposed:
             text = f"{used}, the data say {angle} and a transposed detector"
             return Check("rotation", "bad", text, ("rotation_deg", "detector_transform"))

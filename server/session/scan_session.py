@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.application.remarks.of_counts import mean_remarks
 from ptylive.application.remarks.of_scan import remarks
 from ptylive.engine.calibrate.detector import given_quantities
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
@@ -186,6 +187,7 @@ class ScanSession:
             "received": frames,
             "frames": frames,
             "lost": expected - frames,
+            "refused": 0,
             "late": 0,
             "duplicates": 0,
             "unchecked": 0,
@@ -194,6 +196,8 @@ class ScanSession:
             "silent_s": None,
             "why_closed": "",
             "recording": str(self.recording or ""),
+            "recording_state": "failed" if self.recording_error else "complete" if self.recording else "off",
+            "recording_error": self.recording_error,
         }
 
     @property
@@ -221,7 +225,10 @@ class ScanSession:
         of = (self.source, self.header, self.rendering)
         before, found = self._remarks
         if len(before) != len(of) or any(a is not b for a, b in zip(before, of, strict=True)):
-            found = remarks(self.source, self.header, self.calibration, self.mean)
+            mean = self.mean
+            found = remarks(self.source, self.header, self.calibration, mean)
+            if mean is not None and self.header.basis.is_raw:
+                found = [*mean_remarks(mean, self.header.arrays.get("bad_pixel_mask")), *found]
             self._remarks = of, found
         return found
 

@@ -36,6 +36,7 @@ LARGEST_RAW_MESSAGE_BYTES = 2**18
 LARGEST_PATTERN_BYTES = 2**20
 """Larger patterns arrive so rarely that nothing is gained."""
 _CODECS: dict[Codec, int] = {"none": CODEC_NONE, "bslz4": CODEC_BSLZ4}
+_ITS_PATTERNS = "its patterns of the announced shape and type: correct shape or dtype in the sender"
 _MOST_SENDERS = 8
 _TEXT_BYTES = 2**20 + 2
 """Room for a first part, DECTRIS's texts included; longer ones are refused as they are."""
@@ -215,16 +216,16 @@ class CompiledLoop:
         """Yield the errors of everything refused since the last call."""
         loop, state = self._loop, self._state
         for place, text, reason in (
-            (loop.TRUNCATED_PATTERNS, "part is shorter than its framing", "truncated"),
-            (loop.WRONG_SIZE_PATTERNS, "part announces another size than a pattern has", "wrong_size"),
-            (loop.CORRUPT_PATTERNS, "part does not decode", "corrupt"),
-            (loop.TRUNCATED_MESSAGES, "message has too few bytes for its patterns", "truncated"),
-            (loop.OVERSIZED_MESSAGES, "message has too many bytes for its patterns", "oversized"),
-            (loop.WRONG_PARTS_MESSAGES, "message has too few or too many parts", "wrong_parts"),
+            (loop.TRUNCATED_PATTERNS, f"{self._codec} part is shorter than its framing", "truncated"),
+            (loop.WRONG_SIZE_PATTERNS, f"{self._codec} part announces another size than a pattern has", "wrong_size"),
+            (loop.CORRUPT_PATTERNS, f"{self._codec} part does not decode", "corrupt"),
+            (loop.TRUNCATED_MESSAGES, f"a frames message has fewer bytes than {_ITS_PATTERNS}", "truncated"),
+            (loop.OVERSIZED_MESSAGES, f"a frames message has more bytes than {_ITS_PATTERNS}", "oversized"),
+            (loop.WRONG_PARTS_MESSAGES, "a frames message has too few or too many parts", "wrong_parts"),
         ):
             count, state[place] = int(state[place]), 0
             for _ in range(count):
-                yield WireError(f"{self._codec} {text}", reason)
+                yield WireError(text, reason)
 
     def messages_read(self) -> tuple[int, int]:
         """Return how many messages have been received since the last call, and their bytes."""

@@ -159,7 +159,8 @@ def _arm_map(header: Header, uid: str, user: Mapping[str, Any]) -> dict[str, Any
         sections["detector"].setdefault("saturation_value", header.saturation_value)
     sections["detector"].update(shape=header.shape, dtype=header.dtype)
     name = header.series[:MAX_SERIES_LENGTH]
-    return {"version": PROTOCOL_VERSION, "uid": uid, "series": name, "frames": 1, **sections, "sent": dict(header.sent)}
+    sent, most = dict(header.sent), MAX_FRAMES  # how many there are is decided once the shape of the scan is known
+    return {"version": PROTOCOL_VERSION, "uid": uid, "series": name, "frames": most, **sections, "sent": sent}
 
 
 def positive(value: Any) -> float | None:

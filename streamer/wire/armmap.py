@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from ptylive.schema import Basis, PtyliveError, ScanHeader, WireError
+from ptylive.schema import Basis, PtyliveError, Scan, ScanHeader, WireError
 from ptylive.schema.detector import DETECTOR_ARRAYS, array_problem
 from ptylive.schema.metadata import ARRAY_NAMES, build
 from ptylive.schema.model import Array, Model
@@ -90,11 +90,12 @@ def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Sc
     header = _header(fields)
     problems: list[WireError] = []
     detector = _with_possible("detector", header.detector, problems)
+    scan = _with_possible("scan", header.scan, problems)
     scan_header = ScanHeader(
         uid=header.uid,
         series=header.series,
-        frames=header.frames,
-        scan=_with_possible("scan", header.scan, problems),
+        frames=_enough_frames(header.frames, scan, problems),
+        scan=scan,
         optics=_with_possible("optics", header.optics, problems),
         detector=detector,
         basis=_basis(header.basis),
@@ -141,6 +142,21 @@ def _with_possible(name: str, values: Mapping[str, Any], problems: list[WireErro
             continue
         accepted[key] = value
     return section
+
+
+def _enough_frames(announced: int, scan: Scan, problems: list[WireError]) -> int:
+    """Number of frames of a scan: as announced, but room for all of its points, or it could not be recorded."""
+    if scan.shape is None or announced >= scan.frames:
+        return announced
+    rows, columns = scan.shape
+    problems.append(
+        WireError(
+            f"arm message: {announced} frames are too few for scan.shape {rows} x {columns}, which needs {scan.frames} "
+            "with flyback, repeated and skipped frames: those that do not come are lost; correct it in the sender",
+            "impossible_value",
+        )
+    )
+    return scan.frames
 
 
 def _prefixed(section: str, error: BaseException) -> str:

@@ -159,10 +159,10 @@ def test_a_drift_beyond_its_bound_is_said_in_title_stream_and_by_the_browser(
     expect(page.locator("[data-text=state]")).to_have_text("SCANNING")
     drift = {"A": 12.3, "bound_A": 3.2, "since": "0137"}
     server.publish("state", state_payload(state="complete", drift=drift))
-    expect(page.locator("dd.drifts")).to_have_text("12.3 Å since 0137 (> 3.2 Å)")
+    expect(page.locator("dd.drifts")).to_have_text("12.3 Å since scan 0137 (> 3.2 Å)")
     eventually(lambda: page.title() == "(drift) ✓ 0142 · ptylive")
     eventually(lambda: "drift of 12.3 Å since scan 0137, more than 3.2 Å" in page.evaluate("window.told"))
     server.publish("state", state_payload(state="complete", drift={**drift, "A": 1.0}))
     eventually(lambda: page.title() == "✓ 0142 · ptylive")
-    expect(page.locator("dd.drifts")).to_have_text("1.00 Å since 0137")
+    expect(page.locator("dd.drifts")).to_have_text("1.00 Å since scan 0137")
     assert watched.complaints == []

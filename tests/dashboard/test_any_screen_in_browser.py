@@ -172,6 +172,25 @@ def test_layout_and_theme_are_kept_by_the_browser(page: Page) -> None:
 
 
 @pytest.mark.slow
+def test_a_view_begins_at_its_top_and_outlives_a_reload(page: Page) -> None:
+    """Regressions: Refine opened half-way down because Session was scrolled; a reloaded page was always at Session."""
+    page.set_viewport_size({"width": 1024, "height": 768})
+    page.evaluate("scrollTo(0, 300)")
+    show(page, "Refine")
+    assert page.evaluate("scrollY") == 0
+    show(page, "Session")
+    assert page.evaluate("scrollY") == 300, "where it was left"
+    show(page, "Refine")
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    expect(page.locator("body")).to_have_attribute("data-view", "refine")
+    page.evaluate("sessionStorage.clear()")  # as in another tab
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    expect(page.locator("body")).to_have_attribute("data-view", "session")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1024, 768), *WIDE])
 def test_six_panels_and_the_object_beside_a_map(server: FakeServer, page: Page, width: int, height: int) -> None:
     """Three side by side if there is room, all of one size, with pictures; kept over a reload."""

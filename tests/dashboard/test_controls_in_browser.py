@@ -150,6 +150,12 @@ def test_a_value_is_changed_by_its_pencil_and_taken_back(
     expect(refused).to_be_hidden()
     page.get_by_label("change defocus").click()
     assert field.input_value() == "150 Å underfocus"
+    field.fill("12 kg")
+    field.press("Enter")
+    expect(refused).to_contain_text("not a unit for a length")
+    page.keyboard.press("Escape")  # the field is closed
+    expect(refused).to_be_hidden()
+    page.get_by_label("change defocus").click()
     field.fill("20 nm overfocus")
     field.press("Enter")
     eventually(lambda: [c["values"] for c in server.received("configure")] == [{"C10": 200.0}])

@@ -149,6 +149,10 @@ def test_banner_says_since_when() -> None:
             "2\u2009048 of 4\u2009096 frames of 0142 had arrived and are on disk; the next start writes them to",
         ),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "0142.h5 holds the last scan"),
+        (
+            {"state": "complete", "recording": "/a b/0142.h5", "recording_state": "failed"},
+            "the recording 0142.h5 had failed",
+        ),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "ptylive serve --record '/a b'"),
         ({"recording": None}, "nothing was being recorded"),
         ({"recording": None}, "if it does not: ptylive serve (and its other options). This"),
@@ -186,11 +190,33 @@ def test_a_line_of_the_log_is_shown_for_a_while_whatever_the_clocks_say(hours: i
     assert readouts.sentence(FeedView(log=old), "") == ""
 
 
+@pytest.mark.parametrize(
+    ("recording", "text", "mark", "title"),
+    [
+        ({"recording_state": "complete", "recording": "/a/0142.h5"}, "0142.h5", "", "✓ 0142"),
+        ({"recording_state": "failed", "recording": ""}, "FAILED", "failed", "(not recorded) ✓ 0142"),
+        ({"recording_state": "failed", "recording": "/a/0142.h5"}, "FAILED 0142.h5", "failed", "(not recorded) ✓ 0142"),
+        ({"recording_state": "waiting", "recording": "/a/0142.h5"}, "WAITS 0142.h5", "waiting", "✓ 0142"),
+        ({"recording_state": "off", "recording": "", "record": False}, "off", "", "✓ 0142"),
+    ],
+)
+def test_a_scan_that_is_not_recorded_does_not_look_like_one_that_is(
+    recording: dict[str, Any], text: str, mark: str, title: str
+) -> None:
+    """Regression: of a complete scan whose recording had failed, only the line at the bottom said so."""
+    shown = state(**{"state": "complete", "record": True, "series": "0142"} | recording)
+    assert readouts.stream_texts(shown)["recording"] == text
+    assert readouts.marks(FeedView(state=shown))["recorded"] == mark
+    assert readouts.heard(shown)["title"] == title
+
+
 def test_what_a_scan_lacks_is_said() -> None:
     lacking = {"state": "incomplete", "expected": 4096, "frames": 4000}
     said = readouts.sentence(FeedView(state=state(**lacking, refused=3)), "")
-    assert said == "this scan is incomplete: 96 of 4\u2009096 frames did not arrive, 3 were refused, see “rejected”"
-    assert readouts.sentence(FeedView(state=state(state="scanning", refused=1)), "") == "1 was refused, see “rejected”"
+    lost = "this scan is incomplete: 96 of 4\u2009096 frames did not arrive"
+    assert said == f"{lost}, 3 frames or messages were refused, see “rejected”"
+    scanning = FeedView(state=state(state="scanning", refused=1))
+    assert readouts.sentence(scanning, "") == "1 frame or message was refused, see “rejected”"
     both = readouts.sentence(FeedView(state=state(**lacking, message="no step")), "")
     assert both.endswith("did not arrive\nno step")
     assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
@@ -281,6 +307,7 @@ def test_dose_in_electrons_where_a_count_is_known() -> None:
     assert readouts.stream_texts(state(dose={"per_A2": 2.5e5}))["dose"] == "250\u2009000 counts/Å²"
     assert readouts.stream_texts(state(dose={"per_A2": 99823.0}))["dose"] == "99\u2009800 counts/Å²"
     assert readouts.stream_texts(state(dose={"per_A2": 0.0123}))["dose"] == "0.0123 counts/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": -3.5e4}))["dose"] == "–", "too much was subtracted"
     full = readouts.stream_texts(state(dose={"per_A2": 0.0123, "saturated_frames": 3}))["dose"]
     assert full == "0.0123 counts/Å², 3 frames saturated"
     assert readouts.stream_texts(state())["dose"] == "–"
@@ -289,8 +316,8 @@ def test_dose_in_electrons_where_a_count_is_known() -> None:
 def test_a_drift_within_rounding_has_no_digits() -> None:
     """Regression: it was 6.22e−9 Å for a repeated scan."""
     still = {"A": 6.2e-9, "bound_A": 1.0, "since": "0141"}
-    assert readouts.stream_texts(state(drift=still))["drift"] == "< 0.01 Å since 0141"
-    assert readouts.stream_texts(state(drift=still | {"A": 2.5}))["drift"] == "2.50 Å since 0141 (> 1 Å)"
+    assert readouts.stream_texts(state(drift=still))["drift"] == "< 0.01 Å since scan 0141"
+    assert readouts.stream_texts(state(drift=still | {"A": 2.5}))["drift"] == "2.50 Å since scan 0141 (> 1 Å)"
 
 
 def test_a_beam_of_which_nothing_is_known_is_not_told() -> None:

@@ -147,6 +147,7 @@ def test_a_newcomer_is_told_where_frames_are_awaited_and_sends_the_demo_scan(tmp
         welcome = page.locator(".welcome")
         expect(welcome).to_be_visible()
         expect(welcome).to_contain_text(one.data)
+        expect(welcome).to_contain_text("Recorded scans are in the Library")
         page.evaluate(LOOKS_ELSEWHERE)
         page.get_by_role("button", name="replay the demo scan").click()
         expect(welcome).to_be_hidden()

@@ -47,6 +47,10 @@ def test_counts_durations_and_percentages() -> None:
         (-132000.0, None, "13.2 µm underfocus"),
         (0.0, None, "in focus"),
         (-123.46, 0.12, "123.5 ± 0.12 Å underfocus"),
+        (-6.0, 8.4, "6.0 ± 8.4 Å underfocus"),
+        (-0.0762, 8.4, "in focus ± 8.4 Å"),
+        (0.0, 8.4, "in focus ± 8.4 Å"),
+        (90.0, 12000.0, "in focus ± 1.2 µm"),
     ],
 )
 def test_defocus_in_words(c10: float, doubt: float | None, text: str) -> None:
@@ -64,6 +68,8 @@ def test_defocus_in_words(c10: float, doubt: float | None, text: str) -> None:
         (0.0, 2.0, 3, None, "0 ± 2.0"),
         (2e-9, 1e-10, 3, None, "2.00e−9 ± 1.0e−10"),
         (12.0, float("nan"), 3, None, "12.0 ± –"),
+        (0.1404, 8.3, 4, None, "0.1 ± 8.3"),
+        (25.004, 31.0, 4, None, "25 ± 31"),
     ],
 )
 def test_a_value_has_the_digits_that_its_deviation_says(
@@ -121,6 +127,10 @@ def test_what_rounds_to_nothing_has_no_sign() -> None:
         (
             "a trotter needs scan_step_A: give it with --set scan_step_A=…",
             "a trotter needs scan step: give scan step under Calibration (✎)",
+        ),
+        (
+            "refinement run1 is running: queue this one behind it (queue=true), or stop it first",
+            "refinement run1 is running: queue this one behind it, or stop it first",
         ),
         ("use NAME = VALUE, for example energy_eV = 80 keV", "use NAME = VALUE, for example energy_eV = 80 keV"),
         ("give it with --set scan_shape=ROWS,COLUMNS", "give it with --set scan_shape=ROWS,COLUMNS"),

@@ -146,6 +146,13 @@ def test_values_with_units_are_understood(name, text, value) -> None:
         ("rotation_deg", 1e9, "impossible", "up to ±"),
         ("defocus_A", "1 parsec", "not a unit for a length", "nm"),
         ("defocus_A", 1e7, "unusual", "1e+07 Å"),
+        (
+            "defocus_A",
+            -50e-9,
+            "defocus_A = -5e-08 Å? did you mean -5e-08 m?",
+            "'-5e-08 m', or '-5e-08 Å' if that is right",
+        ),
+        ("C10", 2e-6, "did you mean 2e-06 m?", "'2e-06 Å' if that is right"),
         ("beam_center_px", 4, "beam_center_px", ""),
         ("repeats", -1, "impossible", "from 1 to"),
     ],
@@ -170,6 +177,11 @@ def test_the_unit_answers_the_question_and_lasts() -> None:
 def test_the_energies_of_real_microscopes_are_accepted(energy_eV: float) -> None:
     """From scanning microscopes to the most powerful ones; below 1 keV with the unit."""
     assert understood("energy_eV", f"{energy_eV} eV") == energy_eV
+
+
+@pytest.mark.parametrize("defocus_A", [0.0, -0.0, 1e-12, 0.01, -0.5, 1500.0])
+def test_no_ordinary_defocus_is_taken_for_metres(defocus_A: float) -> None:
+    assert understood("defocus_A", defocus_A) == defocus_A
 
 
 def test_a_unit_that_was_written_is_not_doubted() -> None:

@@ -48,6 +48,22 @@ def test_a_scan_ends_with_what_has_arrived_when_a_person_says_so(stream: Stream)
     assert not stream.acquisition.end_scan("scan")
 
 
+@pytest.mark.parametrize(("silent_s", "shown"), [(0.0, "scan"), (1.5, "next")])
+def test_a_scan_that_broke_off_is_not_shown_instead_of_the_next_one(
+    stream: Stream, silent_s: float, shown: str
+) -> None:
+    """Regression: whoever broke a scan off and sent a shorter one within 5 s saw that the first was aborted."""
+    assert stream.acquisition.open_scan is not None
+    stream.acquisition.open_scan.active_at -= silent_s
+    after = replace(make_header(), uid="next")
+    for message in (ArmMessage(after), *messages_of(after, make_frames(after))):
+        stream.acquisition.handle(message)
+    assert stream.acquisition.status().uid == shown
+    stream.acquisition.end_scan("scan")
+    stream.acquisition.tick()
+    assert stream.acquisition.status().uid == shown
+
+
 def test_a_sender_that_only_pings_does_not_open_it_again_but_frames_do(stream: Stream) -> None:
     stream.acquisition.end_scan("scan")
     stream.acquisition.tick()

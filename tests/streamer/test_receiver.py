@@ -165,6 +165,17 @@ def test_a_new_scan_begins_beside_one_that_is_still_sent(tmp_path: Path) -> None
     assert sorted(len(digests_of_file(path)) for path in tmp_path.glob("*.h5")) == [20, 42]
 
 
+def test_a_scan_with_fewer_frames_than_points_is_recorded(tmp_path: Path) -> None:
+    scan_header = make_header()
+    frames = make_frames(scan_header)
+    with running(tmp_path) as run:
+        send_scan(run, replace(scan_header, frames=20), messages_of(scan_header, frames[:20]))
+        run.wait(lambda: any(event.state in ("complete", "failed") for event in run.recordings()))
+        assert run.receiver.status().rejected == {"impossible_value": 1}
+    (recording,) = tmp_path.glob("*.h5")
+    assert digests_of_file(recording) == digests(frames[:20])
+
+
 def test_a_ping_lets_a_late_server_join_and_does_not_disturb_another_scan() -> None:
     scan_header, other = make_header(), make_header()
     frames = make_frames(scan_header)

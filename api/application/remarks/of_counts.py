@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ptylive.schema import Calibration, Origin, ScanHeader
-from ptylive.schema.model import Array, BoolArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 LEAST_ELECTRONS = 2.0
 """Mean sum of a pattern of fractions up to which it cannot be its number of electrons."""
@@ -13,6 +13,8 @@ LARGEST_SCALED = 1.0
 """Largest number of patterns that were divided by their maximum."""
 LEAST_NEGATIVE = 0.001
 """Share of all counts from which negative ones are reported, as for refinements."""
+LARGELY_NEGATIVE = 0.05
+"""Share of the counts of a mean pattern from which negative ones are no noise of the first frames, but an offset."""
 _REMEDY = (
     "electrons per pattern, dose, and the settings that a refinement chooses by them are wrong: give the counts as "
     "recorded, or counts_per_electron, the number that one electron adds"
@@ -64,6 +66,19 @@ def negative_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
         f"{negative.min():.4g}, together {100 * share:.3g} % of the positive ones: was too much "
         "subtracted? refinements take them as 0; give the counts as recorded, and dark_reference if the camera adds an "
         "offset"
+    ]
+
+
+def mean_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[str]:
+    """A remark if so much was subtracted that the mean (Qy, Qx) of the frames so far is negative in many pixels."""
+    counts = np.nan_to_num(_good(mean_pattern[None], bad))
+    negative = np.minimum(counts, 0)
+    if not counts.min(initial=0) < 0 or -negative.sum() < LARGELY_NEGATIVE * np.maximum(counts, 0).sum():
+        return []
+    return [
+        f"{100 * np.count_nonzero(negative) / counts.size:.3g} % of the pixels of the mean pattern hold negative "
+        f"counts, down to {negative.min():.4g}: was too much subtracted? maps and phases are wrong: give the counts as "
+        "recorded, or another dark_reference"
     ]
 
 

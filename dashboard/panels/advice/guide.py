@@ -24,13 +24,15 @@ class Guide(Quiet):
         self._picked = picked
         self._on = False
         self._uid: str | None = None
+        self._of: str | None = None
+        """Scan whose defocus at its end is kept."""
         self._defocus: Any = None
         self._done = [False] * len(STEPS)
 
     def begin(self, state: ServerState) -> None:
         """Start the guide; the scan on display at this moment is not the demo."""
         self._on, self._uid, self._done = True, state.uid, [False] * len(STEPS)
-        self._defocus = None
+        self._of, self._defocus = None, None
 
     def follow(self, seen: Seen) -> None:
         """Check which steps have been done, on the scan that arrived after the start."""
@@ -39,12 +41,12 @@ class Guide(Quiet):
             return
         ended = state.state in FINAL_STATES
         defocus = state.calibrated("C10")
-        if not self._done[0] and ended:
-            self._defocus = defocus
+        if ended and state.uid != self._of:
+            self._of, self._defocus = state.uid, defocus
         happened = (
             ended,
             self._picked(),
-            self._done[0] and defocus != self._defocus,
+            state.uid == self._of and defocus != self._defocus,
             state.refinement.state == "done",
         )
         self._done = [done_before or done_now for done_before, done_now in zip(self._done, happened, strict=True)]

@@ -11,7 +11,7 @@ from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.calibration import ESTIMABLE
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import defocus
+from ptylive.dashboard.words import defocus, typeset
 from ptylive.schema.advice.cannot_tell import cannot_tell_sentences
 from ptylive.schema.advice.half_turn import half_turn_in
 from ptylive.schema.advice.orientation import orientation_in, rivals_words
@@ -45,7 +45,7 @@ class Doubts:
     def follow(self, view: FeedView, checks: Iterable[Mapping[str, Any]]) -> None:
         """Check what contradicts the values in use."""
         refinements = [each for each in (view.state.refinement, view.refinement) if each is not None]
-        message = " ".join(each.message for each in refinements if each.message and _is_of(each.uid, view.state))
+        message = "; ".join(each.message for each in refinements if each.message and _is_of(each.uid, view.state))
         self._doubt = of_refinement(view.state, message) or of_data(checks) or of_maps(view.state) or Doubt("")
 
     def use(self, _request: Request) -> None:
@@ -63,7 +63,7 @@ class Doubts:
             f"map_{i}_badge": self._doubt.badge if doubted and turns(kind) else otherwise(kind)
             for i, kind in enumerate(kinds)
         }
-        return {"doubt": self._doubt.text, **badges}
+        return {"doubt": typeset(self._doubt.text), **badges}
 
     def marks(self) -> dict[str, str]:
         """Whether there is a doubt, and a click that removes it."""

@@ -35,6 +35,7 @@ from ptylive.schema.metadata import typed
         ("12 nm under focus", -120.0),
         ("12 nm over-focus", 120.0),
         ("in focus", 0.0),
+        ("in focus ± 8.4 Å", 0.0),
     ],
 )
 def test_defocus_as_a_microscopist_types_it(text: str, c10: float) -> None:
@@ -134,6 +135,26 @@ def test_a_refused_value_stays_at_its_row_until_it_is_corrected() -> None:
     ask(panel, name="other", value="C30")
     panel.clips(ServerState(uid="another scan"))
     assert panel.lists(state)["refused"] == {}
+
+
+@pytest.mark.parametrize(
+    ("away", "left"),
+    [
+        (Request(what="set", key="forget"), set()),
+        (Request(what="undo"), set()),
+        (Request(what="reset"), set()),
+        (Request(what="estimate", name="C10"), {"energy_eV"}),
+        (Request(what="estimate"), {"energy_eV", "C10"}),
+    ],
+)
+def test_what_was_refused_can_be_put_away(away: Request, left: set[str]) -> None:
+    """Regression: the reason stayed below its row until the next scan, unless the field was opened again."""
+    panel, state = CalibrationPanel(Orders(CommandSender())), ServerState(uid="a")
+    for name in ("energy_eV", "C10"):
+        ask(panel, name=name, value="12 kg")
+    assert set(panel.lists(state)["refused"]) == {"energy_eV", "C10"}
+    panel.takers()[away.what](away)
+    assert set(panel.lists(state)["refused"]) == left
 
 
 def test_a_row_is_edited_in_the_unit_it_shows() -> None:

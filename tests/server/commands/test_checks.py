@@ -1,5 +1,6 @@
 """Findings before a refinement: what is fine, doubtful, hopeless, or cannot be known."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -153,6 +154,15 @@ def in_doubt(engine: LiveEngine, **quantities: Quantity) -> Checked:
     return replace(found, measured=sure, calibration=found.calibration.having(**quantities))
 
 
+@pytest.mark.parametrize(("spread", "says"), [(None, "°"), (0.0, "°"), (0.4, " ± 0.4°")])
+def test_a_rotation_of_unknown_spread_is_not_certain(engine: LiveEngine, spread: float | None, says: str) -> None:
+    """Regression: a scan of a few rows had a rotation of −1.6 ± 0°."""
+    found = rotation_checked(engine, 20.0, "none")
+    assert found.measured is not None
+    text = replace(found, measured=replace(found.measured, spread_deg=spread)).rotation().text
+    assert re.search(r"the data say −?[\d.]+(°| ± [\d.]+°)", text)[1] == says
+
+
 def test_half_a_turn_from_what_the_dark_field_says_is_doubtful(engine: LiveEngine) -> None:
     looked = in_doubt(engine)
     assert looked.half_turn_is_in_doubt
@@ -200,7 +210,7 @@ def test_a_defocus_that_was_found_places_no_plane(engine: LiveEngine) -> None:
 
 def test_a_defocus_known_but_for_the_half_turn_is_not_called_zero(engine: LiveEngine) -> None:
     check = in_doubt(engine, C10=Quantity(-60.0, Origin.UNDECIDED, 5.0)).defocus()
-    assert (check.state, check.text[:22]) == ("warn", "60 Å under or over: th")
+    assert (check.state, check.text[:22]) == ("warn", "60 ± 5 Å under or over")
 
 
 def test_a_defocus_that_the_dark_field_contradicts_may_be_estimated(engine: LiveEngine) -> None:

@@ -81,6 +81,7 @@ def test_a_past_scan_is_opened_as_it_was_stored(tmp_path, files):
     assert scan.header == header
     assert scan.ended == "aborted"
     assert scan.status()["frames_per_s"] is None, "not the rate of the scan that came last"
+    assert (scan.status()["refused"], scan.status()["recording_state"]) == (0, "complete"), "nor what that lacks"
     assert np.array_equal(scan.rendering.maps[0].data, np.arange(42.0, dtype=np.float32).reshape(6, 7))
     (batch,) = frames_of(scan, files)()
     assert batch.index.tolist() == list(range(2, header.frames))

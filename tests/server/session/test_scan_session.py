@@ -93,3 +93,11 @@ def test_remarks_are_looked_for_once_a_refresh_and_for_other_values(scan, finish
     assert [finished.message for _ in range(3)] == ["remark 2"] * 3
     finished.remake(replace(scan.header(), optics=scan.header().optics.model_copy(update={"C10": -50.0})))
     assert finished.message == "remark 3"
+
+
+def test_negative_counts_are_told_while_the_scan_is_live(scan) -> None:
+    """Regression: patterns with an offset of -3 had phases of 1e14 rad, and only `reconstruct` said why."""
+    engine = LiveEngine(scan.header(), methods=("com",))
+    for batch in batches(scan.patterns.astype(np.float32) - 1e3):
+        engine.add(batch)
+    assert "of the mean pattern hold negative counts" in ScanSession(scan.header(), engine, scan.header()).message

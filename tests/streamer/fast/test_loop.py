@@ -215,6 +215,7 @@ def test_wrong_sizes_have_reasons(pair: tuple[Any, Any], parts: tuple[bytes, ...
     got, refused, left = drain(loop, pull)
     assert (got, left) == ({0: FRAMES[0].tobytes()}, 0)
     assert sorted(error.reason for error in refused) == sorted([reason, "wrong_parts"])
+    assert all(str(error).startswith("a frames message has ") for error in refused), "not `none message has …`"
     assert progress.received.sum() == 1
 
 

@@ -167,6 +167,17 @@ def test_an_impossible_arm_is_refused_with_its_reason(fields: dict[str, Any], re
     assert refusal(changed(make_header(), **fields)) == reason
 
 
+@pytest.mark.parametrize(("announced", "frames"), [(20, 42), (41, 42), (42, 42), (50, 50)])
+def test_there_is_room_for_all_points_of_a_scan(announced: int, frames: int) -> None:
+    """Regression: 200 frames announced for 16 x 16 points were received, and never recorded."""
+    message = decode(changed(make_header(), frames=announced))
+    assert isinstance(message, ArmMessage)
+    assert message.header.frames == frames
+    said = [str(problem) for problem in message.problems]
+    assert len(said) == (announced < 42)
+    assert all(text.startswith(f"arm message: {announced} frames are too few for scan.shape 6 x 7") for text in said)
+
+
 def test_impossible_optics_are_left_out_and_reported() -> None:
     message = decode(changed(make_header(), optics={"energy_eV": -5.0, "convergence_semiangle_mrad": 20.0}))
     assert isinstance(message, ArmMessage)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.application.offline import reconstruct_source
-from ptylive.application.remarks.of_counts import negative_remarks, normalised_remarks, scaled_remarks
+from ptylive.application.remarks.of_counts import mean_remarks, negative_remarks, normalised_remarks, scaled_remarks
 from ptylive.application.remarks.of_scan import remarks
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.plausible import understood
@@ -89,3 +89,28 @@ def test_a_reconstruction_tells_what_its_numbers_are_not(counts, said):
     with open_array(counts) as source:
         found = reconstruct_source(source, {}, ["bf"])
     assert sum(said in remark for remark in found.remarks) == 1, found.remarks
+
+
+@pytest.mark.parametrize(
+    ("offset", "said"),
+    [
+        (0.0, []),
+        (-18.0, []),  # a few pixels of few frames lie below 0
+        (-20.0, [50]),
+        (-60.0, [100]),
+    ],
+)
+def test_a_mean_pattern_from_which_too_much_was_subtracted_is_told(offset, said):
+    mean = patterns(COUNTS).mean(axis=0, dtype=float) + offset
+    told = [
+        float(text.split(" % of the pixels of the mean pattern hold negative")[0]) for text in mean_remarks(mean, None)
+    ]
+    assert told == pytest.approx(said, abs=10)
+
+
+def test_bad_pixels_are_no_reason_to_doubt_a_mean_pattern():
+    mean = patterns(COUNTS).mean(axis=0, dtype=float)
+    bad = np.zeros(mean.shape, dtype=bool)
+    bad[0, 0], mean[0, 0] = True, -1e9
+    assert mean_remarks(mean, bad) == []
+    assert mean_remarks(mean, None) != []

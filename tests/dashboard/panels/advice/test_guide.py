@@ -18,8 +18,8 @@ def test_steps_are_done_as_things_happen(sender: CommandSender) -> None:
     ask(session, what="replay", key="demo")
     assert steps(session) == ["now", "later", "later", "later"]
 
-    def see(**state: Any) -> list[str]:
-        session.feed._view = silent_feed(uid="demo", **state)._view
+    def see(uid: str = "demo", **state: Any) -> list[str]:
+        session.feed._view = silent_feed(uid=uid, **state)._view
         content(session)
         return steps(session)
 
@@ -27,10 +27,13 @@ def test_steps_are_done_as_things_happen(sender: CommandSender) -> None:
     assert see(state="complete") == ["done", "now", "later", "later"]
     session.picked.choose((3, 4))
     assert steps(session) == ["done", "done", "now", "later"]
+    other = {"C10": {"value": 50.0, "origin": "given"}}
+    for state in ("scanning", "complete"):
+        assert see(uid="next", state=state, calibration=other) == ["done", "done", "now", "later"], "nobody changed it"
     moved = {"C10": {"value": -100.0, "origin": "given"}}
-    assert see(state="complete", calibration=moved) == ["done", "done", "done", "now"]
+    assert see("next", state="complete", calibration=moved) == ["done", "done", "done", "now"]
     done = {"state": "done", "run": "run1"}
-    assert see(state="complete", calibration=moved, refinement=done) == ["done"] * 4
+    assert see("next", state="complete", calibration=moved, refinement=done) == ["done"] * 4
     assert see(state="complete") == ["done"] * 4, "what has happened has"
     ask(session, what="guide")
     assert steps(session) == []

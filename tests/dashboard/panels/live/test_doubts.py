@@ -1,10 +1,13 @@
 """What contradicts the values in use, and what a click applies."""
 
+from dataclasses import replace
+
 import pytest
 from bokeh.document import Document
 from page_in_memory import CommandSender, ask, content, silent_feed
 from quick_first import quick_first
 
+from ptylive.dashboard.client.state import RefinementState
 from ptylive.dashboard.panels.live.doubts import of_refinement
 from ptylive.dashboard.session import Session
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
@@ -80,10 +83,22 @@ def test_what_a_refinement_could_not_tell_is_said_without_a_click(
     assert (shown["marks"]["doubt"] == "on") is said
     assert shown["marks"]["remedy"] == "off"
     if said:
-        assert shown["texts"]["doubt"] == words
+        assert shown["texts"]["doubt"] == words.replace("defocus_A", "defocus")
         assert shown["texts"]["map_0_badge"] == "calibration in doubt"
     ask(session, what="use")
     assert sender.sent == []
+
+
+def test_a_doubt_ends_where_the_next_remark_begins(sender: CommandSender) -> None:
+    """Regression: what the run said first, in its other message, was written behind the doubt."""
+    words = cannot_tell_words("the half turn", "skewed by -0.8 deviations", "rotation_deg or defocus_A")
+    said = {"state": "done", "run": "run2", "message": f"converged: it falls; {words}"}
+    feed = silent_feed(refinement=said)
+    feed._view = replace(feed._view, refinement=RefinementState(run="run2", message=said["message"]))
+    session = Session(Document(), feed, sender)
+    content(session)
+    shown = content(session)["texts"]["doubt"]
+    assert shown == "calibration: cannot tell the half turn: skewed by −0.8 deviations (give scan rotation or defocus)"
 
 
 @pytest.mark.parametrize(
