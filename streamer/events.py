@@ -87,7 +87,8 @@ class StreamStatus:
     messages or patterns refused since the start, by reason; frames_per_s: None where unknown; silent_s: how long a scan
     in progress has been without new frames, None while that is ordinary for it; lag_s: age of the oldest item that the
     slowest reader has not taken; why_closed: of a scan without an end message that lacks frames; recovering: what an
-    earlier run received is still being read; recording: the HDF5 file of this scan.
+    earlier run received is still being read; detector_missing: what to say while a detector to connect to is
+    not there; recording: the HDF5 file of this scan.
     """
 
     state: StreamState = "waiting"
@@ -108,6 +109,7 @@ class StreamStatus:
     ring_fill: float = 0.0
     why_closed: str = ""
     recovering: bool = False
+    detector_missing: str = ""
     recording: str = ""
     recording_state: RecordingState = "off"
     recording_error: str = ""

@@ -40,6 +40,7 @@ from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED as MOST_DETECT
 from ptylive.streamer.protocols.tcp_connection import DetectorConnection
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.sockets.connection import Connection
+from ptylive.streamer.sockets.detector_watch import DetectorWatch
 from ptylive.streamer.sockets.queue_length import MOST_QUEUED, SocketQueue
 from ptylive.streamer.sockets.security import Gate, ServerKeys
 from ptylive.streamer.wire import ArmMessage, FramesMessage, PingMessage
@@ -93,6 +94,7 @@ class Receiver:
         connects = settings.protocol.connects
         self._gate = Gate(self._context, None if connects else settings.keys)
         self._connection: DetectorConnection | None = None
+        self._watch: DetectorWatch | None = None
         if settings.protocol.over_tcp:
             self._connection = make_connection(settings.protocol.name, self._context, settings.data, _INNER_ADDRESS)
             self._socket = self._opened(_INNER_ADDRESS, connects=False, longest=MOST_DETECTOR_QUEUED)
@@ -162,7 +164,9 @@ class Receiver:
 
     def status(self) -> StreamStatus:
         """Return the state of the stream; callable from any thread."""
-        return replace(self._acquisition.status(), recovering=not self._recovered)
+        detector = self._watch or self._connection
+        missing = "" if detector is None else detector.missing
+        return replace(self._acquisition.status(), recovering=not self._recovered, detector_missing=missing)
 
     def record(self, wanted: bool) -> None:
         """Set whether scans that begin from now on are recorded, if there is a folder; callable from any thread."""
@@ -209,6 +213,7 @@ class Receiver:
             if connects:
                 socket.connect(address)
                 self._queue.connection = Connection(socket, address)
+                self._watch = DetectorWatch(self._queue.connection, address, self._warn)
             else:
                 socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
         except zmq.ZMQError as error:
@@ -230,6 +235,8 @@ class Receiver:
                     looked_at = now
                     self._guarded(self._acquisition.tick)
                     self._guarded(self._queue.tick)
+                    if self._watch is not None:
+                        self._watch.tick()
             self._guarded(self._finish_inlet)
             self._guarded(lambda: self._acquisition.stop(self._stop_timeout_s))
         finally:

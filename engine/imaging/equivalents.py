@@ -21,6 +21,8 @@ from ptylive.schema.scan import rotation_matrix
 
 MOST = 200
 """Largest number of frequencies that are compared with their equivalents."""
+MOST_TRANSFERS = 1 << 18
+"""Largest number of frequencies whose transfer is computed: very long steps have thousands of equivalents each."""
 AT_A_TIME = 4096
 """Number of frequencies whose transfer is in memory at a time."""
 POINTS_AT_A_TIME = 1 << 22
@@ -32,18 +34,21 @@ def share_of_strongest(spectra: Spectra, places: IndexArray) -> DoubleArray:
 
     places (n, 2): frequencies as multiples of the lowest ones of the scan's field along rows and columns. All
     equivalents below the resolution limit are compared, those too fine for a map, too. 1 for frequencies above the
-    limit, and for those whose equivalents are beyond the first MOST.
+    limit, and for those beyond the first MOST, or fewer where that would be more than MOST_TRANSFERS equivalents.
     """
     size = np.array(spectra.visited.shape)
     lowest = 1 / (size * spectra.conditions.step_A)
     limit = spectra.conditions.limit_invA
+    reach = [math.ceil(limit / sampling) + 1 for sampling in size * lowest]
+    most = min(MOST, MOST_TRANSFERS // (4 * math.prod(reach)))
+    if not most:
+        return np.ones(len(places))
     classes, first, which = np.unique(places % size, axis=0, return_index=True, return_inverse=True)
-    compared = np.argsort(first)[:MOST]
-    rank = np.full(len(classes), MOST)
+    compared = np.argsort(first)[:most]
+    rank = np.full(len(classes), most)
     rank[compared] = np.arange(len(compared))
     rank, base = rank[which.ravel()], classes[compared]
 
-    reach = np.array([math.ceil(limit / sampling) + 1 for sampling in size * lowest])
     away = np.stack(np.meshgrid(*(np.arange(-n, n) for n in reach), indexing="ij"), -1).reshape(-1, 2)
     equivalent = base[:, None] + away * size
     passed = np.hypot(*np.moveaxis(equivalent * lowest, -1, 0)) < limit
@@ -52,7 +57,7 @@ def share_of_strongest(spectra: Spectra, places: IndexArray) -> DoubleArray:
         spectra, equivalent[passed] * lowest, _windowed(spectra, base), np.nonzero(passed)[0]
     )
     share = np.ones(len(places))
-    has_images = (rank < MOST) & (np.hypot(*(places * lowest).T) < limit)
+    has_images = (rank < most) & (np.hypot(*(places * lowest).T) < limit)
     row, col = (places[has_images] // size + reach).T
     share[has_images] = (
         strength[rank[has_images], row * 2 * reach[1] + col] / np.maximum(strength.max(axis=1), 1e-30)[rank[has_images]]

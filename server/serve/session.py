@@ -34,7 +34,7 @@ from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.receiving import receiver_settings
-from ptylive.server.serve.stream_commands import StreamCommands, silence_warning
+from ptylive.server.serve.stream_commands import StreamCommands, stream_warning
 from ptylive.server.session.dose_curves import drift_since_first
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.live import LiveThread, Resources, find_device
@@ -304,7 +304,7 @@ class Session:
             dashboard="" if self.config.dashboard is None else f"http://{self.config.dashboard}",
             pids={"server": os.getppid(), "acquire": os.getpid()},
             detectors=self.analysis.command_detectors()["detectors"],
-            message="; ".join(filter(None, (silence_warning(status), self.compilation.word, self._message(scan)))),
+            message="; ".join(filter(None, (stream_warning(status), self.compilation.word, self._message(scan)))),
             **self.calibration.origins(scan),
             map_settings=self.maps.settings,
             restarts=self.restarts,

@@ -30,7 +30,12 @@ class StreamCommands:
         return {"uid": named}
 
 
-def silence_warning(status: Mapping[str, Any]) -> str:
+def stream_warning(status: Mapping[str, Any]) -> str:
+    """Return what to say of a detector that is missing, and of frames that stay away; empty where all is well."""
+    return "; ".join(filter(None, (status["detector_missing"], _silence_warning(status))))
+
+
+def _silence_warning(status: Mapping[str, Any]) -> str:
     """Return what to say of a scan that has been without frames for unusually long, or was closed; else empty."""
     if status["why_closed"]:
         return f"the scan was closed, because {status['why_closed']}: frames that still come continue it"

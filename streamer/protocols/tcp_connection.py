@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from ptylive.schema import PtyliveError, WireError
+from ptylive.streamer.sockets.detector_watch import absence_warning
 from ptylive.streamer.wire.arrays import Buffer
 
 MOST_QUEUED = 8
@@ -116,7 +117,8 @@ class DetectorConnection:
         self._context = context
         self._inner = inner
         self._stop = threading.Event()
-        self._is_lost = False  # loss reported, and not yet reconnected
+        self.missing = ""
+        """What to say while there is no connection; empty where there is one. Readable from any thread."""
         self._handed: deque[Sequence[Buffer]] = deque()
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
 
@@ -172,8 +174,8 @@ class DetectorConnection:
         room, filled = splitter.room(), 0
         why = "closed by the other side"
         while not self._stop.is_set():
-            if self._is_lost and (delivered or time.monotonic() - since > _STANDS_S):
-                self._is_lost = False
+            if self.missing and (delivered or time.monotonic() - since > _STANDS_S):
+                self.missing = ""
                 self._report(_NOTE, f"connected to the detector at {self.address}")
             try:
                 count = connection.recv_into(room[filled:])
@@ -220,9 +222,9 @@ class DetectorConnection:
             self._hand_on(together)
 
     def _note_lost(self, why: str) -> None:
-        if not (self._is_lost or self._stop.is_set()):
-            self._is_lost = True
-            self._report(_GONE, f"no connection to the detector at {self.address} ({why}): retrying")
+        if not (self.missing or self._stop.is_set()):
+            self.missing = absence_warning(self.address, why)
+            self._report(_GONE, self.missing)
 
     def _report(self, kind: bytes, text: str, reason: str = "") -> None:
         self._hand_on([b"", kind, text.encode(), reason.encode()])

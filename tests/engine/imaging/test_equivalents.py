@@ -1,5 +1,6 @@
 """The images of the detector pixels tell which of the frequencies that a scan cannot tell apart is the true one."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +80,19 @@ def test_what_is_not_transferred_or_not_compared_is_not_called_an_alias(empty, m
     share = equivalents.share_of_strongest(spectra, np.array([other, (2, 2)]))
     assert share[0] < 0.5
     assert equivalents.share_of_strongest(spectra, np.zeros((0, 2), int)).tolist() == []
+
+
+def test_very_long_steps_have_too_many_equivalents_to_compare(empty, monkeypatch):
+    """Regression: memory for 22 000 x 22 000 of them, in steps of 5 µm."""
+    spectra, other = showing(empty, ((5, 3), 1.0)), equivalent((5, 3))[0]
+    long = replace(spectra, conditions=replace(spectra.conditions, step_A=(5e4, 5e4)))
+    assert equivalents.share_of_strongest(long, np.array([(5, 3), other])).tolist() == [1.0, 1.0]
+    of_one = 4 * (1 + math.ceil(spectra.conditions.limit_invA * STEP_A)) ** 2
+    monkeypatch.setattr(equivalents, "MOST_TRANSFERS", of_one)
+    shares = equivalents.share_of_strongest(spectra, np.array([other, (2, 2)]))
+    assert shares[0] < 0.5
+    monkeypatch.setattr(equivalents, "MOST_TRANSFERS", of_one - 1)
+    assert equivalents.share_of_strongest(spectra, np.array([other])).tolist() == [1.0]
 
 
 def test_sizes_of_parts_change_nothing(empty, monkeypatch):

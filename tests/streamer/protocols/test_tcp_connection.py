@@ -284,6 +284,7 @@ def test_a_host_that_no_name_can_be_is_tried_again_like_one_that_is_away() -> No
     with running(data="tcp://a..b:6342", protocol=SETTINGS) as run:
         run.wait(lambda: len(lines(run)) == 1)
         assert lines(run)[0].startswith("no connection to the detector at tcp://a..b:6342 (")
+        assert run.receiver.status().detector_missing == lines(run)[0]
 
 
 def test_a_receiver_ends_whatever_its_connection_does() -> None:
