@@ -42,8 +42,7 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
     check_no_spectra(path, found)
     array = _mapped(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
-    order, basis = _order(found, scales)
-    guessed = basis == _order_tag(None)
+    order, basis, guessed = _order(found, scales)
     frames, scales, notes = put_in_order(unmapped(path, array), scales, order, basis, guessed=guessed)
     if order == IN_ORDER:
         notes = (f"detector axes are the last two, {basis}",)
@@ -57,19 +56,15 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
     yield ScanFile(frames, metadata, notes=(*notes, *doubtful_axes(scales)))
 
 
-def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[Order, str]:
-    """Position of each axis in the array, and how it is known."""
+def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[Order, str, bool]:
+    """Position of each axis in the array, how it is known, and whether the tag that would tell is missing."""
     if (order := order_by_units(scales)) is not None:
-        return order, BY_UNITS
+        return order, BY_UNITS, False
     if len(scales) != len(IN_ORDER):
-        return tuple(range(len(scales))), ""
+        return tuple(range(len(scales))), "", False
     swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
-    return IN_ORDER if swapped else ROWS_FIRST, _order_tag(swapped)
-
-
-def _order_tag(swapped: Any) -> str:
-    """How an order is known by the tag, None where a file has none."""
-    return f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
+    basis = f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
+    return IN_ORDER if swapped else ROWS_FIRST, basis, swapped is None
 
 
 def _mapped(path: Path, found: Mapping[str, Any]) -> Array:

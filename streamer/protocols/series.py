@@ -241,7 +241,8 @@ class Series:
 
     def _placed(self, scan_header: ScanHeader, image: Image) -> Iterator[Message]:
         """Hand on an image under its number within its scan."""
-        pause_s = time.monotonic() - self._active_at
+        now = time.monotonic()
+        pause_s = now - self._active_at
         turn, number = (
             divmod(image.number, scan_header.frames) if self._may_hold_several(scan_header) else (0, image.number)
         )
@@ -256,11 +257,11 @@ class Series:
             message = self._armed(self._header or Header(self._key))
             yield message
             scan_header = message.header
-        elif time.monotonic() - self._named_at > _NAMED_EVERY_S and self._highest >= 0:
+        elif now - self._named_at > _NAMED_EVERY_S and self._highest >= 0:
             yield from self.flush()
             yield PingMessage(scan_header.uid, scan_header)
-            self._named_at = time.monotonic()
-        self._active_at += pause_s
+            self._named_at = now
+        self._active_at = now
         self._highest = max(self._highest, number)
         yield from self._batch.add(scan_header.uid, number, image.codec, image.data)
 

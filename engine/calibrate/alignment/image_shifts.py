@@ -28,6 +28,7 @@ from ptylive.engine.calibrate.alignment.parallax import (
     images_of_bins,
     peak_of,
 )
+from ptylive.engine.calibrate.rotation import apart_deg
 from ptylive.engine.geometry import parabola_vertex
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
@@ -259,7 +260,8 @@ class _Work:
         coarse, fine, nearer, final = (np.array(list(fit.aberrations.values())) * per_A for fit in (*fits, found))
         contradiction_A = np.maximum(0.5 * np.abs(coarse - fine), np.abs(nearer - final))
         contradiction_A = np.maximum(contradiction_A, np.sqrt(((coarse - fine) ** 2).mean()))
-        turned = max(abs(fits[0].rotation_deg - fits[1].rotation_deg), abs(fits[2].rotation_deg - found.rotation_deg))
+        pairs = ((fits[0], fits[1]), (fits[2], found))
+        turned = max(apart_deg(one.rotation_deg, other.rotation_deg) for one, other in pairs)
         return replace(
             found,
             errors_A={

@@ -64,6 +64,9 @@ def inspect(
 
     if rings and square:
         raise MetadataError("--square and --rings exclude each other", "give one of them")
+    if (rings or square) and not distortion:
+        option = "--rings" if rings else "--square"
+        raise MetadataError(f"{option} says what --distortion is measured on", "add --distortion")
     values = parse_assignments(settings or ())
     vet(file, values)
     with open_source(file, values) as source:

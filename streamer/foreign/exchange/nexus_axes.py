@@ -66,7 +66,7 @@ def _named(data: Any) -> tuple[Any, list[str]]:
         names = re.split("[:,]", stated.strip("[]")) if isinstance(stated, str) else []
     if len(names) == data.ndim:
         return group, [
-            name.decode(errors="replace") if isinstance(name, bytes) else str(name).strip() for name in names
+            (name.decode(errors="replace") if isinstance(name, bytes) else str(name)).strip() for name in names
         ]
     attached = _attached(data)
     return data.file, attached if any(attached) else []

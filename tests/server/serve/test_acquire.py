@@ -33,3 +33,13 @@ def test_a_fault_is_a_line_and_no_traceback(fault, said, logged, monkeypatch, ca
         assert acquire.main([ServerConfig(dashboard="127.0.0.1:0", record=None).model_dump_json(), ""]) == 1
     assert said in json.loads(told[0])["error"]
     assert logged in caplog.text
+
+
+def test_threads_share_memory_before_any_is_started(monkeypatch):
+    done = []
+    for name in ("share_freed_memory", "exit_with_parent"):
+        monkeypatch.setattr(acquire, name, lambda name=name: done.append(name))
+    monkeypatch.setattr(acquire, "say_unraisable_in_a_line", lambda _: None)
+    monkeypatch.setattr(acquire, "_serve", lambda *_: done.append("serves") or 0)
+    assert acquire.main([ServerConfig(dashboard="127.0.0.1:0", record=None).model_dump_json(), ""]) == 0
+    assert done == ["share_freed_memory", "exit_with_parent", "serves"]

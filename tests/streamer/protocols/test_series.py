@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import zmq
@@ -26,7 +27,7 @@ from stream_tools import digests_of_file, running
 from ptylive.schema import ScanHeader, WireError
 from ptylive.schema.metadata import overlay
 from ptylive.streamer.events import LogEvent
-from ptylive.streamer.protocols import ProtocolSettings
+from ptylive.streamer.protocols import ProtocolSettings, series
 from ptylive.streamer.wire import ArmMessage, EndMessage, Message
 
 SHAPE = (16, 12)
@@ -130,3 +131,18 @@ def test_what_the_receiver_makes_of_it(tmp_path: Path, announced: int, sent: int
     (recording,) = tmp_path.glob("*.h5")
     assert len(digests_of_file(recording)) == received
     assert not any("internal" in event.text for event in run.events if isinstance(event, LogEvent))
+
+
+def test_a_pause_between_scans_keeps_no_other_series_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the next scan of a series counted as active for as long again as the pause before it."""
+    now = 100.0
+    monkeypatch.setattr(series, "time", SimpleNamespace(monotonic=lambda: now))
+    reader = inlet("dectris-v2", [], SCAN)
+    start, *images, _ = of_v2(2 * POINTS, POINTS + 1)
+    for parts in (start, *images[:-1]):
+        list(reader.take(parts))
+    now += 60
+    list(reader.take(images[-1]))
+    now += 1.5  # the sender is gone, and the header of the next series is lost
+    out = list(reader.take(v2_image(4, 0, patterns(1)[0], "none", "B")))
+    assert any(isinstance(message, ArmMessage) for message in out)

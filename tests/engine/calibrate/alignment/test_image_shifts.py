@@ -1,12 +1,14 @@
 """Bright-field images aligned with each other, for a defocused scan with aberrations of every order."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import ptylive
 from ptylive.application.offline import reconstruct_file
+from ptylive.engine.calibrate.alignment import image_shifts
 from ptylive.engine.calibrate.alignment.image_shifts import (
     INNER,
     AlignmentOptions,
@@ -199,3 +201,12 @@ def test_a_very_fine_scan_takes_no_more_memory():
     tracemalloc.stop()
     np.testing.assert_allclose(place, shift, atol=0.01)
     assert most < 5e7
+
+
+def test_rotations_on_either_side_of_half_a_turn_agree(scanned, found, monkeypatch):
+    """Regression: fits of 179.9° and -179.9° made the rotation uncertain by 360°."""
+    rotations = iter((179.9, -179.9, 180.0))
+    work = image_shifts._Work(*scanned, AlignmentOptions(order=3), None, slice(0, 32))
+    monkeypatch.setattr(work, "_fit", lambda *_: replace(found, rotation_deg=next(rotations)))
+    start = replace(found, rotation_deg=-179.95, rotation_error_deg=0.0)
+    assert work.with_contradiction(start).rotation_error_deg == pytest.approx(0.2)

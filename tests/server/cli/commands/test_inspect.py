@@ -105,3 +105,11 @@ def test_what_keeps_a_value_from_being_estimated_is_told(tmp_path):
         last_json(ptylive_here("inspect", tmp_path / "scan.npy", "--set", "scan_shape=2,45", *options))["estimated"]
     )
     assert "fewer than 64 points, or fewer than 3 rows or columns" in estimated
+
+
+@pytest.mark.parametrize("option", ["--rings", "--square"])
+def test_a_reference_without_a_measurement_is_refused(option):
+    """Regression: it was ignored."""
+    refused = ptylive_here("inspect", bundled("mos2_svac_80kV_focus"), option)
+    assert refused.returncode == 1
+    assert f"{option} says what --distortion is measured on: add --distortion" in refused.stderr

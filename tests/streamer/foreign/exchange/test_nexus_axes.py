@@ -154,6 +154,15 @@ def test_axes_whose_names_lead_nowhere_say_nothing(tmp_path):
     assert (header.scan.step_A, header.detector.pixel_mrad) == (None, None)
 
 
+def test_names_of_axes_may_be_padded(tmp_path):
+    path = nexus(tmp_path / "a.nxs")
+    with h5py.File(path, "a") as file:
+        file["entry/scan"].attrs["axes"] = np.array([b"y ", b"x ", b" ky", b"kx"], "S3")
+    _, header, _ = read(path)
+    assert header.scan.step_A == pytest.approx((0.5, 0.4))
+    assert header.detector.pixel_mrad == pytest.approx(1.5)
+
+
 def test_an_axis_that_cannot_be_read_here_is_noted(tmp_path):
     """Regression: the scan was refused, with a remedy that was meant for patterns in another file."""
     path = nexus(tmp_path / "a.nxs")
