@@ -216,8 +216,10 @@ def angle(semiangle_mrad: float | None) -> str:
 def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
     """C10 in words, in Å below 0.1 µm, nm below 1 µm, otherwise µm; negative C10 is underfocus.
 
-    A defocus of less than half its uncertainty has no direction.
+    A defocus of less than half its uncertainty has no direction; one with an infinite uncertainty is not determined.
     """
+    if uncertainty_A == math.inf:
+        return f"{defocus(c10_A)}, not determined"
     if abs(c10_A) < (0.5 * uncertainty_A if uncertainty_A else 0.05):
         if not uncertainty_A:
             return "in focus"

@@ -3,6 +3,8 @@
 Frames are represented by sums over disjoint bins (:class:`BinnedPixels`, used by the live engine for raw frames) or by
 products with overlapping masks (:class:`MaskBasis`: Zernike polynomials, orthonormal bins, masks learnt from patterns).
 Both have the same interface (:class:`DetectorBasis`), so that filters and maps need not distinguish them.
+
+The "basis paper" is "Lossy compression of electron diffraction patterns for ptychography via change of basis".
 """
 
 from ptylive.engine.bases.binned import BinnedPixels

@@ -24,6 +24,8 @@ from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 THINNEST, THICKEST = 0.3, 1.8
 """Bounds of the thickness relative to the start's: slices stretched further no longer represent the crystal."""
+DIMMEST = 0.1
+"""Least brightness: a crystal that diffracts a tenth of the electrons of its series is no model of it."""
 SEARCH = WolfeSearch(1e-4, 0.9, 20)
 HISTORY = 20
 LEAST_BACKGROUND = 0.25
@@ -83,7 +85,7 @@ class CrystalLayout:
         return [
             (self.blocks["background"], 0.0),
             (self.blocks["thickness"], THINNEST),
-            (self.blocks["brightness"], 0.1),
+            (self.blocks["brightness"], DIMMEST),
         ]
 
 

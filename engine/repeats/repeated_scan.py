@@ -65,10 +65,10 @@ class RepeatedScan:
     def is_like(self, other: RepeatedScan) -> bool:
         """Return whether map, step, size and optics are the same."""
         mine, theirs = self.live_map, other.live_map
-        if (mine.name, mine.data.shape) != (theirs.name, theirs.data.shape) or len(self.optics) != len(other.optics):
+        numbers, others = (*(mine.sampling_A or ()), *self.optics), (*(theirs.sampling_A or ()), *other.optics)
+        if (mine.name, mine.data.shape, len(numbers)) != (theirs.name, theirs.data.shape, len(others)):
             return False
-        numbers = (*(mine.sampling_A or ()), *self.optics), (*(theirs.sampling_A or ()), *other.optics)
-        return bool(np.allclose(*numbers, rtol=ALIKE, atol=0.0))
+        return bool(np.allclose(numbers, others, rtol=ALIKE, atol=0.0))
 
 
 def dose_per_A2(header: ScanHeader, mean: DoubleArray | None) -> tuple[float | None, str]:

@@ -41,7 +41,9 @@ def length_text(length_A: float, finest_A: float | None = None) -> str:
 
 
 def with_doubt(length_A: float, doubt_A: float | None) -> str:
-    """`63 ± 4 Å`: in Å below 1 µm, otherwise in a suitable unit."""
+    """`63 ± 4 Å`: in Å below 1 µm, otherwise in a suitable unit; with an infinite doubt it is not determined."""
+    if doubt_A == math.inf:
+        return f"{with_doubt(length_A, None)}, not determined"
     unit = unit_for(length_A) if abs(length_A) >= 1e4 else "Å"
     size = _SIZES[unit]
     finest = doubt_A or abs(length_A) / 1e2

@@ -22,7 +22,11 @@ COUNTS = {2: 4, 5: 10, 9: 18}
 SUBPIXELS, FEW_PIXELS = (8, 4), 2**17
 """Points sampled along a pixel for its recorded position: for detectors up to that many pixels, and for larger ones."""
 LARGEST = 0.3
+"""Largest coefficient, far above what lenses do (some hundredths): more is a mistake."""
 SETTLED_PX = 1e-10
+"""Step below which a true position is found: rounding leaves a hundredth of it at the edge of a large detector."""
+MOST_STEP_PX, LEAST_AREA = 3.0, 0.1
+"""Largest step towards a true position, and least area by which one is divided: distortions vary over many pixels."""
 
 
 def terms(u: DoubleArray, count: int = 9) -> DoubleArray:
@@ -76,11 +80,7 @@ def areas(coefficients: DoubleArray, shape: tuple[int, int]) -> tuple[IndexArray
     for n, offset in enumerate(offsets):
         places = pixels + offset
         at = recorded_at(places, coefficients, shape)
-        step = 0.01
-        along = [
-            (recorded_at(places + step * axis, coefficients, shape) - at) / step for axis in np.eye(2)
-        ]  # derivatives of the recorded position
-        area[n] = along[0][:, 0] * along[1][:, 1] - along[0][:, 1] * along[1][:, 0]
+        area[n] = _area(_slopes(places, at, coefficients, shape))
         nearest = np.rint(at).astype(np.int64)
         on_detector = ((nearest >= 0) & (nearest < (rows, cols))).all(axis=1)
         every[n] = np.where(on_detector, nearest[:, 0] * cols + nearest[:, 1], -1)
@@ -102,12 +102,36 @@ def _merged(every: IndexArray, area: DoubleArray) -> tuple[IndexArray, DoubleArr
     return sources, weights
 
 
+def _slopes(
+    places_px: DoubleArray, at_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, ...]
+) -> DoubleArray:
+    """Derivatives (row and column, n, 2) of the recorded positions ``at_px`` of ``places_px`` (n, 2)."""
+    step = 0.01  # pixels: cubic terms change little over it, and rounding is 1e-12 of it
+    along = [(recorded_at(places_px + step * axis, coefficients, shape) - at_px) / step for axis in np.eye(2)]
+    return np.stack(along)
+
+
+def _area(slopes: DoubleArray) -> DoubleArray:
+    """Areas (n,) that unit areas are recorded on; not above 0 where the pattern is folded over itself."""
+    down, across = slopes
+    return np.asarray(down[:, 0] * across[:, 1] - down[:, 1] * across[:, 0])
+
+
 def true_places(recorded_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, ...]) -> DoubleArray:
-    """True positions of recorded ones (n, 2), by fixed-point steps: a distortion varies slowly over its own size."""
-    place = wanted = np.asarray(recorded_px, dtype=float)
+    """True positions of recorded ones (n, 2), by Newton's method.
+
+    They are looked for from the detector on: a distortion that does not fold it may fold what lies beyond.
+    """
+    wanted = np.asarray(recorded_px, dtype=float)
+    place = wanted.clip(0.0, np.array(shape) - 1.0)
     for _ in range(50):
-        step = wanted - recorded_at(place, coefficients, shape)
-        place = place + step
+        at = recorded_at(place, coefficients, shape)
+        row, col = (wanted - at).T
+        slopes = _slopes(place, at, coefficients, shape)
+        (down_row, down_col), (across_row, across_col) = slopes[0].T, slopes[1].T
+        step = np.stack([across_col * row - across_row * col, down_row * col - down_col * row], axis=1)
+        step /= np.maximum(_area(slopes), LEAST_AREA)[:, None]
+        place = place + step.clip(-MOST_STEP_PX, MOST_STEP_PX)
         if np.abs(step).max(initial=0.0) < SETTLED_PX:
             break
     return place

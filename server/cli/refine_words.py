@@ -57,11 +57,11 @@ def describe_checks(checks: Checks) -> list[str]:
     rows, columns = checks.object_shape[1:]
     known = checks.position_bound_A is not None and math.isfinite(checks.position_bound_A)
     bound = f"; a pattern determines its position to {checks.position_bound_A:.2g} Å at best" if known else ""
+    overlap = "" if checks.overlap is None else f", neighbours overlap by {100 * checks.overlap:.0f} %"
     return [
         f"{checks.patterns} patterns, window {checks.window_px} px,"
         f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",
-        f"probe {checks.probe_diameter_A:.3g} Å wide, neighbours overlap by {100 * checks.overlap:.0f} %;"
-        f" {dose_text(checks.dose_e_per_A2)}{bound}",
+        f"probe {checks.probe_diameter_A:.3g} Å wide{overlap}; {dose_text(checks.dose_e_per_A2)}{bound}",
         f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
         *checks.warnings,
     ]

@@ -47,10 +47,13 @@ class EventSets:
         if any(data_set is None for data_set in found):
             raise InputFileError(f"{path}: /{GROUP} lacks one of {', '.join(NAMES)}", _HINT)
         first, length, pixels, counts = found
-        kinds = "".join(data_set.dtype.kind for data_set in (first, length, pixels))
-        if first.shape != length.shape or first.ndim not in (1, 2) or 0 in first.shape or kinds not in ("iuu", "uuu"):
+        for name, data_set in zip(NAMES, (first, length, pixels), strict=False):
+            if data_set.dtype.kind not in "iu":
+                raise InputFileError(f"{path}: /{GROUP}/{name} is {data_set.dtype}, not whole numbers", _HINT)
+        if first.shape != length.shape or first.ndim not in (1, 2) or 0 in first.shape:
             raise InputFileError(
-                f"{path}: /{GROUP}/first and length must be whole numbers (Ry, Rx) or (frames,)", _HINT
+                f"{path}: /{GROUP}/first is {first.shape}, length {length.shape}: both must be (Ry, Rx) or (frames,)",
+                _HINT,
             )
         if pixels.ndim != 1 or pixels.shape != counts.shape:
             raise InputFileError(f"{path}: /{GROUP}/pixels is {pixels.shape}, counts {counts.shape}", _HINT)
@@ -92,7 +95,7 @@ class EventSets:
         else:
             runs = [slice(a, b) for a, b in zip(first[filled].tolist(), stop[filled].tolist(), strict=True)]
             pixels, counts = (np.concatenate([data[run] for run in runs]) for data in (self.pixels, self.counts))
-        if total and int(pixels.max()) >= size:
+        if total and not 0 <= int(pixels.min()) <= int(pixels.max()) < size:
             raise OSError("events outside the detector")
         return EventFrames(ends, pixels.astype(np.uint32, copy=False), counts, self.pattern)
 

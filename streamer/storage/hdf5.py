@@ -46,9 +46,9 @@ def opened(path: Path) -> Iterator[Any]:
 
 def dataset(file: Any, name: str) -> Any:
     """Return a data set stored in this very file, or None. Raises InputFileError if its data lie elsewhere."""
-    if isinstance(_found(file, name, getlink=True), h5py.ExternalLink):
+    if isinstance(entry(file, name, getlink=True), h5py.ExternalLink):
         raise _external_error(file, name, "an external link")
-    found = _found(file, name)
+    found = entry(file, name)
     if not isinstance(found, h5py.Dataset):
         return None
     if found.file.filename != file.file.filename:
@@ -65,11 +65,11 @@ def dataset(file: Any, name: str) -> Any:
 
 def group(file: Any, name: str) -> Any:
     """Return a group stored in this very file, or None. Raises InputFileError if it lies elsewhere, or is no group."""
-    link, place = _found(file, name, getlink=True), f"{file.name.rstrip('/')}/{name}"
+    link, place = entry(file, name, getlink=True), f"{file.name.rstrip('/')}/{name}"
     hint = f"store the values as attributes of a group {place}, as docs/conventions.md has them"
     if isinstance(link, h5py.ExternalLink):
         raise InputFileError(f"{file.file.filename}: {place} is a link to {link.filename}", hint)
-    found = _found(file, name)
+    found = entry(file, name)
     if found is not None and not isinstance(found, h5py.Group):
         raise InputFileError(f"{file.file.filename}: {place} is not a group", hint)
     return found
@@ -77,11 +77,11 @@ def group(file: Any, name: str) -> Any:
 
 def link_to_nowhere(file: Any, name: str) -> str:
     """Return where a soft link of this name leads, if nothing is there; empty otherwise."""
-    link = _found(file, name, getlink=True)
-    return str(link.path) if isinstance(link, h5py.SoftLink) and _found(file, name) is None else ""
+    link = entry(file, name, getlink=True)
+    return str(link.path) if isinstance(link, h5py.SoftLink) and entry(file, name) is None else ""
 
 
-def _found(file: Any, name: str, *, getlink: bool = False) -> Any:
+def entry(file: Any, name: str, *, getlink: bool = False) -> Any:
     """Return what has this name, or the link to it; None for nothing, and where links lead round in a circle."""
     try:
         return file.get(name, getlink=getlink)

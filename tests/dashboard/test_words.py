@@ -51,6 +51,7 @@ def test_counts_durations_and_percentages() -> None:
         (-0.0762, 8.4, "in focus ± 8.4 Å"),
         (0.0, 8.4, "in focus ± 8.4 Å"),
         (90.0, 12000.0, "in focus ± 1.2 µm"),
+        (-145.0, float("inf"), "145 Å underfocus, not determined"),
     ],
 )
 def test_defocus_in_words(c10: float, doubt: float | None, text: str) -> None:

@@ -64,7 +64,14 @@ def remarks(
     """Remarks, one sentence each. ``given``: as stated by sender or file; ``header``: with a user's values, which are
     intended; ``mean_pattern``: as recorded, if it is known.
     """
-    out = implausible_values(given, header)
+    return implausible_values(given, header) + further_remarks(given, header, calibration, mean_pattern)
+
+
+def further_remarks(
+    given: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
+) -> list[str]:
+    """Those of :func:`remarks` that go beyond implausible values."""
+    out: list[str] = []
     masked = calibration.get("masked_counts")
     if masked:
         counts = "1 count is" if masked == 1 else f"{int(masked)} counts are"

@@ -37,6 +37,7 @@ from ptylive.engine.backend.multislice.problem import (
     LossGradient,
     MultisliceProblem,
     PythonTerm,
+    expect_plain,
 )
 from ptylive.engine.backend.multislice.window import window_of
 from ptylive.engine.backend.shares import Shares
@@ -103,7 +104,8 @@ class CompiledMultislice:
         )
 
     def _model(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Model:
-        """The parameters in the kernel's layout."""
+        """The parameters in the kernel's layout. Raises TypeError for corrections that the kernel does not know."""
+        expect_plain(corrections)
         problem, real = self._problem, self._real
         slices, rows, columns = problem.object_shape
         planes = _writable(object_planes, real).reshape(2, -1, rows * columns)

@@ -17,6 +17,7 @@ from ptylive.engine.backend.multislice.problem import (
     DataTermKind,
     LossGradient,
     MultisliceProblem,
+    expect_plain,
 )
 from ptylive.engine.backend.repeated import Step
 from ptylive.schema.model import Array, IndexArray
@@ -82,6 +83,7 @@ class FusedMultislice:
         corrections: Corrections = HELD,
     ) -> LossGradient:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        expect_plain(corrections)
         xp, problem = self.xp, self._problem
         chosen, wave = self._pattern_numbers(indices), self._wave(object_planes, probe_planes)
         losses = xp.empty(len(chosen), np.float32)

@@ -236,6 +236,15 @@ class Corrections:
 
 
 HELD = Corrections()
+OF_PLAIN_MODEL = frozenset({"shifts_px", "current", "background", "distances_A"})
+"""Corrections that the kernels of the plain model know; all others belong to an extended model."""
+
+
+def expect_plain(corrections: Corrections) -> None:
+    """Raise TypeError for a correction that a kernel of the plain model would ignore."""
+    unknown = [name for name, values in vars(corrections).items() if values is not None and name not in OF_PLAIN_MODEL]
+    if unknown:
+        raise TypeError(f"the plain model has no {', '.join(unknown)}")
 
 
 @dataclass(frozen=True)

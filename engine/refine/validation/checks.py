@@ -33,6 +33,8 @@ LEAST_OVERLAP = 0.5
 """Overlap of neighbouring probes below which the scan is called too coarse."""
 MOST_SPILL = 0.02
 """Share of the probe at the border of the window above which patterns are sampled too coarsely."""
+MOST_SCATTER = 0.1
+"""Uncertainty of a position, as a share of the probe's diameter, above which patterns are said to tell it badly."""
 PROBE_SHARE = 0.9
 """Share of the probe within its diameter."""
 TIMED_PATTERNS = 64
@@ -52,8 +54,9 @@ class Checks:
     object_shape: tuple[int, int, int]
     object_pixel_A: float
     probe_diameter_A: float
-    overlap: float
-    """1 - step / probe diameter, along the line between nearest neighbours; below 0 patterns do not overlap."""
+    overlap: float | None
+    """1 - step / probe diameter, along the line between nearest neighbours; below 0 patterns do not overlap.
+    None if all patterns lie at one place."""
     spill: float
     """Share of the probe in the outermost sixteenth of the window: parts that do not fit wrap to the other side."""
     counts_per_pattern: float
@@ -97,7 +100,7 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         object_shape=shape,
         object_pixel_A=pixel,
         probe_diameter_A=diameter,
-        overlap=1 - step / diameter,
+        overlap=None if step is None else 1 - step / diameter,
         spill=float(1 - inner / intensity.sum()),
         counts_per_pattern=problem.statistics.counts_per_pattern,
         dose_e_per_A2=problem.statistics.dose_e_per_A2,
@@ -164,7 +167,9 @@ def _fitted(dataset: Dataset, problem: Problem) -> int:
 def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
     """Add warnings in words."""
     warnings = []
-    if checks.overlap < LEAST_OVERLAP:
+    if checks.overlap is None:
+        warnings.append("all patterns lie at one place: without neighbours that overlap, the solution is not unique")
+    elif checks.overlap < LEAST_OVERLAP:
         warnings.append(
             f"neighbouring patterns overlap by {100 * checks.overlap:.0f} % of the probe: "
             "more defocus or a smaller step makes the solution unique"
@@ -175,7 +180,7 @@ def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
             "detector pixels are too coarse for this defocus"
         )
     bound_A = checks.position_bound_A
-    if refined.update_probe_pos and bound_A is not None and bound_A > 0.1 * checks.probe_diameter_A:
+    if refined.update_probe_pos and bound_A is not None and bound_A > MOST_SCATTER * checks.probe_diameter_A:
         warnings.append(
             f"one pattern determines its position to {bound_A:.2g} Å at best: "
             "give position_prior_A, or refine drift only"
@@ -199,13 +204,14 @@ def _diameter(intensity: Array) -> float:
     return 2 * max(0.5, float(distance[order][np.searchsorted(contained, PROBE_SHARE)]))
 
 
-def _nearest_step(positions_A: DoubleArray) -> float:
-    """Median distance of a position to its nearest neighbour, Å."""
+def _nearest_step(positions_A: DoubleArray) -> float | None:
+    """Median distance of a place to the nearest other place, Å; None if there is only one."""
     from scipy.spatial import cKDTree
 
-    if len(positions_A) < 2:
-        return math.inf
-    distance, _ = cKDTree(positions_A).query(positions_A, k=[2])  # the nearest is the point itself
+    places_A = np.unique(positions_A, axis=0)  # several patterns may have been recorded at each
+    if len(places_A) < 2:
+        return None
+    distance, _ = cKDTree(places_A).query(places_A, k=[2])  # the nearest is the place itself
     return float(np.median(distance))
 
 

@@ -57,7 +57,7 @@ def inspect(
     """Show how a file is understood and what is missing."""
     from ptylive.application.offline import without
     from ptylive.application.planning import concerns
-    from ptylive.application.remarks.of_scan import implausible_values, remarks
+    from ptylive.application.remarks.of_scan import further_remarks, implausible_values
     from ptylive.schema.metadata import to_attributes
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.whole_file import vet
@@ -87,7 +87,7 @@ def inspect(
             **_compression(header),
             **given,
             "arrays": sorted(header.arrays),
-            "notes": [*source.notes, *remarks(effective, header, Calibration())[len(questions) :]],
+            "notes": [*source.notes, *further_remarks(effective, header, Calibration())],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
             "estimated": _estimated(header, given),
             "questioned": [*questions, *concerns(header)],

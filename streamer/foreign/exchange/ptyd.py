@@ -21,7 +21,7 @@ from ptylive.streamer.foreign.dectris_files import FrameFiles
 from ptylive.streamer.foreign.exchange.listed_positions import listed_scan
 from ptylive.streamer.foreign.exchange.photon_energy import electrons_eV
 from ptylive.streamer.foreign.units import detector_metadata, unequal_pixels
-from ptylive.streamer.storage.hdf5 import dataset, opened
+from ptylive.streamer.storage.hdf5 import dataset, entry, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
 CHUNKS = "chunks"
@@ -31,7 +31,7 @@ _A_PER_M = 1e10
 
 def recognises(file: Any) -> bool:
     """Whether an open HDF5 file is a PtyPy file."""
-    return isinstance(file.get(CHUNKS), h5py.Group)
+    return isinstance(entry(file, CHUNKS), h5py.Group)
 
 
 @contextmanager
@@ -57,7 +57,10 @@ def open_ptyd(path: Path) -> Iterator[ScanFile]:
 def _chunk(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
     link = file[CHUNKS].get(name, getlink=True)
     if not isinstance(link, h5py.ExternalLink):
-        return file[CHUNKS][name]
+        chunk = entry(file[CHUNKS], name)
+        if not isinstance(chunk, h5py.Group):
+            raise InputFileError(f"{path}: its chunk {name} holds no frames", "restore the file, or prepare it again")
+        return chunk
     chunk_file = path.with_name(PurePosixPath(link.filename.replace("\\", "/")).name)
     if not chunk_file.is_file():
         raise InputFileError(f"{path}: its chunk {name} lies in {chunk_file.name}", "put that file next to it")

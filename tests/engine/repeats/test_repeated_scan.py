@@ -38,6 +38,7 @@ def test_only_the_same_step_size_and_optics_are_alike():
         replace(one, optics=(80e3, 25.1)),
         replace(one, optics=(80e3,)),
         replace(one, live_map=replace(one.live_map, sampling_A=(0.5, 0.51))),
+        replace(one, live_map=replace(one.live_map, sampling_A=None)),
         replace(one, live_map=replace(one.live_map, data=one.live_map.data[:32])),
         replace(one, live_map=replace(one.live_map, name="tcbf")),
     ):

@@ -62,6 +62,7 @@ def test_a_length_has_the_unit_that_suits_it(length, text):
         (63.0, None, "63.0 Å"),
         (1.2e7, 3e5, "1.20 ± 0.03 mm"),
         (0.0, 13.0, "0 ± 13 Å"),
+        (63.0, float("inf"), "63.0 Å, not determined"),
     ],
 )
 def test_an_uncertainty_says_how_many_digits(value, doubt, text):

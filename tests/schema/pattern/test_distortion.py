@@ -1,5 +1,6 @@
 """Distortion: where places are recorded, and patterns moved back into place."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from ptylive.schema import Detector, MetadataError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay, to_attributes
-from ptylive.schema.pattern.distortion import distortion_of, numbers_of, recorded_at, true_place
+from ptylive.schema.pattern.distortion import areas, distortion_of, numbers_of, recorded_at, true_place, true_places
 from ptylive.schema.pattern.undistorted import Undistorted
 
 SHAPE = (40, 48)
@@ -87,6 +88,21 @@ def test_nothing_is_done_where_nothing_is_distorted():
 def test_a_place_is_found_back():
     place = true_place((3.0, 40.0), distortion_of(CUBIC), SHAPE)
     np.testing.assert_allclose(recorded_at(np.array([place]), distortion_of(CUBIC), SHAPE), [(3.0, 40.0)], atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_places_up_to_the_corners_are_found_back_through_strong_distortions(seed):
+    """Regression: fixed-point steps left up to 17 px at the corners of some."""
+    rng = np.random.default_rng(seed)
+    coefficients = distortion_of(rng.uniform(-0.2, 0.2, 18))
+    for _ in range(20):
+        with contextlib.suppress(MetadataError):
+            areas(1.25 * coefficients, SHAPE)  # beyond a detector that is nearly folded, two points belong to one
+            break
+        coefficients *= 0.8
+    places = np.array([(row, col) for row in (0.0, 24.0, SHAPE[0] - 1) for col in (0.0, 24.0, SHAPE[1] - 1)])
+    back = true_places(recorded_at(places, coefficients, SHAPE), coefficients, SHAPE)
+    np.testing.assert_allclose(back, places, atol=1e-9)
 
 
 def test_it_is_metadata_like_any_other():

@@ -145,8 +145,9 @@ def replaced(file: Any, name: str, values: Any) -> None:
     ("change", "text"),
     [
         (lambda file: file.pop("events/first"), "lacks one of"),
-        (lambda file: replaced(file, "events/first", np.zeros((6, 8), "i8")), "first and length"),
-        (lambda file: replaced(file, "events/length", np.zeros((6, 7))), "first and length"),
+        (lambda file: replaced(file, "events/first", np.zeros((6, 8), "i8")), "first is .6, 8., length .6, 7."),
+        (lambda file: replaced(file, "events/length", np.zeros((6, 7))), "length is float64, not whole numbers"),
+        (lambda file: replaced(file, "events/pixels", np.zeros(3)), "pixels is float64, not whole numbers"),
         (lambda file: replaced(file, "events/pixels", np.zeros(3, "u4")), "pixels is"),
         (lambda file: file["events"].attrs.modify("shape", [0, 3]), "two numbers of pixels"),
         (lambda file: file["events"].attrs.create("shape", "x"), "two numbers of pixels"),
@@ -176,6 +177,27 @@ def test_a_place_that_is_none_costs_its_pattern(tmp_path: Path, name: str, at: A
         assert np.array_equal(source.frames(np.arange(7, 42)), frames[7:])
         with pytest.raises(InputFileError, match=f"frame {number} cannot be read"):
             list(source.batches(16))
+
+
+def signed(path: Path) -> Array:
+    frames = written(path)
+    with h5py.File(path, "r+") as file:
+        for name in ("length", "pixels"):
+            replaced(file, f"events/{name}", file[f"events/{name}"][()].astype(np.int64))
+    return frames
+
+
+def test_whole_numbers_may_be_signed(tmp_path: Path) -> None:
+    """Regression: refused as no whole numbers."""
+    assert np.array_equal(signed(tmp_path / "a.h5"), read(tmp_path / "a.h5"))
+
+
+def test_a_pixel_before_the_first_is_none(tmp_path: Path) -> None:
+    signed(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["events/pixels"][0] = -1
+    with pytest.raises(InputFileError, match="frame 0 cannot be read"):
+        read(tmp_path / "a.h5")
 
 
 def test_patterns_that_lie_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,3 +103,13 @@ def test_patterns_left_out_have_no_gradient(make_problem, make_planes, make_corr
         assert not result.probe.any()
         for gradient in (result.corrections.current, result.corrections.shifts_px[:, 0]):
             assert sorted(np.flatnonzero(gradient)) == [1, 4]
+
+
+def test_corrections_of_an_extended_model_are_not_ignored(make_problem, make_planes):
+    """Regression: the compiled kernel returned the loss without them."""
+    problem = make_problem(32, 2, DataTermKind.POISSON, 0.1, count=3)
+    backend = CompiledMultislice(problem, 1)
+    tilted = Corrections(shifts_px=np.zeros((3, 2)), tilts=np.zeros((1, 6)))
+    for evaluate in (backend.loss_and_gradient, backend.losses):
+        with pytest.raises(TypeError, match="the plain model has no tilts"):
+            evaluate(*make_planes(problem, 1), np.arange(3), corrections=tilted)

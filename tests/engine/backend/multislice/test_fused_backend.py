@@ -20,7 +20,7 @@ from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.fused.order import counts_type
 from ptylive.engine.backend.multislice.fused.plan import Feature, Plan, source
 from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
-from ptylive.engine.backend.multislice.problem import HELD, DataTermKind
+from ptylive.engine.backend.multislice.problem import HELD, Corrections, DataTermKind
 from ptylive.engine.backend.multislice.split_backend import SplitMultislice
 
 NAMES = ("shifts_px", "current", "background", "distances_A")
@@ -265,3 +265,10 @@ def test_a_number_that_no_data_term_has_stops_the_kernel(make_problem, number, k
         assert done.stdout == "True\n", done.stderr
     else:
         assert done.returncode == -signal.SIGABRT, done.stdout + done.stderr
+
+
+def test_corrections_of_an_extended_model_are_not_ignored(make_problem, make_planes):
+    """Regression: the kernel returned the loss without them."""
+    problem = make_problem(32, 1, DataTermKind.POISSON, 0.05, count=1)
+    with pytest.raises(TypeError, match="the plain model has no tilts"):
+        fused(problem).loss_and_gradient(*make_planes(problem, 1, 1), corrections=Corrections(tilts=np.zeros((1, 6))))

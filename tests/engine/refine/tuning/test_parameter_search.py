@@ -1,4 +1,4 @@
-"""Scans before a run: wrong values are found and right ones left alone; and the checks."""
+"""Scans before a run: wrong values are found and right ones left alone."""
 
 from dataclasses import replace
 
@@ -7,8 +7,7 @@ import pytest
 from quick_first import quick_first
 from shared_data import shared_data
 
-from ptylive.engine.refine import Scanned, TrialContext, check, measure_curve, refine
-from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine import Scanned, TrialContext, measure_curve, refine
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.parameter_search import present_value, requested_scans, varied, with_best
@@ -125,53 +124,6 @@ def test_trials_of_large_scans_look_at_their_middle(simulated):
     assert len(part.patterns) == 36
     middle = simulated.dataset.positions_A.mean(0)
     assert np.abs(part.positions_A - middle).max() < 0.6 * np.abs(simulated.dataset.positions_A - middle).max()
-
-
-def test_checks_know_overlap_and_sampling(simulated):
-    checks = check(simulated.dataset, PRESET, CPU)
-    assert checks.patterns == 144
-    assert 2 < checks.probe_diameter_A < 8  # twice 60 Å x 25 mrad, and an Airy disc of 2 Å
-    assert checks.overlap == pytest.approx(1 - 0.8 / checks.probe_diameter_A)
-    assert checks.seconds > 0
-    assert checks.memory_bytes > simulated.dataset.patterns.nbytes
-    wandering = check(replace(simulated.dataset, offsets_px=np.zeros((144, 2))), PRESET, CPU)
-    assert (
-        wandering.memory_bytes - checks.memory_bytes == 144 * 4 * 32 * 4
-    )  # cosine and sine along both axes, a float each
-    assert checks.warnings == ()
-    assert "one slice" in checks.reason
-
-
-def test_how_well_patterns_tell_their_positions_is_said_of_an_object_that_was_seen(simulated):
-    """For an empty object every position would fit equally well."""
-    assert check(simulated.dataset, PRESET, CPU).position_bound_A is None
-    phase = np.random.default_rng(1).uniform(-0.3, 0.3, (24, 24)).astype(np.float32)
-    faint, seen = (
-        check(simulated.dataset, PRESET, replace(CPU, start=StartGuess(share * phase, (0.4, 0.4)))).position_bound_A
-        for share in (0.1, 1.0)
-    )
-    assert 5 * seen < faint < 2
-    assert 0 < seen < 0.2
-    unused = replace(CPU, start=StartGuess(np.full_like(phase, np.nan), (0.4, 0.4)))  # would be refused as a start
-    assert (
-        check(simulated.dataset, PRESET.model_copy(update={"start_from_map": False}), unused).position_bound_A is None
-    )
-
-
-def test_checks_warn_in_words(simulated):
-    sparse = replace(simulated.dataset, positions_A=8 * simulated.dataset.positions_A)
-    spread = with_defocus(sparse, 400.0)
-    warnings = check(spread, PRESET.model_copy(update={"update_probe_pos": True}), CPU).warnings
-    assert any("overlap" in line for line in warnings)
-    assert any("border of the window" in line for line in warnings)
-    assert not any("GiB of memory" in line for line in warnings)
-
-
-def test_a_limit_set_for_the_process_counts_as_the_memory_there_is(simulated, monkeypatch):
-    """The check asked the system only, and said nothing of a run that its limit would end."""
-    monkeypatch.setattr("ptylive.engine.memory._free_under_limit", lambda: 2.0**27)
-    warnings = check(simulated.dataset, PRESET, CPU).warnings
-    assert any("GiB of memory, 0.1 GiB are free" in line for line in warnings)
 
 
 @pytest.mark.slow

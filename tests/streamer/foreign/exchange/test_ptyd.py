@@ -66,3 +66,14 @@ def test_chunks_without_frames_are_one_line(tmp_path):
         file.create_group("chunks/0")
     with pytest.raises(InputFileError, match="no frames in its chunks"):
         read(tmp_path / "a.ptyd")
+
+
+@pytest.mark.parametrize("link", ["/nowhere", "/chunks/1", "/meta/psize"])
+def test_a_chunk_that_leads_nowhere_is_one_line(tmp_path, link):
+    """Regression: a KeyError, RuntimeError or AttributeError."""
+    path = write(tmp_path / "a.ptyd")
+    with h5py.File(path, "a") as file:
+        del file["chunks/1"]
+        file["chunks/1"] = h5py.SoftLink(link)
+    with pytest.raises(InputFileError, match=r"a\.ptyd: its chunk 1 holds no frames"):
+        read(path)
