@@ -249,8 +249,9 @@ class _Bound:
         force = 0.0 if end.gradient is None else _by_phase(problem, end.vector, end.gradient)
         unbounded = phases - force * layout.planes / np.maximum(mean * end.light, 1e-300)
         free = gaussian_filter(scipy.special.ndtr(_in_deviations(unbounded, variance)).mean(axis=0), NEIGHBOURS_PX)
-        # a pixel among neighbours that cannot move scatters by its own curvature alone
-        alone = layout.object_shape[0] ** 2 * float((response.pixels * response.noise).sum()) / max(mean, 1e-300) ** 2
+        # a pixel among neighbours that cannot move scatters by its own curvature alone, if it has any
+        noise = layout.object_shape[0] ** 2 * float((response.pixels * response.noise).sum())
+        alone = noise / mean / mean if mean > 0 else math.inf
         among = free * variance + (1 - free) * np.minimum(variance, alone / np.maximum(end.light, 1e-300))
         chance = scipy.special.ndtr(_in_deviations(unbounded, among)).mean(axis=0)
         return cls(unbounded, among, chance, np.asarray((phases <= AT_BOUND_RAD).all(axis=0)))

@@ -108,7 +108,7 @@ def test_an_absorbing_object_is_previewed_with_amplitudes(small):
     assert "one slice" in seen[0].message
 
 
-@pytest.mark.parametrize("asked_before_stop", quick_first([14, 3, 20]))
+@pytest.mark.parametrize("asked_before_stop", quick_first([14, 3, 16]))
 def test_stopped_and_resumed_is_the_same_trajectory(small, tmp_path, asked_before_stop):
     """The run is stopped inside a sweep, or among L-BFGS epochs."""
     preset = Preset.from_mapping({**ONE_MODE, "epoch_max": 10, "batch_size": 50})

@@ -167,6 +167,15 @@ def test_pixels_that_are_pressed_against_the_vacuum_scatter_less(simulated, know
     assert far < 1e-3 * free
 
 
+@pytest.mark.parametrize("curvature", [0.0, -2.0])
+def test_a_loss_without_curvature_leaves_the_variance_unbounded(simulated, known, curvature):
+    """Regression: ZeroDivisionError, at the end of a run over patterns that showed no specimen."""
+    known(curvature, 3.0)
+    problem = problem_of(simulated, phase_only_obj=True, non_negative_phase=True)
+    found = phase_deviation(problem, ended(problem, gradient=np.zeros_like(problem.start)), CPU, 0)
+    assert (found.map_rad > 1e3).all()
+
+
 def test_memory_is_bounded_before_it_is_taken(simulated, known, monkeypatch):
     def full(*_):
         raise MetadataError("it would take 9 GB", "set phase_deviation=false")
