@@ -41,6 +41,8 @@ class Dataset:
     """(n, 2) positions that the object must cover in addition to those of the patterns."""
     offsets_px: DoubleArray | None = None
     """(N, 2) remaining displacement of each pattern, detector frame: the model is shifted by it (descan)."""
+    current: DoubleArray | None = None
+    """(N,) beam current of each pattern relative to the mean; None if it is not known to change."""
     scan_of: IndexArray | None = None
     """(N,) number of the scan each pattern was taken in, if several were joined; None for a single scan."""
     scan_names: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Dataset:
             if vacuum is None
             else np.ascontiguousarray(undo_transform(np.asarray(vacuum, float), transform)),
             offsets_px=offsets_px(header, descan, point, transform, frames),
+            current=_current(calibration, header.scan.require_shape(), point),
         )
 
     def part(self, chosen: IndexArray, patterns: Array | None = None) -> Dataset:
@@ -95,8 +98,22 @@ class Dataset:
             point=self.point[chosen],
             positions_A=self.positions_A[chosen],
             offsets_px=None if self.offsets_px is None else self.offsets_px[chosen],
+            current=None if self.current is None else self.current[chosen],
             scan_of=None if self.scan_of is None else self.scan_of[chosen],
         )
+
+
+def _current(calibration: Calibration, shape: tuple[int, int], point: IndexArray) -> DoubleArray | None:
+    """Beam current (N,) at scan points (N,), from that of the rows. Raises MetadataError for another scan's rows."""
+    by_row = calibration.get("beam_current")
+    if by_row is None:
+        return None
+    current = np.asarray(by_row, dtype=float)
+    if current.shape != shape[:1] or not (current > 0).all():
+        raise MetadataError(
+            f"beam_current is not that of the {shape[0]} rows of the scan", "reconstruct the recording again"
+        )
+    return np.asarray(current[point // shape[1]])
 
 
 def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:

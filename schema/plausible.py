@@ -157,7 +157,7 @@ def question(name: str, value: Any) -> str:
     if odd is None:
         if name == "scan_step_A" and len(numbers) == 2 and max(numbers) > UNEQUAL_STEPS * min(numbers):
             return f"{name} = {numbers[0]:g}, {numbers[1]:g} Å are very unequal steps of rows and columns: intended?"
-        if name in ("defocus_A", "C10") and IN_METRES[0] <= abs(numbers[0]) <= IN_METRES[1]:
+        if name in ("defocus_A", "C10") and len(numbers) == 1 and IN_METRES[0] <= abs(numbers[0]) <= IN_METRES[1]:
             return f"{name} = {spoken(numbers[0], rule)}? did you mean {numbers[0]:g} m?"
         return ""
     unit = _likelier_unit(odd, rule)

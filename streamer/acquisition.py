@@ -234,6 +234,7 @@ class Acquisition:
 
     def _handed_on(self, scan: ScanRecord, batch: FrameBatch) -> None:
         self._ring.put(batch)
+        self._shown = scan if self._shown is None or self._shown.closed else self._shown
         scan.progress.waited(time.monotonic())
         if scan.progress.complete:
             self._close(scan, scan.progress.outcome)
@@ -270,8 +271,7 @@ class Acquisition:
             if message.uid not in self._known.closed and message.uid not in self._waiting:
                 raise WireError(f"end of the unknown scan {message.uid}", "unknown_scan")
             return
-        scan.progress.end = message
-        scan.progress.heard, scan.progress.active_at = True, time.monotonic()
+        scan.progress.end, scan.progress.heard, scan.progress.active_at = message, True, time.monotonic()
         if scan.progress.complete:
             self._close(scan, scan.progress.outcome)
 
@@ -382,10 +382,10 @@ class Acquisition:
         event = EndEvent(scan.uid, reason, scan.progress.summary())
         self._ring.put(event)
         self._announcer.emit(event)
-        if self._current is scan:
-            self._current = next(reversed(self._open.values()), None)
-        if self._shown is scan and (other := self._current) and other.progress.is_beside(scan.progress, self._patience):
-            self._shown = other  # not one that broke off before, or was taken up from the disk: its sender may be gone
+        self._current = next(reversed(self._open.values()), None) if self._current is scan else self._current
+        # not one that broke off before, or was taken up from the disk: its sender may be gone
+        beside = [other for other in self._open.values() if other.progress.is_beside(scan.progress, self._patience)]
+        self._shown = (beside or [scan])[-1] if self._shown is scan else self._shown
 
     def _take_held(self, name: str, *behind: FramesMessage) -> None:
         """Process held messages, then the frames ``behind`` them: of their scan, or of what its uid now means."""

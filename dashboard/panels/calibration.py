@@ -42,7 +42,8 @@ def parse_defocus(text: str, unit: str = "Å") -> float:
 
     ``unit``: unit of a bare number.
     """
-    cleaned = _FOCUS.sub(r"\1focus", decimal_point(as_written(text).lower().split("±")[0].strip()))
+    stated = re.split("±|, not determined", as_written(text).lower())[0].strip()
+    cleaned = _FOCUS.sub(r"\1focus", decimal_point(stated))
     if cleaned in ("in focus", "focus"):
         return 0.0
     *value, last = cleaned.split() or [""]

@@ -93,7 +93,7 @@ def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
     Row by row: for a large scan there is memory for the result, but not for intermediate arrays.
     """
     scale, mean = np.float32(1.0 / mean_intensity(store)), mean_bins(store).astype(np.float32)
-    bins = store.per_frame(store.bins).reshape(*visited.shape, -1)[rows]
+    bins = store.coefficients().reshape(*visited.shape, -1)[rows]
     seen, col_taper = visited[rows, :, None], edge_taper(bins.shape[1])[:, None]
     cube = np.empty((bins.shape[2], *bins.shape[:2]), np.float32)
     for row, row_taper in enumerate(edge_taper(len(bins))):

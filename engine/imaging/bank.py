@@ -183,7 +183,7 @@ def mean_bins(store: Store) -> DoubleArray:
     visited, count = store.visited.ravel(), store.reduction.basis.count
     if not visited.any():
         return np.zeros(count)
-    bins, total = store.per_frame(store.bins), np.zeros(count)
+    bins, total = store.coefficients(), np.zeros(count)
     for first in range(0, len(bins), POINTS_AT_ONCE):
         part = slice(first, first + POINTS_AT_ONCE)
         total += bins[part][visited[part]].sum(axis=0, dtype=np.float64)

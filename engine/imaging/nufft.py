@@ -38,7 +38,7 @@ def spread_planes(
     rows, cols = padded[0], padded[1] // 2 + 1
     weight = placement.weight if sign is None else placement.weight * sign
     weight = np.where(store.visited.ravel(), weight, np.float32(0)).astype(np.float32)
-    coefficients = store.per_frame(store.bins)
+    coefficients = store.coefficients()
     count = coefficients.shape[1]
     fine = (FINER * padded[0], FINER * padded[1])
     step = max(1, GRID_BYTES // (4 * fine[0] * fine[1]))

@@ -15,7 +15,6 @@ import numpy as np
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import with_given_values
-from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.descan import descan_of, given_descan, header_at_rest, moved_back
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
@@ -287,7 +286,7 @@ class LiveEngine:
         self.filters.forget()
         self.filters = filter_stock(self.header, self.methods)
         self.evaluation.start_afresh()
-        self._adopt(calibrate_scan(calibration, self.store))
+        self._adopt(reading.finally_calibrated(calibration, self.store))
         rendering = self._render_groups(self._method_groups(shown), show, deviations=True)
         self.evaluation.leave(self.store)
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)

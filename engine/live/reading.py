@@ -13,6 +13,7 @@ from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums, counting_noise_px2, moments_of
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import BadPixels
+from ptylive.engine.calibrate.beam_current import beam_current, with_beam_current
 from ptylive.engine.calibrate.descan.block_fits import LEAST_EXTENT_PX, blocks_of
 from ptylive.engine.calibrate.descan.line_jumps import halves_of
 from ptylive.engine.calibrate.descan.line_steps import StepLimits
@@ -323,4 +324,11 @@ def with_bad_pixels(header: ScanHeader, store: Store, frames: FrameSource | None
 
 def recalibrated(header: ScanHeader, store: Store) -> Calibration:
     """Calibrate detector and scan on the content of a store."""
-    return calibrate_scan(calibrate_detector(header_at_rest(header, store.descan), store.mean_pattern), store)
+    found = calibrate_scan(calibrate_detector(header_at_rest(header, store.descan), store.mean_pattern), store)
+    return with_beam_current(found, store)
+
+
+def finally_calibrated(calibration: Calibration, store: Store) -> Calibration:
+    """Calibrate a scan that has ended; from here on, its coefficients are relative to a beam current that changes."""
+    store.beam = beam_current(store)
+    return with_beam_current(calibrate_scan(calibration, store), store)

@@ -148,6 +148,7 @@ def _at_frequency(store: Store, q: Frequency, step_A: Frequency) -> ComplexArray
     wave = np.exp(-2j * np.pi * ramp).ravel()
     visited = store.frames > 0
     share = np.where(visited, 1.0 / np.maximum(store.frames, 1), 0.0)  # bins hold sums over repeated frames
+    share = share if store.beam is None else share / store.beam.relative
     weights = np.stack([share, share * wave.real, share * wave.imag]).astype(np.float32)
     total, real, imaginary = (weights @ store.bins).astype(float)
     mean = total / max(int(visited.sum()), 1)

@@ -25,8 +25,8 @@ LARGEST = 0.3
 """Largest coefficient, far above what lenses do (some hundredths): more is a mistake."""
 SETTLED_PX = 1e-10
 """Step below which a true position is found: rounding leaves a hundredth of it at the edge of a large detector."""
-MOST_STEP_PX, LEAST_AREA = 3.0, 0.1
-"""Largest step towards a true position, and least area by which one is divided: distortions vary over many pixels."""
+STEPS, LEAST_AREA = 50, 1e-9
+"""Most steps towards a true position (strong distortions take about ten), and least area by which a step is divided."""
 
 
 def terms(u: DoubleArray, count: int = 9) -> DoubleArray:
@@ -124,14 +124,14 @@ def true_places(recorded_px: DoubleArray, coefficients: DoubleArray, shape: tupl
     """
     wanted = np.asarray(recorded_px, dtype=float)
     place = wanted.clip(0.0, np.array(shape) - 1.0)
-    for _ in range(50):
+    for _ in range(STEPS):
         at = recorded_at(place, coefficients, shape)
         row, col = (wanted - at).T
         slopes = _slopes(place, at, coefficients, shape)
         (down_row, down_col), (across_row, across_col) = slopes[0].T, slopes[1].T
         step = np.stack([across_col * row - across_row * col, down_row * col - down_col * row], axis=1)
         step /= np.maximum(_area(slopes), LEAST_AREA)[:, None]
-        place = place + step.clip(-MOST_STEP_PX, MOST_STEP_PX)
+        place = place + step
         if np.abs(step).max(initial=0.0) < SETTLED_PX:
             break
     return place

@@ -143,7 +143,8 @@ class Checked:
             return Check("defocus", "warn", "not known: 0 is assumed")
         if origin is Origin.UNDECIDED:
             found = self.calibration.entries["C10"]
-            size = with_doubt(abs(float(found.value)), found.uncertainty)
+            doubt = found.uncertainty if found.uncertainty is None or math.isfinite(found.uncertainty) else None
+            size = with_doubt(abs(float(found.value)), doubt)
             return Check("defocus", "warn", f"{size} under or over: the sign changes with half a turn of the scan")
         if self.inverted and "C10" in half_turn_given_by(self.calibration):
             said = "the dark field shows the other sign, but it can be wrong in thick crystals"

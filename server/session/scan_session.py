@@ -24,6 +24,7 @@ from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.session.kept_patterns import KeptPatterns
 from ptylive.server.wire.messages import array_to_plain, map_to_plain
+from ptylive.streamer.events import RecordingState
 
 DOSE_PATIENCE_S = 0.05
 """Longest wait of `status` for frames being summed; after that it reports the previous dose."""
@@ -196,9 +197,17 @@ class ScanSession:
             "silent_s": None,
             "why_closed": "",
             "recording": str(self.recording or ""),
-            "recording_state": "failed" if self.recording_error else "complete" if self.recording else "off",
+            "recording_state": self.recording_state,
             "recording_error": self.recording_error,
         }
+
+    @property
+    def recording_state(self) -> RecordingState:
+        """State of its recording."""
+        if self.recording_error or self.recording_waits:
+            return "failed" if self.recording_error else "waiting"
+        written: RecordingState = "complete" if self.recorded.is_set() else "writing"
+        return written if self.recording else "off"
 
     @property
     def message(self) -> str:

@@ -85,7 +85,8 @@ def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Sc
 
     Values that decide how frames are stored (version, uid, frames, order of the scan, type of the pixels, basis) must
     be valid: WireError otherwise. Impossible values of optics, scan and detector and faulty arrays are left out and
-    reported, because a stream is never refused over them.
+    reported, because a stream is never refused over them; so are fewer frames than the scan has points, which make room
+    for all of them.
     """
     header = _header(fields)
     problems: list[WireError] = []
@@ -152,7 +153,7 @@ def _enough_frames(announced: int, scan: Scan, problems: list[WireError]) -> int
     problems.append(
         WireError(
             f"arm message: {announced} frames are too few for scan.shape {rows} x {columns}, which needs {scan.frames} "
-            "with flyback, repeated and skipped frames: those that do not come are lost; correct it in the sender",
+            "with flyback, repeated and skipped frames: all of these are expected; correct it in the sender",
             "impossible_value",
         )
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.dataset import Dataset
-from ptylive.schema import Basis, Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
+from ptylive.schema import Basis, Calibration, Detector, MetadataError, Optics, Origin, Quantity, Scan, ScanHeader
 
 FRAMES = np.random.default_rng(0).poisson(5.0, (8, 4, 6)).astype(np.uint16)
 
@@ -58,10 +58,28 @@ def test_coefficients_stay_and_their_masks_are_turned():
 @pytest.mark.parametrize("selected", [False, True])
 def test_a_part_has_all_that_belongs_to_its_patterns(selected):
     whole = Dataset.of(header(), calibration(), np.array([0, 1, 2]), FRAMES[:3])
-    whole = Dataset(**{**vars(whole), "offsets_px": np.arange(6.0).reshape(3, 2), "scan_of": np.array([0, 1, 1])})
+    whole = Dataset(
+        **{
+            **vars(whole),
+            "offsets_px": np.arange(6.0).reshape(3, 2),
+            "scan_of": np.array([0, 1, 1]),
+            "current": np.arange(1.0, 4.0),
+        }
+    )
     chosen = np.array([2, 0])
     part = whole.part(chosen, FRAMES[5:7] if selected else None)
     np.testing.assert_array_equal(part.patterns, FRAMES[5:7] if selected else FRAMES[[2, 0]])
     for name in ("point", "positions_A", "offsets_px", "scan_of"):
         np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[chosen])
     assert part.scan_shape == whole.scan_shape
+
+
+def test_every_pattern_has_the_beam_current_of_its_row():
+    found = calibration().having(beam_current=Quantity((0.9, 1.1), Origin.ESTIMATED))
+    index = np.array([4, 3, 1, 7, 0])  # two of them in the flyback
+    np.testing.assert_array_equal(Dataset.of(header(), found, index, FRAMES[:5]).current, [1.1, 0.9, 0.9])
+    assert Dataset.of(header(), calibration(), index, FRAMES[:5]).current is None
+    for other in ((0.9, 1.1, 1.0), (0.0, 1.0), (float("nan"), 1.0)):
+        wrong = found.having(beam_current=Quantity(other, Origin.ESTIMATED))
+        with pytest.raises(MetadataError, match="beam_current is not that of the 2 rows"):
+            Dataset.of(header(), wrong, index, FRAMES[:5])

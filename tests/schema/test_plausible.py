@@ -9,7 +9,7 @@ import pytest
 
 from ptylive.schema import MetadataError, Scan, ScanHeader
 from ptylive.schema.metadata import NAMES, build, overlay, questions, typed
-from ptylive.schema.plausible import PLANNED, PLAUSIBLE, understood
+from ptylive.schema.plausible import PLANNED, PLAUSIBLE, question, understood
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import kind_of_unit, unit_factor
 
@@ -20,6 +20,11 @@ def test_every_physical_value_has_its_ranges() -> None:
     assert set(PLAUSIBLE) == set(NAMES) - NO_NUMBERS
     for name, rule in PLAUSIBLE.items():
         assert rule.possible[0] <= rule.usual[0] < rule.usual[1] <= rule.possible[1], name
+
+
+def test_a_defocus_without_numbers_is_no_question() -> None:
+    """Regression: IndexError."""
+    assert question("C10", np.zeros(0)) == ""
 
 
 def test_a_number_in_its_own_unit_is_kept_to_the_last_digit() -> None:

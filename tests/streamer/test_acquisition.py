@@ -64,6 +64,30 @@ def test_a_scan_that_broke_off_is_not_shown_instead_of_the_next_one(
     assert stream.acquisition.status().uid == shown
 
 
+def test_one_that_pauses_while_another_is_sent_is_shown_again_once_it_goes_on(stream: Stream) -> None:
+    """Regression: it was received to its end while the status said that the other one was complete."""
+    assert stream.acquisition.open_scan is not None
+    stream.acquisition.open_scan.active_at -= 1.5
+    other = replace(make_header(), uid="next")
+    for message in (ArmMessage(other), *messages_of(other, make_frames(other)), *MESSAGES[2:-1]):
+        stream.acquisition.handle(message)
+    assert (stream.acquisition.status().uid, stream.acquisition.status().state) == ("scan", "scanning")
+    stream.acquisition.handle(MESSAGES[-1])
+    assert (stream.acquisition.status().uid, stream.acquisition.status().state) == ("scan", "complete")
+
+
+def test_of_several_open_scans_one_whose_sender_is_there_is_shown(stream: Stream) -> None:
+    """Regression: only the newest of them was considered, which may have broken off."""
+    broken, third = (replace(make_header(), uid=uid) for uid in ("broken", "third"))
+    for message in (ArmMessage(broken), *messages_of(broken, make_frames(broken))[:2]):
+        stream.acquisition.handle(message)
+    assert stream.acquisition.open_scan is not None
+    stream.acquisition.open_scan.active_at -= 2.0
+    for message in (ArmMessage(third), PingMessage("scan", HEADER), *messages_of(third, make_frames(third))):
+        stream.acquisition.handle(message)
+    assert stream.acquisition.status().uid == "scan"
+
+
 def test_a_sender_that_only_pings_does_not_open_it_again_but_frames_do(stream: Stream) -> None:
     stream.acquisition.end_scan("scan")
     stream.acquisition.tick()

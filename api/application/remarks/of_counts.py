@@ -14,7 +14,7 @@ LARGEST_SCALED = 1.0
 LEAST_NEGATIVE = 0.001
 """Share of all counts from which negative ones are reported, as for refinements."""
 LARGELY_NEGATIVE = 0.05
-"""Share of the counts of a mean pattern from which negative ones are no noise of the first frames, but an offset."""
+"""Share of the counts of a mean pattern from which negative ones beyond those of noise are an offset."""
 _REMEDY = (
     "electrons per pattern, dose, and the settings that a refinement chooses by them are wrong: give the counts as "
     "recorded, or counts_per_electron, the number that one electron adds"
@@ -35,6 +35,16 @@ def normalised_remarks(header: ScanHeader, calibration: Calibration) -> list[str
         f"the patterns sum to {total:.3g} on average: normalised? {_REMEDY}, here 1 over the number of electrons in "
         "a pattern"
     ]
+
+
+def current_remarks(calibration: Calibration) -> list[str]:
+    """A remark if the beam current changed, and the maps have been made relative to it."""
+    by_row, flicker = calibration.get("beam_current"), calibration.get("beam_flicker")
+    changes = [] if by_row is None else [f"by {100 * float(np.std(by_row)):.2g} % (RMS) during the scan"]
+    changes += [] if flicker is None else [f"by {100 * float(flicker):.2g} % (RMS) from pattern to pattern"]
+    if not changes:
+        return []
+    return [f"the beam current changed {' and '.join(changes)}: maps of the phase are relative to it"]
 
 
 def scaled_remarks(frames: Array, bad: BoolArray | None, counts_per_electron: float | None) -> list[str]:
@@ -70,10 +80,14 @@ def negative_remarks(frames: Array, bad: BoolArray | None) -> list[str]:
 
 
 def mean_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[str]:
-    """A remark if so much was subtracted that the mean (Qy, Qx) of the frames so far is negative in many pixels."""
+    """A remark if so much was subtracted that the mean (Qy, Qx) of the frames so far is negative in many pixels.
+
+    The noise of a camera makes as many dark pixels positive as negative, by as much.
+    """
     counts = np.nan_to_num(_good(mean_pattern[None], bad))
-    negative = np.minimum(counts, 0)
-    if not counts.min(initial=0) < 0 or -negative.sum() < LARGELY_NEGATIVE * np.maximum(counts, 0).sum():
+    negative, positive = np.minimum(counts, 0), np.maximum(counts, 0)
+    of_noise = positive.sum(where=positive <= -negative.min(initial=0))
+    if not negative.any() or -negative.sum() - of_noise < LARGELY_NEGATIVE * positive.sum():
         return []
     return [
         f"{100 * np.count_nonzero(negative) / counts.size:.3g} % of the pixels of the mean pattern hold negative "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ptylive.application.remarks.of_counts import normalised_remarks
+from ptylive.application.remarks.of_counts import current_remarks, normalised_remarks
 from ptylive.application.remarks.of_geometry import quartered_remarks, size_remarks
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
@@ -78,7 +78,12 @@ def further_remarks(
         out.append(f"{counts} NaN, infinite or above {MOST_COUNTS:.0e}".replace("e+", "e") + ": used as 0")
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
         return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
-    out += normalised_remarks(header, calibration) + size_remarks(given, header) + _apart_remarks(calibration)
+    out += (
+        normalised_remarks(header, calibration)
+        + current_remarks(calibration)
+        + size_remarks(given, header)
+        + _apart_remarks(calibration)
+    )
     of_the_disc = _disc_remarks(calibration, mean_pattern if header.basis.is_raw else None)
     out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:

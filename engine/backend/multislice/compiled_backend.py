@@ -66,7 +66,8 @@ class CompiledMultislice:
         self._shifts = np.array(problem.shifts_px, dtype=np.float64, order="C")
         self._propagators = transposed_propagators(problem.propagators, problem.window, self._real)
         self._turns = _turns(problem, self._real)
-        self._no_currents = np.ones(problem.count, self._real)
+        current = np.ones(problem.count) if problem.current is None else problem.current
+        self._root_current = np.sqrt(current).astype(self._real)
         self._first_probe = np.zeros(problem.count, np.int64)
         self._shares = Shares(threads)
         self._work: list[Work] = []
@@ -132,7 +133,7 @@ class CompiledMultislice:
     def _amplitudes(self, corrections: Corrections) -> Array:
         """Square roots of the beam currents."""
         if corrections.current is None:
-            return self._no_currents
+            return self._root_current
         return np.asarray(np.sqrt(np.asarray(corrections.current, dtype=self._real)))
 
     def _corrections(
@@ -182,7 +183,7 @@ class CompiledMultislice:
         Planes as in :meth:`loss_and_gradient`. The recorded counts are not used.
         """
         size, model = self._problem.window, self._model(object_planes, probe_planes, HELD)
-        task = _Task(model, self._shifts, self._no_currents)
+        task = _Task(model, self._shifts, self._root_current)
         self._prepare_buffers(model)
         patterns = self._patterns(np.arange(self._problem.count), task)
         counts = np.empty((self._problem.count, plane_size(size, self._real)), self._real)

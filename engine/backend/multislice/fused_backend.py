@@ -158,8 +158,8 @@ class FusedMultislice:
         """Shifts (N, 2), offsets (N, 2) or None, square roots of the beam currents (N,) or None."""
         xp = self.xp
         shifts = self._shifts if corrections.shifts_px is None else self._single(corrections.shifts_px)
-        current = None if corrections.current is None else xp.sqrt(self._single(corrections.current))
-        return shifts, self._offsets, current
+        current = self._problem.current if corrections.current is None else corrections.current
+        return shifts, self._offsets, None if current is None else xp.sqrt(self._single(current))
 
     def _free_space(self, corrections: Corrections) -> tuple[Any, Any]:
         """Propagators over P^2 and, if distances are refined, phase per Å, in the kernel's order."""

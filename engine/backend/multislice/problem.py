@@ -145,6 +145,8 @@ class MultisliceProblem:
     """(P, P) -pi lam q^2, rad/Å: needed if slice distances are refined; then propagators = exp(i phase_per_A d)."""
     offsets_px: DoubleArray | None = None
     """(N, 2) displacement of each pattern on the detector, in pixels of the window."""
+    current: DoubleArray | None = None
+    """(N,) beam current of each pattern relative to the mean; None: the same for all."""
     model: ForwardModel | None = None
     """Features modelled beyond the plain far field; needs ``phase_per_A``."""
     precision: Precision = Precision.SINGLE
@@ -169,6 +171,7 @@ class MultisliceProblem:
             corners=self.corners[chosen],
             shifts_px=self.shifts_px[chosen],
             offsets_px=None if self.offsets_px is None else self.offsets_px[chosen],
+            current=None if self.current is None else self.current[chosen],
             model=None if self.model is None else self.model.part(chosen),
         )
 

@@ -62,7 +62,7 @@ def align(store: Store, conditions: ImagingConditions) -> Alignment | None:
 
 def images_of_bins(store: Store, rows: slice) -> FloatArray:
     """Return mean-free, edge-tapered images (N, rows, cols) of the bins, each of unit mean; 0 if without counts."""
-    bins = store.per_frame(store.bins).reshape(*store.shape, -1)
+    bins = store.coefficients().reshape(*store.shape, -1)
     mean = bins[store.visited].mean(axis=0, dtype=np.float64).astype(bins.dtype)
     usable = store.visited[..., None] & (mean > 0)
     cube = np.where(usable, bins / np.where(mean > 0, mean, 1.0) - 1.0, 0.0)[rows]

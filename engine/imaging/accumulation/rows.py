@@ -134,8 +134,4 @@ class RowTransforms:
 def _coefficients(store: Store, row: int) -> FloatArray:
     """Return the coefficients (cols, N) of a row, per frame."""
     cols = store.shape[1]
-    points = slice(row * cols, (row + 1) * cols)
-    sums: FloatArray = store.bins[points]
-    if store.header.scan.repeats == 1:
-        return sums
-    return np.asarray(sums / np.maximum(store.frames[points], 1)[:, None].astype(np.float32))
+    return store.coefficients(slice(row * cols, (row + 1) * cols))

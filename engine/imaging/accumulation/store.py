@@ -16,6 +16,7 @@ from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.descan import moved_back
+from ptylive.engine.imaging.accumulation.beam import BeamCurrent
 from ptylive.engine.imaging.accumulation.device_trial import DeviceTrial
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
 from ptylive.engine.imaging.accumulation.reduction import Reduction
@@ -73,6 +74,8 @@ class Store:
         self.frames: IndexArray = np.zeros(points, dtype=np.int64)
         self.moved: DoubleArray | None = np.zeros((points, 2)) if header.basis.follows else None
         """(points, 2) sums of the displacements of the masks of coefficients, if they followed the beam."""
+        self.beam: BeamCurrent | None = None
+        """Changing beam current, by which :meth:`coefficients` are divided."""
         self.total_frames = 0
         self._masked_counts = 0
         """Number found before frames are reduced."""
@@ -300,11 +303,19 @@ class Store:
         if not float(self.regions[:, :2].sum()) > 0:
             raise MetadataError(f"{needed_for} needs counts in the bright field", "check the detector")
 
-    def per_frame(self, sums: Array) -> Array:
-        """Return sums (points, n) over the frames of each point, divided by their number."""
+    def per_frame(self, sums: Array, points: IndexArray | slice = slice(None)) -> Array:
+        """Return sums (n, m) over the frames of each of these points, divided by their number."""
         if self.header.scan.repeats == 1:
             return sums
-        return np.asarray(sums / np.maximum(self.frames, 1)[:, None].astype(sums.dtype))
+        return np.asarray(sums / np.maximum(self.frames[points], 1)[:, None].astype(sums.dtype))
+
+    def coefficients(self, points: IndexArray | slice = slice(None)) -> FloatArray:
+        """Return the coefficients (n, N) per frame at these points, relative to the beam current if it is known."""
+        sums: FloatArray = self.bins[points]
+        if self.header.scan.repeats == 1 and self.beam is None:
+            return sums
+        weights = np.maximum(self.frames[points], 1) * (1.0 if self.beam is None else self.beam.relative[points])
+        return np.asarray(sums / weights[:, None].astype(np.float32))
 
     def moments_without(self, descan: Descan | None) -> DoubleArray:
         """Return moments (points, 3) per frame at each point, corrected for a descan."""

@@ -26,7 +26,7 @@ def bright_modulation(store: Store) -> float | None:
     sides = np.stack([basis.bin_of[:, :-1].ravel(), basis.bin_of[:, 1:].ravel()])
     pairs = np.unique(sides[:, (sides >= 0).all(axis=0) & (sides[0] != sides[1])], axis=1)
     points = np.flatnonzero(visited)[:: 1 + int(visited.sum()) * basis.count // MOST_NUMBERS]
-    bins = np.ascontiguousarray(store.per_frame(store.bins)[points].T, dtype=float)  # contiguous, as each is read often
+    bins = np.ascontiguousarray(store.coefficients(points).T, dtype=float)  # contiguous, as each is read often
     mean = bins.mean(axis=1)
     pairs = pairs[:, (mean[pairs] > 0).all(axis=0)]
     if not pairs.size:

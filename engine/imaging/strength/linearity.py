@@ -89,7 +89,7 @@ def _explained_share(store: Store, conditions: ImagingConditions) -> float | Non
     shape = (rows.stop - rows.start, cols.stop - cols.start)
     if not store.visited[rows, cols].all():
         return None
-    bins = store.per_frame(store.bins).reshape(*store.shape, -1)[rows, cols].astype(np.float32)
+    bins = store.coefficients().reshape(*store.shape, -1)[rows, cols].astype(np.float32)
     mean = bins.mean(axis=(0, 1))
     bright = np.flatnonzero(mean > DIM * mean.max())
     if len(bright) < LEAST_PIXELS:

@@ -76,6 +76,11 @@ class Measurement:
         return None if given is None or self.near_field else given * (self.model.size // self.window.size)
 
     @property
+    def current(self) -> DoubleArray | None:
+        """(N,) relative beam current of each pattern; None if it does not change, and for coefficients and images."""
+        return self.dataset.current if self.plain else None
+
+    @property
     def wavelength_A(self) -> float:
         """Electron wavelength."""
         return self.probe.wavelength_A

@@ -152,6 +152,8 @@ class ParameterBlocks:
     def _current(self) -> Block:
         """Beam current with I = s I1: the curvature of the amplitude loss is sum I1 / 2."""
         given = start_currents(self.start_settings, self.dataset)
+        if given is None and self.dataset.current is not None:
+            given = np.asarray(self.dataset.current, dtype=np.float32)
         start = np.ones(len(self.dataset.patterns), np.float32) if given is None else given
         curvature = np.full_like(start, 0.5 * self.strategy.curvature_scale * self._counts)
         return Block(BlockName.CURRENT, start, curvature, lowest=LOWEST_CURRENT)

@@ -146,6 +146,11 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         chosen = for_counts(chosen, preset.solver, measured.statistics)
     if preset.instrument.source_blur_A:  # the source is modelled by the blur: the modes are for the focal spread only
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
+    if measured.current is not None:
+        changes = (
+            f"the beam current changes by {100 * measured.current.std():.2g} % from row to row, as it was measured"
+        )
+        chosen = replace(chosen, reason=f"{chosen.reason}; {changes}")
     if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:
         return chosen  # each of several scans has its own drift, which is reported separately
     finding = NO_DRIFT if measured.drift is None else measured.drift.reason
@@ -252,6 +257,7 @@ def _multislice(
         data_term=DataTerm(strategy.kind, strategy.offset),
         phase_per_A=space.phase_per_A,
         offsets_px=measured.offsets_px,
+        current=measured.current,
         model=forward.description(space.tilts, compressed, mixture),
     )
 

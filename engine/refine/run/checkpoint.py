@@ -139,8 +139,9 @@ def _fingerprint(dataset: Dataset, settings: bytes) -> str:
     digest.update(np.ascontiguousarray(dataset.positions_A).tobytes())
     stride = max(1, len(dataset.patterns) // SAMPLED_PATTERNS)
     digest.update(np.ascontiguousarray(dataset.patterns[::stride]).tobytes())
-    if dataset.offsets_px is not None:
-        digest.update(np.ascontiguousarray(dataset.offsets_px).tobytes())
+    for array in (dataset.offsets_px, dataset.current):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(repr(sorted(dataset.calibration.to_plain().items())).encode())
     return digest.hexdigest()
 

@@ -85,6 +85,7 @@ class TilePart:
         }
         optional = {
             "offsets_px": slices.offsets_px,
+            "current": slices.current,
             "phase_per_A": slices.phase_per_A,
             "damping": self.damping,
             "nominal": None if self.prior is None else self.prior.nominal,
@@ -122,6 +123,7 @@ class TilePart:
             data_term=DataTerm(DataTermKind(kind), offset),
             phase_per_A=arrays.get("phase_per_A"),
             offsets_px=arrays.get("offsets_px"),
+            current=arrays.get("current"),
             model=model_of(plain["model"], arrays),
             precision=precision,
         )

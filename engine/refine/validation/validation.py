@@ -49,7 +49,8 @@ def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = No
     frames = dataset.masks is None  # coefficients are few, and may be copied
     mixed = shuffled(dataset.patterns, order).as_array() if frames else dataset.patterns[order]
     offsets = None if dataset.offsets_px is None else dataset.offsets_px[order]
-    null_data = replace(dataset, patterns=mixed, offsets_px=offsets)
+    current = None if dataset.current is None else dataset.current[order]
+    null_data = replace(dataset, patterns=mixed, offsets_px=offsets, current=current)
     _, null, _ = half_data_rings(null_data, preset.model_copy(update={"refine_drift": False}), trial_context)
     suspect = _near_harmonics(dataset, frequencies)
     return Validation(frequencies, halves, null, suspect, correlation, _first_falls(frequencies, halves, suspect))

@@ -36,6 +36,8 @@ from ptylive.schema.metadata import typed
         ("12 nm over-focus", 120.0),
         ("in focus", 0.0),
         ("in focus ± 8.4 Å", 0.0),
+        ("in focus, not determined", 0.0),
+        ("145 Å underfocus, not determined", -145.0),
     ],
 )
 def test_defocus_as_a_microscopist_types_it(text: str, c10: float) -> None:

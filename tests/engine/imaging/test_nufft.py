@@ -18,7 +18,7 @@ def scan(jitter, visited=None, seed=0):
     at = np.stack(np.divmod(np.arange(POINTS), COLS), 1) + jitter * rng.uniform(-1, 1, (POINTS, 2))
     there = np.ones((ROWS, COLS), bool) if visited is None else visited
     bins = rng.normal(size=(POINTS, COUNT)).astype(np.float32)
-    store = SimpleNamespace(visited=there, bins=bins, per_frame=lambda values: values)
+    store = SimpleNamespace(visited=there, bins=bins, coefficients=lambda: bins)
     placement = SimpleNamespace(at=at.astype(np.float32), weight=rng.uniform(0.5, 1.5, POINTS).astype(np.float32))
     return store, placement, rng.normal(size=COUNT)
 

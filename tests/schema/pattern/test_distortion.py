@@ -90,9 +90,10 @@ def test_a_place_is_found_back():
     np.testing.assert_allclose(recorded_at(np.array([place]), distortion_of(CUBIC), SHAPE), [(3.0, 40.0)], atol=1e-9)
 
 
+@pytest.mark.parametrize("times", [1, 100])
 @pytest.mark.parametrize("seed", range(8))
-def test_places_up_to_the_corners_are_found_back_through_strong_distortions(seed):
-    """Regression: fixed-point steps left up to 17 px at the corners of some."""
+def test_places_up_to_the_corners_are_found_back_through_strong_distortions(seed, times):
+    """Regression: fixed-point steps left up to 17 px of 48 at the corners of some."""
     rng = np.random.default_rng(seed)
     coefficients = distortion_of(rng.uniform(-0.2, 0.2, 18))
     for _ in range(20):
@@ -100,9 +101,12 @@ def test_places_up_to_the_corners_are_found_back_through_strong_distortions(seed
             areas(1.25 * coefficients, SHAPE)  # beyond a detector that is nearly folded, two points belong to one
             break
         coefficients *= 0.8
-    places = np.array([(row, col) for row in (0.0, 24.0, SHAPE[0] - 1) for col in (0.0, 24.0, SHAPE[1] - 1)])
-    back = true_places(recorded_at(places, coefficients, SHAPE), coefficients, SHAPE)
-    np.testing.assert_allclose(back, places, atol=1e-9)
+    shape = (times * SHAPE[0], times * SHAPE[1])
+    places = np.array(
+        [(row, col) for row in (0, shape[0] / 2, shape[0] - 1) for col in (0, shape[1] / 2, shape[1] - 1)]
+    )
+    back = true_places(recorded_at(places, coefficients, shape), coefficients, shape)
+    np.testing.assert_allclose(back, places, atol=1e-8)
 
 
 def test_it_is_metadata_like_any_other():

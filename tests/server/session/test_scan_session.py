@@ -1,6 +1,7 @@
 """A scan on the server whose detector has bad pixels that are not listed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,3 +102,23 @@ def test_negative_counts_are_told_while_the_scan_is_live(scan) -> None:
     for batch in batches(scan.patterns.astype(np.float32) - 1e3):
         engine.add(batch)
     assert "of the mean pattern hold negative counts" in ScanSession(scan.header(), engine, scan.header()).message
+
+
+@pytest.mark.parametrize(
+    ("known", "state"),
+    [
+        ({}, "off"),
+        ({"recording": Path("a.h5")}, "writing"),
+        ({"recording": Path("a.h5"), "recording_waits": "the folder does not respond"}, "waiting"),
+        ({"recording": None, "recording_waits": "the folder does not respond"}, "waiting"),
+        ({"recording": Path("a.h5"), "recording_error": "the disk is full"}, "failed"),
+    ],
+)
+def test_its_status_says_how_its_recording_is(scan, known, state) -> None:
+    """Regression: one that waits was said to be off, one that is being written to be complete."""
+    session = ScanSession(scan.header(), LiveEngine(scan.header(), methods=("com",)), scan.header())
+    vars(session).update(known)
+    assert session.status()["recording_state"] == state
+    session.recorded.set()
+    if state == "writing":
+        assert session.status()["recording_state"] == "complete"

@@ -191,6 +191,7 @@ class GeneralMultislice:
             thickness = (*distances, distances[-1] if len(distances) else thickness[-1])
         tilts = self._tilts if corrections.tilts is None else corrections.tilts
         added = self._aberrations_A if corrections.aberrations_A is None else corrections.aberrations_A
+        current = self._problem.current if corrections.current is None else corrections.current
         objects = (object_planes[0] + 1j * object_planes[1]).astype(kit.complex)
         return Values(
             objects=objects.reshape(-1, slices, rows * columns),
@@ -198,7 +199,7 @@ class GeneralMultislice:
             modes=probe_planes.shape[1] // model.probes,
             thickness_A=thickness,
             shifts_px=self._shifts if corrections.shifts_px is None else xp.asarray(corrections.shifts_px),
-            root_current=None if corrections.current is None else xp.sqrt(xp.asarray(corrections.current, kit.real)),
+            root_current=None if current is None else xp.sqrt(xp.asarray(current, kit.real)),
             background=corrections.background,
             tilts=None if tilts is None else xp.asarray(tilts, dtype=np.float64),
             aberrations_A=None if added is None else xp.asarray(added, dtype=np.float64),

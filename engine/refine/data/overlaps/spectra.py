@@ -36,7 +36,8 @@ def half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[D
     for first in range(0, len(dataset.point), 256):
         part = slice(first, first + 256)
         offsets = None if dataset.offsets_px is None else dataset.offsets_px[part]
-        signal[dataset.point[part]] = _counts_at(window.patterns[part], offsets, pixels)
+        counts = _counts_at(window.patterns[part], offsets, pixels)
+        signal[dataset.point[part]] = counts if dataset.current is None else counts / dataset.current[part, None]
     arrived = np.zeros(rows * columns, dtype=bool)
     arrived[dataset.point] = True
     signal[arrived] -= signal[arrived].mean(axis=0)  # missing points stay at the mean

@@ -61,6 +61,7 @@ def joined(scans: Sequence[Dataset], names: Sequence[str], shifts_A: DoubleArray
         bad_pixels=bad,
         scan_shape=(int(first_row[-1]) - 1, columns),
         offsets_px=None if not any(offsets.any() for offsets in moved) else np.concatenate(moved),
+        current=_current(scans),
         scan_of=np.repeat(np.arange(len(scans)), [len(scan.point) for scan in scans]),
         scan_names=tuple(names),
     )
@@ -96,6 +97,13 @@ def _offsets(first: Dataset, scan: Dataset) -> DoubleArray:
     """(N, 2) offsets of the patterns from the beam position of the first scan."""
     offsets = np.zeros((len(scan.point), 2)) if scan.offsets_px is None else scan.offsets_px
     return np.asarray(offsets + (scan.beam_center_px - first.beam_center_px))
+
+
+def _current(scans: Sequence[Dataset]) -> DoubleArray | None:
+    """(N,) beam current of the patterns, relative to the mean of each scan; None if it changes in none of them."""
+    if all(scan.current is None for scan in scans):
+        return None
+    return np.concatenate([np.ones(len(scan.point)) if scan.current is None else scan.current for scan in scans])
 
 
 def _concatenated(patterns: Sequence[Array]) -> Array:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from ptylive.application.offline import reconstruct_source
-from ptylive.application.remarks.of_counts import mean_remarks, negative_remarks, normalised_remarks, scaled_remarks
+from ptylive.application.remarks.of_counts import (
+    current_remarks,
+    mean_remarks,
+    negative_remarks,
+    normalised_remarks,
+    scaled_remarks,
+)
 from ptylive.application.remarks.of_scan import remarks
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 from ptylive.schema.plausible import understood
@@ -27,6 +33,17 @@ def test_patterns_that_sum_to_one_are_told_with_the_field_that_says_what_an_elec
     (said,) = remarks(header(), header(), with_electrons(1.0))
     assert said.startswith("the patterns sum to 1 on average: normalised?")
     assert "counts_per_electron" in said
+
+
+def test_a_beam_current_that_changed_is_told():
+    by_row = Quantity((0.9, 1.0, 1.1), Origin.ESTIMATED)
+    flicker = Quantity(0.0471, Origin.ESTIMATED)
+    assert current_remarks(Calibration()) == []
+    assert remarks(header(), header(), Calibration().having(beam_current=by_row)) == [
+        "the beam current changed by 8.2 % (RMS) during the scan: maps of the phase are relative to it"
+    ]
+    (said,) = current_remarks(Calibration().having(beam_current=by_row, beam_flicker=flicker))
+    assert "by 8.2 % (RMS) during the scan and by 4.7 % (RMS) from pattern to pattern:" in said
 
 
 @pytest.mark.parametrize(
@@ -96,7 +113,8 @@ def test_a_reconstruction_tells_what_its_numbers_are_not(counts, said):
     [
         (0.0, []),
         (-18.0, []),  # a few pixels of few frames lie below 0
-        (-20.0, [50]),
+        (-20.0, []),  # as many above as below 0: nothing but noise
+        (-22.0, [100]),
         (-60.0, [100]),
     ],
 )
@@ -106,6 +124,16 @@ def test_a_mean_pattern_from_which_too_much_was_subtracted_is_told(offset, said)
         float(text.split(" % of the pixels of the mean pattern hold negative")[0]) for text in mean_remarks(mean, None)
     ]
     assert told == pytest.approx(said, abs=10)
+
+
+@pytest.mark.parametrize("frames", [16, 128, 4096])
+@pytest.mark.parametrize(("offset", "told"), [(0.0, False), (0.5, True)])
+def test_the_noise_of_a_camera_is_no_offset(frames, offset, told):
+    """Regression: half of the dark pixels are negative even though nothing too much was subtracted."""
+    rows, columns = np.indices((64, 64)) - 31.5
+    disc = 200.0 * (np.hypot(rows, columns) < 16) / 800
+    mean = disc - offset + np.random.default_rng(frames).normal(0, 0.5 / np.sqrt(frames), disc.shape)
+    assert bool(mean_remarks(mean, None)) is told
 
 
 def test_bad_pixels_are_no_reason_to_doubt_a_mean_pattern():

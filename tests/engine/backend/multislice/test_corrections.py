@@ -113,3 +113,24 @@ def test_corrections_of_an_extended_model_are_not_ignored(make_problem, make_pla
     for evaluate in (backend.loss_and_gradient, backend.losses):
         with pytest.raises(TypeError, match="the plain model has no tilts"):
             evaluate(*make_planes(problem, 1), np.arange(3), corrections=tilted)
+
+
+@pytest.mark.parametrize("kind", [CompiledMultislice, GeneralMultislice])
+def test_a_current_of_the_problem_is_held(make_problem, make_planes, kind):
+    """As if it were refined, without a gradient by it."""
+    problem = make_problem(32, 2, DataTermKind.POISSON, 0.05, count=6)
+    planes, probe = make_planes(problem, 1)
+    current = np.random.default_rng(1).uniform(0.8, 1.2, 6)
+
+    def backend(problem):
+        return kind(problem, 1) if kind is CompiledMultislice else kind(problem, np, "complex128", "double")
+
+    expected = backend(problem).loss_and_gradient(planes, probe, corrections=Corrections(current=current))
+    held = replace(problem, current=current)
+    found = backend(held).loss_and_gradient(planes, probe)
+    assert found.loss == pytest.approx(expected.loss, rel=SINGLE)
+    assert np.linalg.norm(found.object - expected.object) <= SINGLE * np.linalg.norm(expected.object)
+    assert found.corrections.current is None
+    some = np.array([4, 1])
+    part = backend(held.part(some)).loss_and_gradient(planes, probe)
+    assert part.loss == pytest.approx(backend(held).loss_and_gradient(planes, probe, some).loss, rel=SINGLE)

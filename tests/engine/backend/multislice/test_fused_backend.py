@@ -272,3 +272,13 @@ def test_corrections_of_an_extended_model_are_not_ignored(make_problem, make_pla
     problem = make_problem(32, 1, DataTermKind.POISSON, 0.05, count=1)
     with pytest.raises(TypeError, match="the plain model has no tilts"):
         fused(problem).loss_and_gradient(*make_planes(problem, 1, 1), corrections=Corrections(tilts=np.zeros((1, 6))))
+
+
+def test_a_current_of_the_problem_is_held(make_problem, make_planes):
+    problem = make_problem(32, 1, DataTermKind.POISSON, 0.05, count=4)
+    held = replace(problem, current=np.random.default_rng(1).uniform(0.8, 1.2, 4))
+    planes, probe = make_planes(problem, 1)
+    result = fused(held).loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
+    expected = reference(held).loss_and_gradient(planes, probe)
+    assert result.loss == pytest.approx(expected.loss, rel=SINGLE)
+    assert_close(result.object, expected.object)

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 from ptylive.engine.imaging.accumulation.rows import REFERENCE_DRIFT, RowTransforms
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.schema import Detector, Optics, Scan, ScanHeader
 
 SHAPE, COUNT, PADDED = (5, 6), 3, (8, 10)
 VALUES = np.random.default_rng(0).normal(10.0, 1.0, (*SHAPE, COUNT)).astype(np.float32)
 
 
 def store(repeats=1):
-    return SimpleNamespace(
-        shape=SHAPE,
-        bins=np.zeros((30, COUNT), np.float32),
-        frames=np.zeros(30, dtype=np.int64),
-        header=SimpleNamespace(scan=SimpleNamespace(repeats=repeats)),
+    header = ScanHeader(
+        "u", "s", 30 * repeats, Scan(shape=SHAPE, repeats=repeats), Optics(), Detector(shape=(1, COUNT))
     )
+    basis = SimpleNamespace(count=COUNT)
+    return Store(header, SimpleNamespace(basis=basis, frame_size=COUNT))
 
 
 def arrive(into, points, values=VALUES, times=1):

@@ -63,6 +63,15 @@ def test_drift_is_taken_out_where_it_is_certain_unless_forbidden(simulated, monk
     assert measure(simulated.dataset, preset).dataset.positions_A is not wider.positions_A
 
 
+def test_a_beam_current_that_changes_is_modelled_and_told(simulated):
+    preset = Preset.from_mapping({**PLAIN, "refine_drift": False})
+    current = np.linspace(0.9, 1.1, len(simulated.dataset.patterns))
+    problem = prepare(replace(simulated.dataset, current=current), preset, None)
+    np.testing.assert_array_equal(problem.multislice.current, current)
+    assert "the beam current changes by 5.8 % from row to row" in problem.strategy.reason
+    assert "beam current" not in prepare(simulated.dataset, preset, None).strategy.reason
+
+
 def test_where_drift_cannot_be_looked_for_the_reason_says_so(simulated):
     """A scan of 12 x 12 points is too small."""
     preset = Preset.from_mapping(PLAIN)

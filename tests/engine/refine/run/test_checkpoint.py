@@ -106,6 +106,7 @@ def test_it_belongs_to_data_and_settings_but_not_to_the_number_of_epochs(simulat
     assert Identity.of(replace(dataset, positions_A=dataset.positions_A + 1), Preset()).data != one.data
     assert Identity.of(replace(dataset, patterns=dataset.patterns + 1), Preset()).data != one.data
     assert Identity.of(replace(dataset, offsets_px=0.1 * dataset.positions_A), Preset()).data != one.data
+    assert Identity.of(replace(dataset, current=np.full(len(dataset.patterns), 1.1)), Preset()).data != one.data
 
 
 def test_a_disk_that_is_full_leaves_the_checkpoint_that_is_there(tmp_path, monkeypatch):

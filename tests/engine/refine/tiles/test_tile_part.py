@@ -33,6 +33,14 @@ def test_a_part_keeps_its_precision(problem):
     assert found.multislice.precision is found.layout.precision is Precision.DOUBLE
 
 
+def test_a_part_keeps_the_beam_current_of_its_patterns(problem):
+    current = np.linspace(0.9, 1.1, problem.multislice.count)
+    changing = replace(problem, multislice=replace(problem.multislice, current=current))
+    for part in parts(changing, 2):
+        found = TilePart.of_bytes(part.to_bytes())
+        np.testing.assert_array_equal(found.multislice.current, current[part.tile.patterns])
+
+
 @pytest.mark.parametrize("held", [(), (np.array([3, 5]), np.array([7]))])
 def test_a_part_comes_out_as_it_went_in(problem, held):
     for part in parts(problem, 3, held):

@@ -31,7 +31,7 @@ def test_rings_of_known_pictures():
     assert abs(rings[frequencies > 0.32].mean()) < 0.1
 
 
-def test_shuffled_patterns_keep_their_offsets(simulated, monkeypatch):
+def test_shuffled_patterns_keep_their_offsets_and_currents(simulated, monkeypatch):
     seen = []
 
     def rings(dataset, preset, where):
@@ -40,10 +40,12 @@ def test_shuffled_patterns_keep_their_offsets(simulated, monkeypatch):
 
     monkeypatch.setattr(validation, "half_data_rings", rings)
     number = np.arange(len(simulated.dataset.patterns))
-    validate(replace(simulated.dataset, offsets_px=np.stack([number, -number], axis=1)), Preset.from_mapping(ODD), CPU)
+    moved = replace(simulated.dataset, offsets_px=np.stack([number, -number], axis=1), current=1.0 + number)
+    validate(moved, Preset.from_mapping(ODD), CPU)
     straight, mixed = seen
     assert not np.array_equal(mixed.offsets_px, straight.offsets_px)
     np.testing.assert_array_equal(mixed.patterns[:], simulated.dataset.patterns[mixed.offsets_px[:, 0]])
+    np.testing.assert_array_equal(mixed.current, 1.0 + mixed.offsets_px[:, 0])
 
 
 def test_halves_agree_on_an_object_and_not_on_nothing(simulated):

@@ -38,3 +38,15 @@ def test_patterns_that_never_arrived_count_as_the_mean(small):
     even = replace(dataset, patterns=np.broadcast_to(dataset.patterns[:1], dataset.patterns.shape))
     few = replace(even, patterns=even.patterns[5:], point=even.point[5:], positions_A=even.positions_A[5:])
     assert max(np.abs(one).max() for one in of(few).values()) < 1e-3
+
+
+def test_patterns_count_relative_to_the_beam_current(small):
+    """Regression: a current that rose and fell by a tenth was taken for a drift."""
+    dataset = small.dataset
+    current = 1 + 0.1 * np.sin(np.arange(len(dataset.patterns)))
+    brighter = replace(
+        dataset, patterns=(dataset.patterns * current[:, None, None]).astype(np.float32), current=current
+    )
+    expected = of(dataset)
+    for order, values in of(brighter).items():
+        np.testing.assert_allclose(values, expected[order], rtol=1e-3, atol=1e-2)

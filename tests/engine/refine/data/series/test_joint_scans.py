@@ -82,3 +82,10 @@ def test_estimates_are_those_of_the_first_scan():
     assert common.get("rotation_deg") == 0.0 and common.get("C10") == -80.0
     assert common.get("detector_pixel_invA") == first.get("detector_pixel_invA")
     assert common.get("beam_center_px") == (7.0, 8.0)
+
+
+def test_the_beam_current_is_that_of_every_scan():
+    first, second = two()
+    assert joined([first, second], NAMES, np.zeros((2, 2))).current is None
+    both = joined([first, replace(second, current=np.full(9, 1.1))], NAMES, np.zeros((2, 2)))
+    np.testing.assert_array_equal(both.current, [1.0] * 9 + [1.1] * 9)
