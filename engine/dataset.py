@@ -109,6 +109,8 @@ def _current(calibration: Calibration, shape: tuple[int, int], point: IndexArray
     if by_row is None:
         return None
     current = np.asarray(by_row, dtype=float)
+    if current.size == 1:
+        return None
     if current.shape != shape[:1] or not (current > 0).all():
         raise MetadataError(
             f"beam_current is not that of the {shape[0]} rows of the scan", "reconstruct the recording again"

@@ -30,6 +30,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "repeats": ("scan", "repeats"),
     "rotation_deg": ("scan", "rotation_deg"),
     "dwell_time_us": ("scan", "dwell_time_us"),
+    "beam_current": ("scan", "beam_current"),
     "energy_eV": ("optics", "energy_eV"),
     "convergence_semiangle_mrad": ("optics", "convergence_semiangle_mrad"),
     "depth_A": ("optics", "depth_A"),

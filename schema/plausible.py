@@ -87,6 +87,7 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "descan_px": Plausible("pixels", "px", (0.0, 200.0), (0.0, 1e5), signed=True),
     "distortion": Plausible("number", "", (0.0, 0.2), (0.0, 0.3), signed=True),
     "dwell_time_us": Plausible("time", "µs", (1e-2, 1e8), (1e-3, 1e9)),
+    "beam_current": Plausible("number", "", (0.1, 10.0), (1e-6, 1e6)),
     "counts_per_electron": Plausible("number", "", (1e-8, 1e6), (1e-9, 1e12)),
     "saturation_value": Plausible("number", "", (1.0, 2.0**64), (1e-30, 1e38)),
     "cluster_time_us": Plausible("time", "µs", (1e-3, 10.0), (1e-6, 1e6)),
@@ -237,7 +238,7 @@ _WHOLE_PAIR = re.compile(r"(\d+),(\d+) ?([^\d,]*)")
 """Two whole numbers, or one with a decimal comma."""
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _DECIMALS = re.compile(r"\d+(?![\d.]).*")
-_LISTS = ("beam_center_px", "descan_px", "distortion", "scan_matrix")
+_LISTS = ("beam_center_px", "beam_current", "descan_px", "distortion", "scan_matrix")
 
 
 def _with_one_unit(parts: list[str]) -> list[str]:

@@ -76,6 +76,9 @@ class Scan(Model):
         default=None, description="scan points (row, col) to Å before the rotation, instead of step_A"
     )
     dwell_time_us: float | None = Field(default=None, gt=0, description="time at each point, µs")
+    beam_current: tuple[float, ...] | None = Field(
+        default=None, description="beam current of every row relative to the mean; a single 1: it does not change"
+    )
 
     @field_validator("step_A", mode="before")
     @classmethod
@@ -104,6 +107,16 @@ class Scan(Model):
         if abs(np.linalg.det(matrix)) < LEAST_AREA * np.abs(matrix).max(initial=0.0) ** 2 or not matrix.any():
             raise ValueError(f"matrix {brief(value)} puts all scan points on one line")
         return tuple(tuple(row) for row in matrix.tolist())
+
+    @field_validator("beam_current", mode="before")
+    @classmethod
+    def _plain_current(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        current = np.asarray(value, dtype=float).ravel()
+        if not current.size or not np.isfinite(current).all() or (current <= 0).any():
+            raise ValueError("beam_current must be numbers above 0: one for every row, or 1 if it does not change")
+        return tuple((current / current.mean()).tolist())
 
     @field_validator("shape", mode="before")
     @classmethod
@@ -136,6 +149,10 @@ class Scan(Model):
             if rows < 1 or cols < 1 or rows * cols > MAX_SCAN_POSITIONS:
                 raise ValueError(
                     f"impossible scan shape {rows} x {cols}: both numbers must be positive and their product below 2^31"
+                )
+            if self.beam_current is not None and len(self.beam_current) not in (1, rows):
+                raise ValueError(
+                    f"beam_current has {len(self.beam_current)} numbers, the scan has {rows} rows: give one for each"
                 )
         return self
 

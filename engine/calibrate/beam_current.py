@@ -55,8 +55,15 @@ MOST_NUMBERS = 2**24
 
 
 def beam_current(store: Store) -> BeamCurrent | None:
-    """Return the beam current at the points of a scan; None if no change is seen that must be the beam's."""
+    """Return the beam current at the points of a scan: as given, or as measured; None if it does not change.
+
+    Nor is a change measured that may be the specimen's.
+    """
     rows, columns = store.shape
+    given = store.header.scan.beam_current
+    if given is not None:
+        by_row = np.broadcast_to(np.asarray(given), rows)
+        return None if len(given) == 1 else BeamCurrent(np.repeat(by_row, columns), by_row, float(by_row.std()), 0.0)
     totals = np.asarray(store.per_frame(store.moments)[:, 0])
     lit = (store.visited.ravel() & (totals > 0)).reshape(store.shape)
     full = np.flatnonzero(lit.sum(axis=1) > columns // 2)
@@ -81,7 +88,7 @@ def beam_current(store: Store) -> BeamCurrent | None:
     if not (is_slow or is_fast):
         return None
     relative, by_row = np.ones(rows * columns), np.ones(rows)
-    relative[points] = np.exp(rest if is_fast else slow[row])
+    relative[points] = np.exp(rest if is_fast else _between_rows(slow, rest, full, points, store))
     by_row[full] = np.exp(slow) if is_slow else 1.0
     return BeamCurrent(
         relative,
@@ -94,7 +101,7 @@ def beam_current(store: Store) -> BeamCurrent | None:
 def with_beam_current(calibration: Calibration, store: Store) -> Calibration:
     """Add ``beam_current``, relative, by row if it changes slowly, and ``beam_flicker``, root mean square, if fast."""
     found: dict[str, Quantity] = {}
-    if store.beam is not None and store.beam.slow:
+    if store.beam is not None and store.beam.slow and store.header.scan.beam_current is None:
         found["beam_current"] = Quantity(tuple(store.beam.by_row.round(5).tolist()), Origin.ESTIMATED)
     if store.beam is not None and store.beam.fast:
         found["beam_flicker"] = Quantity(store.beam.fast, Origin.ESTIMATED)
@@ -180,6 +187,18 @@ def _within(values: Array, row: IndexArray) -> DoubleArray:
         return np.asarray(values - (np.bincount(row, values) / count)[row])
     means = np.stack([np.bincount(row, column) / count for column in values.T], axis=1)
     return np.asarray(values - means[row])
+
+
+def _between_rows(
+    slow: DoubleArray, rest: DoubleArray, full: IndexArray, points: IndexArray, store: Store
+) -> DoubleArray:
+    """Slow change (n,) at points (n,) from that of rows ``full``: in steps, or linear in time if that fits better."""
+    row, column = np.divmod(points, store.shape[1])
+    backwards = (row % 2 == 1) & (store.header.scan.pattern == "snake")
+    part = (column + 0.5) / store.shape[1]
+    time = row + np.where(backwards, 1 - part, part)
+    candidates = slow[np.searchsorted(full, row)], np.interp(time, full + 0.5, slow)
+    return min(candidates, key=lambda change: float(((rest - change) ** 2).sum()))
 
 
 def _across(values: DoubleArray, points: IndexArray, shape: tuple[int, int]) -> float:

@@ -70,6 +70,7 @@ def given_quantities(header: ScanHeader) -> dict[str, Quantity]:
         "depth_A": header.optics.depth_A,
         "scan_step_A": header.scan.step_A,
         "rotation_deg": header.scan.rotation_deg,
+        "beam_current": header.scan.beam_current,
         "detector_pixel_mrad": pixel_mrad,
         "detector_pixel_invA": pixel_invA,
         "beam_center_px": header.detector.beam_center_px,

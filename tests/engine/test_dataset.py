@@ -78,7 +78,9 @@ def test_every_pattern_has_the_beam_current_of_its_row():
     found = calibration().having(beam_current=Quantity((0.9, 1.1), Origin.ESTIMATED))
     index = np.array([4, 3, 1, 7, 0])  # two of them in the flyback
     np.testing.assert_array_equal(Dataset.of(header(), found, index, FRAMES[:5]).current, [1.1, 0.9, 0.9])
-    assert Dataset.of(header(), calibration(), index, FRAMES[:5]).current is None
+    constant = found.having(beam_current=Quantity((1.0,), Origin.GIVEN))
+    for unchanged in (calibration(), constant):
+        assert Dataset.of(header(), unchanged, index, FRAMES[:5]).current is None
     for other in ((0.9, 1.1, 1.0), (0.0, 1.0), (float("nan"), 1.0)):
         wrong = found.having(beam_current=Quantity(other, Origin.ESTIMATED))
         with pytest.raises(MetadataError, match="beam_current is not that of the 2 rows"):

@@ -98,11 +98,19 @@ def test_a_matrix_is_two_steps_if_it_is_diagonal():
         ({"shape": [0, 5]}, "impossible scan shape"),
         ({"shape": [2, MAX_SCAN_POSITIONS]}, "impossible scan shape"),
         ({"shape": "many"}, "not two whole numbers"),
+        ({"shape": (4, 3), "beam_current": (1.0, 1.1)}, "beam_current has 2 numbers, the scan has 4 rows"),
+        ({"beam_current": (1.0, 0.0)}, "beam_current must be numbers above 0"),
+        ({"beam_current": ()}, "beam_current must be numbers above 0"),
     ],
 )
 def test_impossible_geometries_are_refused(given, words):
     with pytest.raises(ValueError, match=words):
         Scan.model_validate(given)
+
+
+def test_beam_currents_are_relative_to_their_mean():
+    assert Scan(shape=(2, 3), beam_current=[90, 110]).beam_current == pytest.approx((0.9, 1.1))
+    assert Scan(shape=(2, 3), beam_current=1).beam_current == (1.0,)
 
 
 def test_a_field_of_view_is_a_step_once_the_shape_is_known():

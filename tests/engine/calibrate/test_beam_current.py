@@ -10,6 +10,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 from ptylive.engine.calibrate import beam_current as module
 from ptylive.engine.calibrate.beam_current import beam_current
 from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.schema import Origin
 
 N, ELECTRONS = 24, 20_000
 TIME = np.arange(N**2) / N**2
@@ -32,6 +33,13 @@ def scan(current, seed, loss=None, onto=0.5):
     counts = np.random.default_rng(seed).poisson(ELECTRONS * current[:, None, None] * patterns)
     made.patterns = counts.astype(np.float32)
     return made
+
+
+def in_order_of_acquisition(patterns):
+    """Patterns of the points, every second row backwards."""
+    rows = patterns.reshape(N, N, *patterns.shape[1:]).copy()
+    rows[1::2] = rows[1::2, ::-1].copy()
+    return rows.reshape(patterns.shape)
 
 
 def reduced(made, methods=("bf",), **header):
@@ -63,6 +71,22 @@ def test_slow_changes_are_found(name):
     # a row counts 24 patterns
     np.testing.assert_allclose(found.by_row / found.by_row.mean(), by_row / by_row.mean(), atol=4 * SHOT / math.sqrt(N))
     assert engine.calibration.get("beam_current") == pytest.approx(found.by_row, abs=1e-5)
+
+
+@pytest.mark.parametrize("pattern", ["raster", "snake"])
+@pytest.mark.parametrize(("name", "rest"), [("wave", 0.002), ("lines", 0.002)])
+def test_within_rows_it_changes_as_between_them(name, rest, pattern):
+    """Linearly, if it rises and falls steadily; not, if it jumps."""
+    change = CHANGES[name].copy()
+    made = scan(np.ones(N**2), 1)
+    if pattern == "snake":
+        change.reshape(N, N)[1::2] = change.reshape(N, N)[1::2, ::-1].copy()
+    made.patterns = (made.patterns * (1 + change)[:, None, None]).astype(np.float32)
+    if pattern == "snake":
+        made.patterns = in_order_of_acquisition(made.patterns)
+    found = reduced(made, pattern=pattern)[0].store.beam
+    left = np.log(found.relative / (1 + change)).reshape(N, N)
+    assert (left - left.mean(axis=1, keepdims=True)).std() < rest
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -159,3 +183,15 @@ def test_patterns_without_a_shape_predict_nothing(pattern):
         made.patterns[:, 0, 0] = 100
     made.patterns *= (1 + CHANGES["decay"])[:, None, None].astype(np.float32)
     assert reduced(made)[0].store.beam.slow == pytest.approx(CHANGES["decay"].std(), rel=0.05)
+
+
+def test_a_given_current_is_used_and_a_constant_one_switches_it_off():
+    made = scan(1 + CHANGES["wave"], 1)
+    by_row = tuple((1 + CHANGES["lines"]).reshape(N, N).mean(axis=1).tolist())
+    engine, _ = reduced(made, beam_current=by_row)
+    mean = np.mean(by_row)
+    np.testing.assert_allclose(engine.store.beam.relative, np.repeat(by_row, N) / mean)
+    given = engine.calibration.entries["beam_current"]
+    assert given.origin is Origin.GIVEN and given.value == pytest.approx(np.divide(by_row, mean))
+    constant, _ = reduced(made, beam_current=(1.0,))
+    assert constant.store.beam is None and constant.calibration.get("beam_current") == (1.0,)
