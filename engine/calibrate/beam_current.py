@@ -7,9 +7,10 @@ regression is made on deviations from the means of the rows: over the whole scan
 wander of the pattern would predict each other.
 
 Slow changes are those of the rows' means. A specimen changes along rows as much as across them, so the variance between
-rows must exceed that within them. Fast ones, from pattern to pattern, must exceed the noise of electrons, differ from
-row to row, and the shape must not predict them. The noise is that of the shape: the median variance of its principal
-components, of which only few are the specimen's, in units of the counts' root.
+rows must exceed that within them, and the dark field must not brighten as totals fall. Fast ones, from pattern to
+pattern, must exceed the noise of electrons, differ from row to row, and the shape must not predict them. The noise is
+that of the shape: the median variance of its principal components, of which only few are the specimen's, in units of
+the counts' root.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.imaging.accumulation.beam import BeamCurrent
+from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
@@ -40,6 +42,10 @@ ALIKE = 0.2
 """Correlation of neighbouring rows up to which fast changes are the beam's: those of a specimen are alike in both."""
 ANISOTROPY = 4.0
 """Ratio of the variance between rows to that within them, noise excluded, from which slow changes are the beam's."""
+OPPOSITE, MOST_BEYOND = -0.7, 3.0
+"""Correlation of slow changes with the share of the dark field below which they may be the specimen's, and most
+electrons that it scatters beyond the detector for each that it scatters into the dark field.
+"""
 CERTAIN, EXCESS = 4.0, 2.0
 """Ratio to its noise from which the variance between rows is not chance, and to that of electrons from which totals
 scatter too much: it is estimated to within a third.
@@ -81,6 +87,7 @@ def beam_current(store: Store) -> BeamCurrent | None:
     noise, between = min(within, specimen.noise), float(slow.var(ddof=1))
     of_row = within * len(full) / len(points)
     is_slow = between > max(CERTAIN * of_row, ANISOTROPY * (among - noise), HARMLESS**2)
+    is_slow = is_slow and not _darkens(store, points, row, totals, slow)
     harmful = within > EXCESS * noise and (is_slow or within - noise > HARMLESS**2)
     is_fast = (
         harmful and specimen.predicted < MOST_PREDICTED and _across(_within(rest, row), points, store.shape) < ALIKE
@@ -187,6 +194,17 @@ def _within(values: Array, row: IndexArray) -> DoubleArray:
         return np.asarray(values - (np.bincount(row, values) / count)[row])
     means = np.stack([np.bincount(row, column) / count for column in values.T], axis=1)
     return np.asarray(values - means[row])
+
+
+def _darkens(store: Store, points: IndexArray, row: IndexArray, totals: DoubleArray, slow: DoubleArray) -> bool:
+    """Whether rows with smaller totals scatter more into the dark field, as at an edge of a specimen along the rows."""
+    dark = store.per_frame(store.regions[points], points)[:, REGIONS.index("dark")] / totals[points]
+    by_row = np.bincount(row, dark) / np.bincount(row)
+    noise = float((_within(dark, row) ** 2).mean()) * len(by_row) / len(points)
+    if by_row.var() <= CERTAIN * noise:
+        return False
+    alike = float(np.corrcoef(by_row, slow)[0, 1])
+    return alike < OPPOSITE and -alike * slow.std() < MOST_BEYOND * by_row.std()
 
 
 def _between_rows(

@@ -104,6 +104,18 @@ def test_a_specimen_that_scatters_beyond_the_detector_is_no_beam(seed):
     assert reduced(scan(np.ones(N**2), seed, loss))[0].store.beam is None
 
 
+def test_the_edge_of_a_specimen_along_the_rows_is_no_beam():
+    """Nothing changes within rows that could tell."""
+    loss = np.repeat(np.where(np.arange(N) < N // 2, 0.0, 0.2), N)
+    assert reduced(scan(np.ones(N**2), 1, loss))[0].store.beam is None
+
+
+def test_a_wedge_does_not_hide_a_current_that_falls_far_more():
+    loss = np.repeat(np.linspace(0, 0.005, N), N)
+    found = reduced(scan(1 + CHANGES["decay"], 1, loss))[0].store.beam
+    assert found.slow == pytest.approx(CHANGES["decay"].std(), rel=0.1)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_specimen_that_takes_electrons_away_is_no_beam(seed):
     """It changes rows as much as it changes columns, although no pattern changes its shape."""
