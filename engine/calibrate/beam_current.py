@@ -26,6 +26,8 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
+MOST_TIMES = 2.0
+"""Ratio to the median by which totals may differ: the beam was blanked, or a bar hides it, where they differ more."""
 LEAST_LINES = 8
 """Least number of rows, and of columns, in which changes are looked for."""
 COMPONENTS, POINTS_EACH = 20, 16
@@ -71,7 +73,9 @@ def beam_current(store: Store) -> BeamCurrent | None:
         by_row = np.broadcast_to(np.asarray(given), rows)
         return None if len(given) == 1 else BeamCurrent(np.repeat(by_row, columns), by_row, float(by_row.std()), 0.0)
     totals = np.asarray(store.per_frame(store.moments)[:, 0])
-    lit = (store.visited.ravel() & (totals > 0)).reshape(store.shape)
+    seen = store.visited.ravel() & (totals > 0)
+    usual = float(np.median(totals[seen])) if seen.any() else 0.0
+    lit = (seen & (totals > usual / MOST_TIMES) & (totals < usual * MOST_TIMES)).reshape(store.shape)
     full = np.flatnonzero(lit.sum(axis=1) > columns // 2)
     if len(full) < LEAST_LINES or columns < LEAST_LINES or store.header.basis.of == "sqrt_intensity":
         return None

@@ -164,6 +164,14 @@ def test_rows_without_patterns_keep_the_mean():
     assert (found.by_row[20:] == 1).all() and (found.relative[20 * N :] == 1).all()
 
 
+def test_rows_under_a_blanked_beam_are_not_brightened():
+    """Their noise would cover the maps."""
+    blanked = np.repeat(np.where(np.arange(N) < 8, 0.01, 1.0), N)
+    assert reduced(scan(blanked, 1))[0].store.beam is None
+    found = reduced(scan(blanked * (1 + CHANGES["lines"]), 1))[0].store.beam
+    assert found.slow > 0.03 and (found.relative[: 8 * N] == 1).all()
+
+
 def test_a_large_scan_is_measured_on_some_of_its_rows(monkeypatch):
     store = reduced(scan(1 + CHANGES["wave"], 1))[0].store
     whole = beam_current(store)
