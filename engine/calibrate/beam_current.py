@@ -150,10 +150,8 @@ class _Specimen:
         inner = _within(shares - mean, row).astype(np.float32)
         _, vectors = np.linalg.eigh(inner.T @ inner)
         count = min(COMPONENTS, max(1, len(points) // POINTS_EACH), len(vectors))
-        regions, noise = (
-            (store.per_frame(store.regions[points], points) / totals[points, None]).mean(axis=0),
-            _noise(store, inner, mean, row),
-        )
+        regions = (store.per_frame(store.regions[points], points) / totals[points, None]).mean(axis=0)
+        noise = _noise(store, inner, mean, row)
         plain = cls(mean, vectors[:, -count:], regions, np.zeros(1), np.ones(1), np.zeros(1), 0.0, noise)
         shape = plain._shape(store, points, totals)
         centre, scale = shape.mean(axis=0), np.maximum(shape.std(axis=0), 1e-300)

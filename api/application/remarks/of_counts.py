@@ -40,7 +40,9 @@ def normalised_remarks(header: ScanHeader, calibration: Calibration) -> list[str
 def current_remarks(calibration: Calibration) -> list[str]:
     """A remark if the beam current changed, and the maps have been made relative to it."""
     by_row, flicker = calibration.get("beam_current"), calibration.get("beam_flicker")
-    changes = [] if by_row is None else [f"by {100 * float(np.std(by_row)):.2g} % (RMS) during the scan"]
+    changes = (
+        [] if by_row is None or len(by_row) == 1 else [f"by {100 * float(np.std(by_row)):.2g} % (RMS) during the scan"]
+    )
     changes += [] if flicker is None else [f"by {100 * float(flicker):.2g} % (RMS) from pattern to pattern"]
     if not changes:
         return []

@@ -65,6 +65,7 @@ class FusedMultislice:
         self._corners = xp.asarray(problem.corners.astype(np.int32, order="C"))
         self._shifts = self._single(problem.shifts_px)
         self._offsets = None if problem.offsets_px is None else self._single(problem.offsets_px)
+        self._root_current = None if problem.current is None else self._single(np.sqrt(problem.current))
         self._weights = order.ordered(problem.weights, np.float32)
         self._propagators = order.ordered(problem.propagators / plan.window**2, np.complex64)
         self._phase_per_A: Any = None
@@ -158,8 +159,9 @@ class FusedMultislice:
         """Shifts (N, 2), offsets (N, 2) or None, square roots of the beam currents (N,) or None."""
         xp = self.xp
         shifts = self._shifts if corrections.shifts_px is None else self._single(corrections.shifts_px)
-        current = self._problem.current if corrections.current is None else corrections.current
-        return shifts, self._offsets, None if current is None else xp.sqrt(self._single(current))
+        if corrections.current is None:
+            return shifts, self._offsets, self._root_current
+        return shifts, self._offsets, xp.sqrt(self._single(corrections.current))
 
     def _free_space(self, corrections: Corrections) -> tuple[Any, Any]:
         """Propagators over P^2 and, if distances are refined, phase per Å, in the kernel's order."""

@@ -12,7 +12,7 @@ class BeamCurrent:
     """Beam current relative to its mean, and the root mean squares of its changes; 0 where none are seen."""
 
     relative: DoubleArray
-    """(points,); 1 where no frame arrived."""
+    """(points,); 1 where it is not known: no frame arrived, or the beam was blanked."""
     by_row: DoubleArray
     """(rows,) its slow part."""
     slow: float

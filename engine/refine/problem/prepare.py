@@ -147,9 +147,7 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
     if preset.instrument.source_blur_A:  # the source is modelled by the blur: the modes are for the focal spread only
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
     if measured.current is not None:
-        changes = (
-            f"the beam current changes by {100 * measured.current.std():.2g} % from row to row, as it was measured"
-        )
+        changes = f"the beam current changes by {100 * measured.current.std():.2g} % from row to row"
         chosen = replace(chosen, reason=f"{chosen.reason}; {changes}")
     if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:
         return chosen  # each of several scans has its own drift, which is reported separately

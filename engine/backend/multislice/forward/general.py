@@ -51,6 +51,8 @@ class GeneralMultislice:
         self._corners = xp.asarray(problem.corners @ np.array([problem.object_shape[2], 1]))
         self._covers_object = problem.object_shape[1:] == (window, window) and not problem.corners.any()
         self._shifts = xp.asarray(problem.shifts_px)
+        current = problem.current
+        self._root_current: Any = None if current is None else xp.asarray(np.sqrt(current), dtype=kit.real)
         tilts, groups = model.tilts, model.aberrations
         self._tilts: Any = None if tilts is None else xp.asarray(tilts.tangents, dtype=np.float64)
         self._aberrations_A: Any = None if groups is None else xp.asarray(groups.values_A, dtype=np.float64)
@@ -191,7 +193,7 @@ class GeneralMultislice:
             thickness = (*distances, distances[-1] if len(distances) else thickness[-1])
         tilts = self._tilts if corrections.tilts is None else corrections.tilts
         added = self._aberrations_A if corrections.aberrations_A is None else corrections.aberrations_A
-        current = self._problem.current if corrections.current is None else corrections.current
+        current, root_current = corrections.current, self._root_current
         objects = (object_planes[0] + 1j * object_planes[1]).astype(kit.complex)
         return Values(
             objects=objects.reshape(-1, slices, rows * columns),
@@ -199,7 +201,7 @@ class GeneralMultislice:
             modes=probe_planes.shape[1] // model.probes,
             thickness_A=thickness,
             shifts_px=self._shifts if corrections.shifts_px is None else xp.asarray(corrections.shifts_px),
-            root_current=None if current is None else xp.sqrt(xp.asarray(current, kit.real)),
+            root_current=root_current if current is None else xp.sqrt(xp.asarray(current, kit.real)),
             background=corrections.background,
             tilts=None if tilts is None else xp.asarray(tilts, dtype=np.float64),
             aberrations_A=None if added is None else xp.asarray(added, dtype=np.float64),

@@ -38,7 +38,8 @@ def test_patterns_that_sum_to_one_are_told_with_the_field_that_says_what_an_elec
 def test_a_beam_current_that_changed_is_told():
     by_row = Quantity((0.9, 1.0, 1.1), Origin.ESTIMATED)
     flicker = Quantity(0.0471, Origin.ESTIMATED)
-    assert current_remarks(Calibration()) == []
+    constant = Quantity((1.0,), Origin.GIVEN)
+    assert current_remarks(Calibration()) == current_remarks(Calibration().having(beam_current=constant)) == []
     assert remarks(header(), header(), Calibration().having(beam_current=by_row)) == [
         "the beam current changed by 8.2 % (RMS) during the scan: maps of the phase are relative to it"
     ]
